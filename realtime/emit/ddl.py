@@ -1,0 +1,34 @@
+"""DDL of state tables and the materialized views that fill them."""
+
+from __future__ import annotations
+
+from realtime.planner.ir import State, View
+
+SETTINGS = "allow_nullable_key = 1, non_replicated_deduplication_window = 10000"
+
+
+def state_ddl(state: State) -> list[str]:
+    """Statements that make ``state`` and its views, the table first; names are quoted where needed."""
+    return [create_state(state), *(create_view(state, view) for view in state.views)]
+
+
+def create_state(state: State) -> str:
+    """The table; its columns and their types are those of the first view's select."""
+    clauses = [f"CREATE TABLE IF NOT EXISTS {state.relation}", f"ENGINE = {state.engine}"]
+    if state.partition_by:
+        clauses.append(f"PARTITION BY {state.partition_by}")
+    clauses.append(f"ORDER BY ({', '.join(_quoted(c) for c in state.order_by)})" if state.order_by else "ORDER BY tuple()")
+    if state.ttl:
+        clauses.append(f"TTL {state.ttl}")
+    clauses.append(f"SETTINGS index_granularity = {state.index_granularity}, {SETTINGS}")
+    clauses.append(f"EMPTY AS\n{state.views[0].select}")
+    return "\n".join(clauses)
+
+
+def create_view(state: State, view: View, select: str | None = None) -> str:
+    """The materialized view; ``select`` in place of its own where a cut-over narrows it."""
+    return f"CREATE MATERIALIZED VIEW IF NOT EXISTS {view.name} TO {state.relation} AS\n{select or view.select}"
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"

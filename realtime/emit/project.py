@@ -1,0 +1,131 @@
+"""The plan as a dbt project for ClickHouse: readable models with ``ref()``, docs and tests, the same to the byte
+on every run, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from realtime.emit.ddl import state_ddl
+from realtime.emit.tests import carried_tests, custom_tests
+from realtime.planner.ir import Plan, Step
+from realtime.project.manifest import Project
+
+PROFILE = "duet_realtime"
+Files = dict[str, str]
+
+
+def files(plan: Plan, project: Project, singular: Mapping[str, str]) -> Files:
+    """Path below ``target/realtime/`` → text. ``singular`` are custom tests, compiled: name → SQL."""
+    out: Files = {
+        "dbt_project.yml": _yaml(_project_file(plan)),
+        "profiles.yml": _PROFILES,
+        "plan.json": msgspec.json.format(msgspec.json.encode(plan)).decode() + "\n",
+        "models/_sources.yml": _yaml(_sources_file(plan)),
+    }
+    for step in plan.steps:
+        out[f"models/{step.model}.sql"] = _model_file(step)
+        out[f"models/{step.model}.yml"] = _yaml(_model_properties(step, plan, project))
+        for state in step.states:
+            out[f"ddl/{state.relation.split('.')[1]}.sql"] = ";\n\n".join(state_ddl(state)) + ";\n"
+    for name, sql in singular.items():
+        out[f"tests/{name}.sql"] = sql + "\n"
+    return out
+
+
+def write(root: Path, contents: Files) -> None:
+    """Replaces ``root`` by ``contents`` in one rename; what dbt keeps in ``root/target`` stays."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=".realtime-", dir=root.parent))
+    for path, text in contents.items():
+        (fresh / path).parent.mkdir(parents=True, exist_ok=True)
+        (fresh / path).write_text(text)
+    for kept in ("target", "logs"):
+        if (root / kept).exists():
+            os.rename(root / kept, fresh / kept)
+    if root.exists():
+        shutil.rmtree(root)
+    os.rename(fresh, root)
+    root.chmod(0o755)
+
+
+def _project_file(plan: Plan) -> Mapping[str, Any]:
+    return {
+        "name": PROFILE,
+        "version": "1.0",
+        "profile": PROFILE,
+        "model-paths": ["models"],
+        "test-paths": ["tests"],
+        "models": {PROFILE: {"+materialized": "view"}},
+        "flags": {"send_anonymous_usage_stats": False},
+        "vars": {"project": plan.project},
+    }
+
+
+# Filled in by `duet`, so that the same files run against any server.
+_PROFILES = """\
+duet_realtime:
+  target: clickhouse
+  outputs:
+    clickhouse:
+      type: clickhouse
+      driver: http
+      host: "{{ env_var('DUET_CLICKHOUSE_HOST', '127.0.0.1') }}"
+      port: "{{ env_var('DUET_CLICKHOUSE_PORT', '18123') | as_number }}"
+      secure: "{{ env_var('DUET_CLICKHOUSE_SECURE', 'false') | as_bool }}"
+      user: "{{ env_var('DUET_CLICKHOUSE_USER', 'default') }}"
+      password: "{{ env_var('DUET_CLICKHOUSE_PASSWORD', '') }}"
+      schema: "{{ env_var('DUET_CLICKHOUSE_DATABASE') }}"
+      threads: 4
+"""
+
+
+def _sources_file(plan: Plan) -> Mapping[str, Any]:
+    states = [state for step in plan.steps for state in step.states]
+    landing = [
+        {
+            "name": s.landing.split(".")[1],
+            "description": s.description or f"Rows of source {s.name} as they came.",
+            "columns": [{"name": c.name, "data_type": c.clickhouse, "description": c.description} for c in s.columns],
+        }
+        for s in plan.sources
+    ]
+    sources = [{"name": "landing", "schema": f"{plan.database}_raw", "tables": landing}]
+    if states:
+        tables = [{"name": s.relation.split(".")[1], "description": f"State of {s.name}."} for s in states]
+        sources.append({"name": "state", "schema": f"{plan.database}_state", "tables": tables})
+    return {"version": 2, "sources": sources}
+
+
+def _model_file(step: Step) -> str:
+    return f"-- {step.model}: {step.shape}, {step.why}\n{step.select}\n"
+
+
+def _model_properties(step: Step, plan: Plan, project: Project) -> Mapping[str, Any]:
+    kept = {s.unique_id for s in plan.steps}
+    on_model, on_columns = carried_tests(step, project, kept)
+    columns = []
+    for column in step.columns:
+        entry: dict[str, Any] = {"name": column.name, "data_type": column.clickhouse}
+        if column.description:
+            entry["description"] = column.description
+        if on_columns.get(column.name):
+            entry["data_tests"] = on_columns[column.name]
+        columns.append(entry)
+    model: dict[str, Any] = {"name": step.model, "description": step.description, "columns": columns}
+    model["config"] = {"meta": {"duet": {"shape": str(step.shape), "model": step.unique_id}}}
+    if on_model:
+        model["data_tests"] = on_model
+    return {"version": 2, "models": [model]}
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    return text

@@ -1,0 +1,156 @@
+"""The plan: frozen records that say what runs in ClickHouse, and print themselves.
+
+They are what `duet compile` writes to ``target/realtime/plan.json``, what `duet deploy`
+carries out, and what the server, parity and Dagster read.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+
+class Shape(enum.StrEnum):
+    """How a model is kept in ClickHouse."""
+
+    STREAM = "stream"
+    AGGREGATE = "aggregate"
+    LATEST = "latest"
+    READ = "read"
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column: its DuckDB type as the binder prints it, and its ClickHouse type."""
+
+    name: str
+    type: str
+    clickhouse: str
+    description: str = ""
+
+
+class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A source that takes rows: ``name`` is ``<source>.<table>``, as in ``source('chat', 'messages')``.
+
+    ``landing`` is the ClickHouse relation ``database.table`` that keeps its rows; ``batch`` the
+    quoted relation that the batch engine reads. A column is nullable unless a ``not_null`` test
+    is declared on it. ``finite`` names the floating columns in which NaN and infinities are refused.
+    """
+
+    name: str
+    landing: str
+    quarantine: str
+    batch: str
+    columns: tuple[Column, ...]
+    not_null: tuple[str, ...] = ()
+    mode: str = "append"
+    key: tuple[str, ...] = ()
+    version: str = ""
+    deleted: str = ""
+    event_time: str = ""
+    order_by: tuple[str, ...] = ()
+    partition_by: str = ""
+    ttl: str = ""
+    description: str = ""
+
+
+class View(msgspec.Struct, frozen=True):
+    """A materialized view: rows of ``landing`` to ``state`` through ``select``.
+
+    ``select`` is ClickHouse SQL that reads ``landing`` and nothing else; deploying adds the
+    cut-over condition on ``_ingested_at`` to that table (see `realtime.deploy`).
+    """
+
+    name: str
+    landing: str
+    select: str
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """A state table and the views that feed it. ``fingerprint`` names its version; ``latest`` says that it
+    keeps the newest row per key. Its columns are what its first view selects."""
+
+    name: str
+    relation: str
+    engine: str
+    order_by: tuple[str, ...]
+    partition_by: str = ""
+    ttl: str = ""
+    index_granularity: int = 8192
+    views: tuple[View, ...] = ()
+    latest: bool = False
+    fingerprint: str = ""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A model and how it is kept.
+
+    ``relation`` is the read view ``database.name`` that callers select from, ``batch`` the quoted
+    relation of the same model in the batch engine, ``select`` the read view's ClickHouse SQL.
+    ``depends_on`` names the models and sources (``chat.messages``) it reads, as authored.
+    """
+
+    model: str
+    unique_id: str
+    shape: Shape
+    why: str
+    relation: str
+    batch: str
+    select: str
+    columns: tuple[Column, ...]
+    depends_on: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    states: tuple[State, ...] = ()
+    description: str = ""
+
+    def __str__(self) -> str:
+        over = f" over {', '.join(s.relation for s in self.states)}" if self.states else ""
+        return f"{self.model}: {self.shape}{over} ({self.why})"
+
+
+class Param(msgspec.Struct, frozen=True, kw_only=True):
+    """A lambda's parameter. ``type`` is the DuckDB type, ``clickhouse`` the type it is bound as.
+
+    ``default`` is None where there is none (then a missing parameter is an error if ``required``,
+    else NULL is bound). The parameter ``as_of`` is the clock: its default is the server's time.
+    """
+
+    name: str
+    type: str
+    clickhouse: str
+    required: bool = True
+    default: Any = None
+    description: str = ""
+    minimum: Any = None
+    maximum: Any = None
+    enum: tuple[Any, ...] = ()
+
+
+class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A lambda, compiled: ``select`` is ClickHouse SQL with ``{name:Type}`` placeholders and its
+    SETTINGS, ``batch`` the same query for DuckDB with ``$name`` parameters. ``version`` is the
+    hash of ``select`` and ``params``. ``examples`` are parameter sets that the author gave.
+    """
+
+    name: str
+    version: str
+    select: str
+    batch: str
+    params: tuple[Param, ...]
+    columns: tuple[Column, ...]
+    description: str = ""
+    depends_on: tuple[str, ...] = ()
+    examples: tuple[dict[str, Any], ...] = ()
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a deploy makes so. ``database`` holds the read views; landing tables live in
+    ``<database>_raw``, states in ``<database>_state``, what Duet keeps for itself in ``<database>_duet``.
+    """
+
+    project: str
+    database: str
+    sources: tuple[SourceSpec, ...]
+    steps: tuple[Step, ...]
+    lambdas: tuple[LambdaSpec, ...] = ()

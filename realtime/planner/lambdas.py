@@ -1,0 +1,106 @@
+"""Lambdas: dbt analyses with parameters, compiled by the same compiler as models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+import sqlglot
+from sqlglot import exp
+
+from realtime.emit.readable import readable
+from realtime.errors import RefusedError
+from realtime.planner.ir import LambdaSpec, Param
+from realtime.planner.relations import Relations, to_read_views
+from realtime.project.binder import Binder
+from realtime.project.manifest import Query
+from realtime.transpile.settings import with_settings
+from realtime.transpile.transpile import transpile
+from realtime.transpile.types import duck_type
+
+AS_OF = "as_of"
+_MARK = "duet.param "
+
+
+def plan_lambda(query: Query, tree: exp.Query, binder: Binder, relations: Relations, database: str) -> LambdaSpec:
+    """The compiled lambda; RefusedError where its SQL can't be kept exactly or a parameter is contradictory."""
+    params = _params(query, binder)
+    compiled = transpile(tree, binder)
+    select = readable(with_settings(to_read_views(compiled.tree, relations, database)))
+    batch = _batch(query.sql)
+    return LambdaSpec(
+        name=query.name,
+        version=_version(select, params),
+        select=select,
+        batch=batch,
+        params=params,
+        columns=compiled.columns,
+        description=query.description,
+        depends_on=tuple(sorted(query.depends_on)),
+        examples=_examples(query, params),
+    )
+
+
+def _version(select: str, params: tuple[Param, ...]) -> str:
+    """A hash of everything that decides an answer."""
+    return hashlib.sha256(select.encode() + b"\0" + msgspec.json.encode(params)).hexdigest()[:12]
+
+
+def _batch(sql: str) -> str:
+    """The same query for DuckDB, its comments kept out."""
+    return sqlglot.parse_one(sql, read="duckdb").sql("duckdb", comments=False, pretty=True)
+
+
+def _params(query: Query, binder: Binder) -> tuple[Param, ...]:
+    """One `Param` per name, in the order of first use; the macros leave them as comments in the SQL."""
+    found: dict[str, Param] = {}
+    for given in _declared(query.sql):
+        param = _param(query, given, binder)
+        if found.setdefault(param.name, param) != param:
+            raise RefusedError(
+                f"parameter {param.name} is declared twice, differently",
+                construct=param.name,
+                remedy="declare it the same way at each use",
+            )
+    return tuple(found.values())
+
+
+def _declared(sql: str) -> Iterator[Mapping[str, Any]]:
+    for token in sqlglot.tokenize(sql, read="duckdb"):
+        for comment in token.comments:
+            if comment.strip().startswith(_MARK):
+                yield json.loads(comment.strip().removeprefix(_MARK))
+
+
+def _param(query: Query, given: Mapping[str, Any], binder: Binder) -> Param:
+    name = str(given["name"])
+    bound = binder.describe(f"SELECT CAST(NULL AS {given['type']})")[0][1]
+    default = given.get("default")
+    required = given.get("required")
+    return Param(
+        name=name,
+        type=bound.name,
+        clickhouse=duck_type(bound.name).clickhouse,
+        required=bool(required) if required is not None else default is None and name != AS_OF,
+        default=default,
+        description=given.get("description") or "",
+        minimum=given.get("minimum"),
+        maximum=given.get("maximum"),
+        enum=tuple(given.get("enum") or ()),
+    )
+
+
+def _examples(query: Query, params: tuple[Param, ...]) -> tuple[dict[str, Any], ...]:
+    examples = tuple(query.options.get("examples") or ())
+    names = {p.name for p in params}
+    for example in examples:
+        unknown = sorted(set(example) - names)
+        if unknown:
+            raise RefusedError(
+                f"an example gives {', '.join(unknown)}, which is no parameter",
+                remedy=f"its parameters are {', '.join(sorted(names))}",
+            )
+    return examples

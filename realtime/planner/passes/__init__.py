@@ -1,0 +1,1 @@
+"""Rewrites between the authored query and what ClickHouse keeps: each module holds one pass, named after it."""

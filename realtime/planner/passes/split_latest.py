@@ -1,0 +1,161 @@
+"""Splits "the newest row per key" between insert and read.
+
+``row_number() over (partition by k order by v desc) = 1`` over a stream becomes an ``argMax`` state per key.
+"""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from realtime.planner.ctes import resolve, standalone
+from realtime.planner.passes.pick_branch import pick_branch
+from realtime.planner.passes.split_aggregate import PLACEHOLDER, Split, with_updated_at
+from realtime.planner.streams import own_expressions
+from realtime.transpile.form import call, column, form, number, quote
+
+_ROW = "_row"
+
+
+def is_latest(select: exp.Select) -> bool:
+    """Whether ``select`` numbers rows per key and only number 1 is ever read."""
+    window = _window(select)
+    if window is None or not window.args.get("partition_by") or not _one_direction(window):
+        return False
+    if any(select.args.get(p) for p in ("group", "having", "distinct", "limit", "offset", "windows")):
+        return False
+    qualify = select.args.get("qualify")
+    if qualify is not None:
+        return _is_first(qualify.this, window)
+    return _shown(select) is not None and _read_for_first_only(select)
+
+
+def split_latest(select: exp.Select) -> Split:
+    """The split of ``select`` (see `is_latest`), which is left as it is."""
+    window = _window(select)
+    assert window is not None
+    keys = {k: f"key_{i}" for i, k in enumerate(window.args["partition_by"], start=1)}
+    shown = {p.unalias(): p.alias_or_name for p in reversed(select.expressions)}
+    keys = {k: shown.get(k, name) for k, name in keys.items()}
+    payload = [p for p in select.expressions if p.unalias() not in keys and p.alias_or_name != _shown(select)]
+    view = standalone(select)
+    assert isinstance(view, exp.Select)
+    view.set("qualify", None)
+    view.set("group", exp.Group(expressions=[k.copy() for k in keys]))
+    newest = call(_function(window) + "State", _payload(payload), _rank(window))
+    projections = [exp.alias_(k.copy(), quote(n)) for k, n in keys.items()]
+    view.set("expressions", [*projections, exp.alias_(newest, quote(_ROW))])
+    views = tuple(with_updated_at(branch) for branch in pick_branch(view))
+    return Split(views=views, read=_read(select, keys, payload, window), keys=tuple(keys.values()), latest=True)
+
+
+def _window(select: exp.Select) -> exp.Window | None:
+    """The one window of ``select`` if it is ``row_number()`` without a frame."""
+    windows = [n for n in own_expressions(select) if isinstance(n, exp.Window)]
+    if len(windows) != 1 or windows[0].args.get("spec") or windows[0].this.name != "row_number":
+        return None
+    return windows[0]
+
+
+def _one_direction(window: exp.Window) -> bool:
+    """Whether all order keys go the same way, NULLs last: then tuples compare as the window orders."""
+    order = window.args.get("order")
+    keys = order.expressions if order is not None else []
+    return bool(keys) and len({bool(k.args.get("desc")) for k in keys}) == 1 and not any(_nulls_first(k) for k in keys)
+
+
+def _nulls_first(key: exp.Ordered) -> bool:
+    return bool(key.args.get("nulls_first"))
+
+
+def _is_first(condition: exp.Expression, numbered: exp.Expression) -> bool:
+    """``numbered = 1`` or ``numbered <= 1``, casts and parentheses aside."""
+    condition = condition.unnest()
+    if not isinstance(condition, (exp.EQ, exp.LTE)):
+        return False
+    return _bare(condition.left) == _bare(numbered) and _bare(condition.right) == number(1)
+
+
+def _bare(node: exp.Expression) -> exp.Expression:
+    while isinstance(node, exp.Paren) or (isinstance(node, exp.Anonymous) and node.expressions and _converts(node)):
+        node = node.this if isinstance(node, exp.Paren) else node.expressions[0]
+    return node
+
+
+def _converts(node: exp.Anonymous) -> bool:
+    return node.name == "CAST" or node.name.startswith(("toInt", "toUInt"))
+
+
+def _shown(select: exp.Select) -> str | None:
+    """The name of the projection that is the row number itself."""
+    window = _window(select)
+    for projection in select.expressions:
+        if _bare(projection.unalias()) == window:
+            return projection.alias_or_name
+    return None
+
+
+def _read_for_first_only(select: exp.Select) -> bool:
+    """Whether the one query that reads ``select`` keeps only its row number 1."""
+    reader = _reader(select)
+    if reader is None or reader[0].args.get("where") is None:
+        return False
+    query, alias = reader
+    numbered = column(_shown(select) or "", alias)
+    conditions = list(query.args["where"].this.flatten()) if isinstance(query.args["where"].this, exp.And) else [query.args["where"].this]
+    return any(_is_first(c, numbered) for c in conditions)
+
+
+def _reader(select: exp.Select) -> tuple[exp.Select, str] | None:
+    """The only select that reads ``select`` (as subquery or CTE) and the alias by which it does."""
+    parent = select.parent
+    if isinstance(parent, exp.Subquery) and isinstance(parent.parent, exp.From):
+        outer = parent.parent.parent
+        return (outer, parent.alias) if isinstance(outer, exp.Select) and not outer.args.get("joins") else None
+    if not isinstance(parent, exp.CTE):
+        return None
+    uses = [t for t in parent.root().find_all(exp.Table) if resolve(t) is parent]
+    if len(uses) != 1 or not isinstance(uses[0].parent, exp.From):
+        return None
+    outer = uses[0].parent.parent
+    return (outer, uses[0].alias_or_name) if isinstance(outer, exp.Select) and not outer.args.get("joins") else None
+
+
+def _function(window: exp.Window) -> str:
+    return "argMax" if window.args["order"].expressions[0].args.get("desc") else "argMin"
+
+
+def _rank(window: exp.Window) -> exp.Expression:
+    """The order keys as one comparable value. NULLs come last: below everything for argMax, above it for argMin."""
+    function = _function(window)
+    parts: list[exp.Expression] = []
+    for key in window.args["order"].expressions:
+        parts.append(form("isNotNull(x)" if function == "argMax" else "isNull(x)", x=key.this))
+        parts.append(key.this.copy())
+    return call("tuple", *parts)
+
+
+def _payload(projections: list[exp.Expression]) -> exp.Expression:
+    return call("tuple", *(p.unalias().copy() for p in projections))
+
+
+def _read(
+    select: exp.Select, keys: dict[exp.Expression, str], payload: list[exp.Expression], window: exp.Window
+) -> exp.Select:
+    """One row per key: the payload taken apart again, in the order of the select list."""
+    merged = call(_function(window) + "Merge", column(_ROW, PLACEHOLDER))
+    merged.meta["component"] = True
+    places = {id(p): i for i, p in enumerate(payload, start=1)}
+    projections = []
+    for projection in select.expressions:
+        value: exp.Expression
+        if id(projection) in places:
+            value = call("tupleElement", merged, places[id(projection)])
+        elif projection.unalias() in keys:
+            value = column(keys[projection.unalias()], PLACEHOLDER)
+        else:
+            value = call("toInt64", 1)
+        projections.append(exp.alias_(value, quote(projection.alias_or_name)))
+    read = exp.Select(expressions=projections)
+    read.set("from_", exp.From(this=exp.Table(this=quote(PLACEHOLDER), alias=exp.TableAlias(this=quote(PLACEHOLDER)))))
+    read.set("group", exp.Group(expressions=[column(n, PLACEHOLDER) for n in keys.values()]))
+    return read

@@ -1,0 +1,87 @@
+"""Which source or model a table of a compiled query is, and how dbt names it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from sqlglot import exp
+
+from realtime.planner.ir import SourceSpec
+from realtime.project.manifest import Model
+
+Key = tuple[str, str, str]
+
+
+def key_of(relation: exp.Table) -> Key:
+    """Catalog, schema and name in lower case: DuckDB compares them so."""
+    return (relation.catalog.lower(), relation.db.lower(), relation.name.lower())
+
+
+@dataclasses.dataclass(frozen=True)
+class Relations:
+    """Sources and models by their relation in the batch engine."""
+
+    sources: Mapping[Key, SourceSpec]
+    models: Mapping[Key, Model]
+
+    def source(self, relation: exp.Table) -> SourceSpec | None:
+        """The source that ``relation`` is; None for models and CTEs."""
+        return self.sources.get(key_of(relation))
+
+    def model(self, relation: exp.Table) -> Model | None:
+        """The model that ``relation`` is; None for sources and CTEs."""
+        return self.models.get(key_of(relation))
+
+    def appended(self, relation: exp.Table) -> bool:
+        """Whether ``relation`` is a source whose rows are only ever added."""
+        found = self.source(relation)
+        return found is not None and found.mode == "append"
+
+
+def to_landing(tree: exp.Query, relations: Relations) -> exp.Query:
+    """``tree`` with every source replaced by its landing table, in place; for SQL that Duet runs itself."""
+    for reference in list(tree.find_all(exp.Table)):
+        found = relations.source(reference)
+        if found is not None:
+            database, name = found.landing.split(".")
+            _rename(reference, exp.table_(name, db=database, quoted=True))
+    return tree
+
+
+def to_dbt(tree: exp.Query, relations: Relations) -> exp.Query:
+    """``tree`` with every relation replaced by a name that `jinja` turns into ``ref()`` or ``source()``, in place."""
+    for reference in list(tree.find_all(exp.Table)):
+        source, model = relations.source(reference), relations.model(reference)
+        if source is not None:
+            final = exp.Final(this=reference.copy()) if source.mode == "upsert" else None
+            _rename(reference, _jinja_table(f"source('landing', '{source.landing.split('.')[1]}')"))
+            if final is not None:
+                alias = reference.args.pop("alias", None)
+                reference.replace(exp.Final(this=exp.alias_(reference.copy(), alias.this, table=True) if alias else reference.copy()))
+        elif model is not None:
+            _rename(reference, _jinja_table(f"ref('{model.name}')"))
+    return tree
+
+
+def state_table(name: str) -> exp.Table:
+    """The state table ``name`` as dbt names it."""
+    return _jinja_table(f"source('state', '{name}')")
+
+
+def _jinja_table(expression: str) -> exp.Table:
+    return exp.Table(this=exp.to_identifier("{{ " + expression + " }}", quoted=False))
+
+
+def _rename(reference: exp.Table, to: exp.Table) -> None:
+    for part in ("this", "db", "catalog"):
+        reference.set(part, to.args.get(part))
+
+
+def to_read_views(tree: exp.Query, relations: Relations, database: str) -> exp.Query:
+    """``tree`` over landing tables and read views, in place; for queries that are sent as they are."""
+    for reference in list(tree.find_all(exp.Table)):
+        model = relations.model(reference)
+        if model is not None:
+            _rename(reference, exp.table_(model.name, db=database, quoted=True))
+    return to_landing(tree, relations)

@@ -1,0 +1,85 @@
+"""dbt sources to the tables that take their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from realtime.errors import RefusedError, SourceError
+from realtime.planner.ir import Column, SourceSpec
+from realtime.project.binder import Binder
+from realtime.project.manifest import Source
+
+_OPTIONS = frozenset(
+    {"mode", "key", "version", "deleted", "event_time", "order_by", "partition_by", "ttl"}
+)
+_MODES = ("append", "upsert")
+
+
+def plan_source(source: Source, binder: Binder, database: str) -> SourceSpec:
+    """The landing table of ``source``; adds its empty table to ``binder``.
+
+    SourceError where a column has no ``data_type``, an option is unknown or names no column.
+    """
+    options = source.options
+    _check_options(source)
+    columns = _columns(source, binder)
+    name = source.name.replace(".", "__")
+    return SourceSpec(
+        name=source.name,
+        landing=f"{database}_raw.{name}",
+        quarantine=f"{database}_raw.{name}__quarantine",
+        batch=source.relation.sql("duckdb"),
+        columns=columns,
+        not_null=tuple(sorted({*source.not_null, *_names(options, "key")})),
+        mode=options.get("mode", "append"),
+        key=_names(options, "key"),
+        version=options.get("version", ""),
+        deleted=options.get("deleted", ""),
+        event_time=options.get("event_time", ""),
+        order_by=_names(options, "order_by") or _names(options, "event_time"),
+        partition_by=options.get("partition_by", ""),
+        ttl=options.get("ttl", ""),
+        description=source.description,
+    )
+
+
+def _columns(source: Source, binder: Binder) -> tuple[Column, ...]:
+    typed = source.typed_columns()
+    try:
+        binder.add_table(source.relation, typed)
+        bound = binder.describe(f"SELECT * FROM {source.relation.sql('duckdb')}")
+        return tuple(Column(n, t.name, t.base, source.descriptions.get(n, "")) for n, t in bound)
+    except RefusedError as error:
+        raise SourceError(
+            f"source {source.name} ({source.path}): {error.message}",
+            remedy="declare each column with a DuckDB type, as in `data_type: timestamp`",
+        ) from None
+
+
+def _check_options(source: Source) -> None:
+    unknown = sorted(set(source.options) - _OPTIONS)
+    if unknown:
+        raise _wrong(source, f"unknown option {', '.join(unknown)}", f"meta.realtime takes {', '.join(sorted(_OPTIONS))}")
+    mode = source.options.get("mode", "append")
+    if mode not in _MODES:
+        raise _wrong(source, f"mode {mode!r}", f"mode is one of {', '.join(_MODES)}")
+    if mode == "upsert" and not (source.options.get("key") and source.options.get("version")):
+        raise _wrong(source, "mode upsert without key and version", "name the key columns and the version column")
+    if mode == "append" and any(source.options.get(o) for o in ("key", "version", "deleted")):
+        raise _wrong(source, "key, version and deleted go with mode: upsert", "add `mode: upsert` or drop them")
+    for option in ("key", "version", "deleted", "event_time", "order_by"):
+        missing = [c for c in _names(source.options, option) if c not in source.columns]
+        if missing:
+            declared = ", ".join(source.columns)
+            raise _wrong(source, f"{option} names {', '.join(missing)}", f"declared columns are {declared}")
+
+
+def _wrong(source: Source, what: str, remedy: str) -> SourceError:
+    return SourceError(f"source {source.name} ({source.path}): {what}", remedy=remedy)
+
+
+def _names(options: Mapping[str, Any], option: str) -> tuple[str, ...]:
+    given = options.get(option) or ()
+    names: Iterable[str] = [given] if isinstance(given, str) else given
+    return tuple(names)

@@ -1,0 +1,74 @@
+"""State tables: what a split keeps, named by a fingerprint of everything that decides its contents."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from sqlglot import exp
+
+from realtime.emit.readable import readable
+from realtime.errors import RefusedError
+from realtime.planner.ir import State, View
+from realtime.planner.passes.split_aggregate import PLACEHOLDER, Split
+from realtime.planner.relations import Relations, state_table, to_landing
+from realtime.planner.streams import stream_tables
+from realtime.transpile.form import quote
+from realtime.transpile.settings import with_settings
+
+
+def make_state(name: str, split: Split, relations: Relations, database: str, options: Mapping[str, Any]) -> State:
+    """The state of ``split``; physical hints come from ``options`` (``meta.realtime`` of the model)."""
+    views = tuple(_view(view, relations) for view in split.views)
+    state = State(
+        name=name,
+        relation="",
+        engine="AggregatingMergeTree",
+        order_by=_order_by(split, options),
+        partition_by=options.get("partition_by", ""),
+        ttl=options.get("ttl", ""),
+        index_granularity=int(options.get("index_granularity", 8192)),
+        views=views,
+        latest=split.latest,
+    )
+    fingerprint = hashlib.sha256(msgspec.json.encode(state)).hexdigest()[:10]
+    table = f"{database}_state.{name}__{fingerprint}"
+    named = tuple(
+        msgspec.structs.replace(v, name=f"{table}__mv" if len(views) == 1 else f"{table}__mv_{i}")
+        for i, v in enumerate(views, start=1)
+    )
+    return msgspec.structs.replace(state, relation=table, fingerprint=fingerprint, views=named)
+
+
+def _view(select: exp.Select, relations: Relations) -> View:
+    tables = stream_tables(select.args["from_"].this, relations.appended)
+    assert tables is not None and len(tables) == 1, "pick_branch left a union"
+    source = relations.source(tables[0])
+    assert source is not None
+    return View(name="", landing=source.landing, select=readable(with_settings(to_landing(select, relations))))
+
+
+def _order_by(split: Split, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The state's keys, those that the author names first."""
+    wanted = options.get("order_by") or ()
+    first = [wanted] if isinstance(wanted, str) else list(wanted)
+    unknown = [c for c in first if c not in split.keys]
+    if unknown:
+        raise RefusedError(
+            f"meta.realtime.order_by names {', '.join(unknown)}, by which the model is not grouped",
+            remedy=f"order by its keys: {', '.join(split.keys)}",
+        )
+    return tuple(first + [k for k in split.keys if k not in first])
+
+
+def read_from(split: Split, state: State) -> exp.Select:
+    """The split's read select, its placeholder replaced by the state's table as dbt names it."""
+    read = split.read.copy()
+    for reference in list(read.find_all(exp.Table)):
+        if reference.name == PLACEHOLDER:
+            named = state_table(state.relation.split(".")[1])
+            named.set("alias", exp.TableAlias(this=quote(PLACEHOLDER)))
+            reference.replace(named)
+    return read

@@ -1,0 +1,66 @@
+"""Streams: queries that handle each row by itself, so that an insert into their landing table is all they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from sqlglot import exp
+
+from realtime.planner.ctes import resolve
+
+# What makes a select more than a map and a filter of single rows.
+_STATEFUL = ("distinct", "group", "having", "qualify", "windows", "limit", "offset", "laterals", "sample")
+Landing = Callable[[exp.Table], bool]
+
+
+def stream_tables(source: exp.Expression, landing: Landing) -> list[exp.Table] | None:
+    """Landing tables below ``source`` (a table, CTE name, subquery or query), one per branch of a UNION ALL.
+
+    None where ``source`` is not a stream. ``landing`` says whether a relation takes appended rows.
+    """
+    if isinstance(source, exp.Table):
+        cte = resolve(source)
+        if cte is not None:
+            return stream_tables(cte.this, landing)
+        return [source] if landing(source) else None
+    if isinstance(source, exp.Subquery):
+        return stream_tables(source.this, landing)
+    if isinstance(source, exp.Union) and not source.args.get("distinct") and not source.args.get("by_name"):
+        left, right = (stream_tables(side, landing) for side in (source.this, source.expression))
+        return None if left is None or right is None else left + right
+    if isinstance(source, exp.Select) and stateless(source):
+        return stream_tables(source.args["from_"].this, landing)
+    return None
+
+
+def stateless(select: exp.Select) -> bool:
+    """Whether ``select`` maps and filters single rows of one source."""
+    if any(select.args.get(part) for part in _STATEFUL) or select.args.get("from_") is None:
+        return False
+    if any(join.args.get("kind") != "ARRAY" for join in select.args.get("joins") or []):
+        return False
+    return not any(isinstance(n, (exp.Window, exp.Query)) or n.meta.get("component") for n in own_expressions(select))
+
+
+def own_expressions(select: exp.Select) -> Iterator[exp.Expression]:
+    """Nodes of the select list and the conditions of ``select``; nested queries are yielded, not entered."""
+    parts = [*select.expressions]
+    parts += [select.args[p] for p in ("where", "group", "having", "qualify", "order") if select.args.get(p) is not None]
+    for part in parts:
+        yield from part.walk(prune=lambda n: isinstance(n, exp.Query))
+
+
+def chain(source: exp.Expression) -> Iterator[exp.Select]:
+    """Selects of a stream from ``source`` down to its landing table; a stream without UNION ALL."""
+    at: exp.Expression | None = source
+    while at is not None:
+        if isinstance(at, exp.Table):
+            cte = resolve(at)
+            at = cte.this if cte is not None else None
+        elif isinstance(at, exp.Subquery):
+            at = at.this
+        elif isinstance(at, exp.Select):
+            yield at
+            at = at.args["from_"].this
+        else:
+            raise AssertionError(f"not a linear stream: {at.key}")

@@ -1,0 +1,98 @@
+"""Types and constants from DuckDB itself: an in-memory database that holds no rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import duckdb
+from sqlglot import exp
+from sqlglot.schema import MappingSchema
+
+from realtime.errors import RefusedError
+from realtime.transpile.types import DuckType, duck_type
+
+CATALOG, SCHEMA = "memory", "main"
+
+
+class Binder:
+    """An empty table per source and a view per model, asked for the types of anything over them."""
+
+    def __init__(self) -> None:
+        self._connection = duckdb.connect(":memory:")
+        self._connection.execute("SET TimeZone = 'UTC'")
+        self._attached = {CATALOG}
+        self.schema = MappingSchema(dialect="duckdb")
+        self.columns: dict[tuple[str, str, str], dict[str, str]] = {}
+
+    def add_table(self, relation: exp.Table, columns: Iterable[tuple[str, str]]) -> None:
+        """An empty table; ``columns`` are names and DuckDB types. RefusedError on an unknown type."""
+        definitions = exp.Schema(this=self._placed(relation))
+        definitions.set("expressions", [_definition(name, kind) for name, kind in columns])
+        self._run(exp.Create(this=definitions, kind="TABLE").sql("duckdb"))
+        self._register(relation)
+
+    def add_view(self, relation: exp.Table, sql: str) -> None:
+        """A view of ``sql``; RefusedError with DuckDB's words where it does not bind."""
+        self._run(f"CREATE VIEW {self._placed(relation).sql('duckdb')} AS {sql}")
+        self._register(relation)
+
+    def execute(self, ddl: str) -> None:
+        """Runs DuckDB DDL, as `duet transpile --schema` gives it."""
+        self._run(ddl)
+        rows = self._connection.execute(
+            "SELECT database_name, schema_name, table_name FROM duckdb_tables() UNION ALL "
+            "SELECT database_name, schema_name, view_name FROM duckdb_views() WHERE NOT internal"
+        ).fetchall()
+        for catalog, schema, name in rows:
+            if (catalog, schema, name) not in self.columns:
+                self._register(table(name, schema, catalog))
+
+    def describe(self, sql: str) -> tuple[tuple[str, DuckType], ...]:
+        """Names and types of the columns of a query; RefusedError where it does not bind."""
+        try:
+            relation = self._connection.sql(sql)
+            return tuple((n, duck_type(str(t))) for n, t in zip(relation.columns, relation.types, strict=True))
+        except duckdb.Error as error:
+            raise RefusedError(
+                f"DuckDB does not take this SQL: {str(error).splitlines()[0]}", remedy="make it run in DuckDB first"
+            ) from None
+
+    def constant(self, expression: exp.Expression) -> Any:
+        """The value of a constant expression as DuckDB computes it; None is NULL."""
+        row = self._run(exp.select(expression.copy()).sql("duckdb")).fetchone()
+        assert row is not None
+        return row[0]
+
+    def _placed(self, relation: exp.Table) -> exp.Table:
+        catalog = relation.catalog or CATALOG
+        if catalog not in self._attached:
+            self._run(f"ATTACH ':memory:' AS {exp.to_identifier(catalog, quoted=True).sql('duckdb')}")
+            self._attached.add(catalog)
+        placed = table(relation.name, relation.db or SCHEMA, catalog)
+        if placed.db != SCHEMA:
+            namespace = exp.Table(this=placed.args["db"].copy(), db=placed.args["catalog"].copy())
+            self._run(f"CREATE SCHEMA IF NOT EXISTS {namespace.sql('duckdb')}")
+        return placed
+
+    def _register(self, relation: exp.Table) -> None:
+        placed = self._placed(relation)
+        columns = {n: t.name for n, t in self.describe(exp.select("*").from_(placed.copy()).sql("duckdb"))}
+        self.columns[(placed.catalog.lower(), placed.db.lower(), placed.name.lower())] = columns
+        # Only names matter to sqlglot here; the types come from the binder.
+        self.schema.add_table(placed, {n: "UNKNOWN" for n in columns}, dialect="duckdb")
+
+    def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
+        try:
+            return self._connection.execute(sql)
+        except duckdb.Error as error:
+            raise RefusedError(f"DuckDB does not take this SQL: {str(error).splitlines()[0]}") from None
+
+
+def table(name: str, schema: str = SCHEMA, catalog: str = CATALOG) -> exp.Table:
+    """A relation with all three parts of its name, quoted."""
+    return exp.table_(name, db=schema, catalog=catalog, quoted=True)
+
+
+def _definition(name: str, kind: str) -> exp.ColumnDef:
+    return exp.ColumnDef(this=exp.to_identifier(name, quoted=True), kind=exp.DataType.build(kind, dialect="duckdb", udt=True))

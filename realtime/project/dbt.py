@@ -1,0 +1,47 @@
+"""Runs dbt as its own process: two adapters in one process share state, and dbt logs as it likes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from realtime.errors import CommandError
+
+
+def run_dbt(
+    arguments: Sequence[str],
+    project_dir: Path,
+    profiles_dir: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    quiet: bool = True,
+) -> str:
+    """Runs ``dbt <arguments>`` on a project and returns what it printed (empty where it is passed through).
+
+    ``quiet`` keeps dbt's output unless it fails. CommandError with the lines that matter otherwise.
+    """
+    command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", *arguments]
+    command += ["--project-dir", str(project_dir), "--profiles-dir", str(profiles_dir)]
+    env = {**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", **(environment or {})}
+    done = subprocess.run(
+        command, cwd=project_dir, env=env, text=True, check=False, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if quiet else None, stderr=subprocess.STDOUT if quiet else None,
+    )  # fmt: skip
+    if done.returncode:
+        raise CommandError(
+            f"dbt {arguments[0]} failed in {project_dir.name}" + _what_matters(done.stdout or ""),
+            remedy=f"the whole log is {project_dir / 'logs' / 'dbt.log'}",
+        )
+    return done.stdout or ""
+
+
+def _what_matters(output: str) -> str:
+    """The error lines of dbt's output, each once, indented."""
+    lines = [line.split("  ", 1)[-1].rstrip() for line in output.splitlines()]
+    marks = ("error", "fail", "warn")
+    start = next((i for i, line in enumerate(lines) if any(m in line.lower() for m in marks)), max(0, len(lines) - 15))
+    chosen = [line for line in lines[start:] if line.strip()][:40]
+    return ":\n" + "\n".join(f"  {line}" for line in chosen) if chosen else ""

@@ -1,0 +1,210 @@
+"""The authored project as dbt's artifacts tell it: sources, models, tests and lambdas."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlglot import exp
+
+from realtime.errors import ConfigError, SourceError
+from realtime.project.binder import table
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A dbt source table. ``columns`` maps names to DuckDB types as declared (empty where missing)."""
+
+    unique_id: str
+    name: str
+    relation: exp.Table
+    columns: Mapping[str, str]
+    options: Mapping[str, Any]
+    not_null: tuple[str, ...]
+    description: str
+    descriptions: Mapping[str, str]
+    path: str
+
+    def typed_columns(self) -> tuple[tuple[str, str], ...]:
+        """Names and types; SourceError naming every column that lacks its ``data_type``."""
+        missing = [name for name, kind in self.columns.items() if not kind]
+        if missing or not self.columns:
+            what = f"columns without data_type: {', '.join(missing)}" if missing else "no columns declared"
+            raise SourceError(
+                f"source {self.name} ({self.path}): {what}",
+                remedy="declare every column of the source with its data_type, as in `- name: id` / `data_type: bigint`",
+            )
+        return tuple(self.columns.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A dbt model, Jinja resolved. ``options`` is ``meta.realtime`` (None: not opted in)."""
+
+    unique_id: str
+    name: str
+    sql: str
+    relation: exp.Table
+    depends_on: tuple[str, ...]
+    options: Mapping[str, Any] | None
+    description: str
+    descriptions: Mapping[str, str]
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Test:
+    """A dbt data test. ``metadata`` is None for a singular test; ``attached`` the model or source it is on."""
+
+    unique_id: str
+    name: str
+    sql: str
+    depends_on: tuple[str, ...]
+    metadata: Mapping[str, Any] | None
+    attached: str
+    column: str
+    config: Mapping[str, Any]
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """A lambda as authored: a dbt analysis with ``meta.lambda``."""
+
+    name: str
+    sql: str
+    depends_on: tuple[str, ...]
+    options: Mapping[str, Any]
+    description: str
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Project:
+    """Everything of the authored project that Duet reads, in dbt's order of dependency."""
+
+    name: str
+    adapter: str
+    sources: Mapping[str, Source]
+    models: Mapping[str, Model]
+    tests: tuple[Test, ...]
+    queries: tuple[Query, ...]
+
+    def realtime_models(self) -> list[Model]:
+        """Models that opted in, each after those it reads."""
+        return [m for m in self._ordered() if m.options is not None]
+
+    def _ordered(self) -> list[Model]:
+        done: dict[str, Model] = {}
+
+        def visit(model: Model) -> None:
+            if model.unique_id in done:
+                return
+            for upstream in model.depends_on:
+                if upstream in self.models:
+                    visit(self.models[upstream])
+            done[model.unique_id] = model
+
+        for unique_id in sorted(self.models):
+            visit(self.models[unique_id])
+        return list(done.values())
+
+
+def read_manifest(path: Path) -> Project:
+    """The project of a ``manifest.json`` that ``dbt compile`` wrote."""
+    try:
+        manifest = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} can't be read: {error}", remedy="run `dbt compile` (duet compile does)") from None
+    nodes = manifest["nodes"]
+    tests = tuple(_test(n) for n in nodes.values() if n["resource_type"] == "test" and n["config"].get("enabled", True))
+    return Project(
+        name=manifest["metadata"]["project_name"],
+        adapter=manifest["metadata"]["adapter_type"],
+        sources={s["unique_id"]: _source(s, tests) for s in manifest["sources"].values()},
+        models={n["unique_id"]: _model(n) for n in nodes.values() if n["resource_type"] in ("model", "seed", "snapshot")},
+        tests=tests,
+        queries=tuple(_query(n) for n in nodes.values() if n["resource_type"] == "analysis" and "lambda" in _meta(n)),
+    )
+
+
+def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``meta`` from where dbt 1.10 and later put it, or from the top level."""
+    return {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
+
+
+def _options(node: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    """``meta.<key>``: a mapping, {} for ``true``, None for ``false`` or nothing."""
+    given = _meta(node).get(key)
+    if given is None or given is False:
+        return None
+    if given is True:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f"{node['original_file_path']}: meta.{key} of {node['name']} is {given!r}",
+            remedy=f"write `{key}: true` or a mapping of options",
+        )
+    return given
+
+
+def _relation(node: Mapping[str, Any]) -> exp.Table:
+    name = node.get("identifier") or node.get("alias") or node["name"]
+    return table(name, node["schema"], node.get("database") or "memory")
+
+
+def _source(node: Mapping[str, Any], tests: tuple[Test, ...]) -> Source:
+    on_it = [t for t in tests if t.attached == node["unique_id"] and t.metadata is not None]
+    return Source(
+        unique_id=node["unique_id"],
+        name=f"{node['source_name']}.{node['name']}",
+        relation=_relation(node),
+        columns={c["name"]: c.get("data_type") or "" for c in node["columns"].values()},
+        options=_options(node, "realtime") or {},
+        not_null=tuple(sorted({t.column for t in on_it if t.metadata and t.metadata["name"] == "not_null"})),
+        description=node.get("description") or "",
+        descriptions={c["name"]: c.get("description") or "" for c in node["columns"].values()},
+        path=node["original_file_path"],
+    )
+
+
+def _model(node: Mapping[str, Any]) -> Model:
+    return Model(
+        unique_id=node["unique_id"],
+        name=node["name"],
+        sql=node.get("compiled_code") or node.get("raw_code") or "",
+        relation=_relation(node),
+        depends_on=tuple((node.get("depends_on") or {}).get("nodes") or ()),
+        options=_options(node, "realtime") if node["resource_type"] == "model" else None,
+        description=node.get("description") or "",
+        descriptions={c["name"]: c.get("description") or "" for c in node["columns"].values()},
+        path=node["original_file_path"],
+    )
+
+
+def _test(node: Mapping[str, Any]) -> Test:
+    return Test(
+        unique_id=node["unique_id"],
+        name=node["name"],
+        sql=node.get("compiled_code") or "",
+        depends_on=tuple((node.get("depends_on") or {}).get("nodes") or ()),
+        metadata=node.get("test_metadata"),
+        attached=node.get("attached_node") or "",
+        column=node.get("column_name") or "",
+        config=node["config"],
+        path=node["original_file_path"],
+    )
+
+
+def _query(node: Mapping[str, Any]) -> Query:
+    return Query(
+        name=node["name"],
+        sql=node.get("compiled_code") or "",
+        depends_on=tuple((node.get("depends_on") or {}).get("nodes") or ()),
+        options=_options(node, "lambda") or {},
+        description=node.get("description") or "",
+        path=node["original_file_path"],
+    )

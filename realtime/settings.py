@@ -1,0 +1,79 @@
+"""Settings: one table, read from the environment here and nowhere else.
+
+`SETTINGS` is the table; ``docs/settings.md`` lists it and a test fails when it does not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from realtime.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One environment variable, with its default and what it does."""
+
+    name: str
+    default: str
+    help: str
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("CLICKHOUSE_URL", "", "ClickHouse to use instead of the local one: http[s]://user:password@host:port/database"),
+    Setting("DUET_CLICKHOUSE_PORT", "18123", "HTTP port of the local ClickHouse; 0 lets the system pick one"),
+    Setting("DUET_CLICKHOUSE_MEMORY", "4000000000", "memory that the local ClickHouse may use, in bytes"),
+    Setting("DUET_CLICKHOUSE_LIBRARY", "", "path of libchdb.so or of a clickhouse binary, where it is not found by itself"),
+    Setting("DUET_SERVER_PORT", "8787", "port of the HTTP server; 0 lets the system pick one"),
+    Setting("DUET_SERVER_HOST", "127.0.0.1", "address that the HTTP server listens on"),
+    Setting("DUET_LAKE", "", "folder of the lake's Parquet files; default: lake/ in the project"),
+    Setting("DUET_INGEST_GAP_MS", "20", "least time between two inserts into one landing table, in milliseconds"),
+    Setting("DUET_MAX_BODY_MB", "64", "largest request body taken, in MiB after decompression"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The settings of one process; ``project_dir`` is absolute."""
+
+    project_dir: Path
+    values: Mapping[str, str]
+
+    @classmethod
+    def load(cls, project_dir: Path, environ: Mapping[str, str] | None = None) -> Settings:
+        """Reads every setting of the table from ``environ`` (default: this process's)."""
+        env = os.environ if environ is None else environ
+        values = {s.name: env.get(s.name) or s.default for s in SETTINGS}
+        return cls(project_dir=project_dir.resolve(), values=values)
+
+    def text(self, name: str) -> str:
+        """The setting as text; empty where it is not set."""
+        return self.values[name]
+
+    def number(self, name: str) -> int:
+        """The setting as a whole number; ConfigError where it is none."""
+        try:
+            return int(self.values[name])
+        except ValueError:
+            raise ConfigError(
+                f"{name} is {self.values[name]!r}, which is not a whole number", remedy=f"set {name} to a number"
+            ) from None
+
+    @property
+    def state_dir(self) -> Path:
+        """What local servers keep: data, logs, process records. Ignores itself in git."""
+        return self.project_dir / ".duet"
+
+    @property
+    def realtime_dir(self) -> Path:
+        """Where `duet compile` writes."""
+        return self.project_dir / "target" / "realtime"
+
+    @property
+    def lake_dir(self) -> Path:
+        """Where `duet export` writes."""
+        given = self.text("DUET_LAKE")
+        return Path(given).resolve() if given else self.project_dir / "lake"

@@ -1,0 +1,111 @@
+"""ClickHouse SQL as trees: templates whose function names come out as they were written.
+
+sqlglot knows many ClickHouse functions under names of its own and may print them otherwise. Here
+every function call becomes an `exp.Anonymous`, so a form prints what its author wrote.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.dialects.clickhouse import ClickHouse
+from sqlglot.tokens import TokenType
+
+CLICKHOUSE = ClickHouse()
+_VERBATIM = "__verbatim_"
+_KEYWORDS = {"IN", "AND", "OR", "NOT", "WHEN", "THEN", "ELSE", "CASE", "OVER", "BETWEEN", "BY", "IS"}
+# Operands that keep their meaning without parentheses wherever they are put.
+_ATOMS = (exp.Anonymous, exp.Column, exp.Literal, exp.Paren, exp.Null, exp.Boolean, exp.Array, exp.Tuple, exp.Placeholder)
+_ENCLOSING = (exp.Anonymous, exp.Paren, exp.Array, exp.Tuple, exp.Alias, exp.Lambda, exp.Select)
+
+
+def form(template: str, /, **parts: exp.Expression | str | int) -> exp.Expression:
+    """A ClickHouse expression: each bare name of ``template`` that is in ``parts`` is replaced.
+
+    A part that is a tree is copied in (with parentheses where precedence asks for them), a
+    ``str`` becomes a string literal, an ``int`` a number.
+
+    >>> render(form("if(isNaN(x), nan, x + 0.)", x=exp.column("a") / exp.column("b")))
+    'if(isNaN(a / b), nan, (a / b) + 0.)'
+    """
+    tree = _parse(template).copy()
+    slots = [c for c in tree.find_all(exp.Column) if not c.table and c.name in parts]
+    for slot in slots:
+        value = _tree(parts[slot.name])
+        if slot is tree:
+            return value
+        slot.replace(_wrapped(value, slot.parent))
+    return tree
+
+
+def call(function: str, /, *arguments: exp.Expression | str | int) -> exp.Expression:
+    """``function(arguments)``, the name printed as given."""
+    return exp.Anonymous(this=function, expressions=[_tree(a) for a in arguments])
+
+
+def text(value: str) -> exp.Expression:
+    """A string literal."""
+    return exp.Literal.string(value)
+
+
+def number(value: int) -> exp.Expression:
+    """An integer literal, negative ones in parentheses' stead as a sign."""
+    return exp.Literal.number(value)
+
+
+def cast(value: exp.Expression, clickhouse_type: str) -> exp.Expression:
+    """``CAST(value, 'type')``; the value itself where it is that cast already."""
+    if is_cast(value, clickhouse_type):
+        return value
+    return call("CAST", value, clickhouse_type)
+
+
+def is_cast(value: exp.Expression, clickhouse_type: str) -> bool:
+    """Whether ``value`` is ``CAST(…, 'clickhouse_type')``."""
+    return isinstance(value, exp.Anonymous) and value.name == "CAST" and value.expressions[1].name == clickhouse_type
+
+
+def render(tree: exp.Expression, *, pretty: bool = False) -> str:
+    """ClickHouse SQL text."""
+    return tree.sql(CLICKHOUSE, normalize_functions=False, comments=False, pretty=pretty)
+
+
+def quote(name: str) -> exp.Identifier:
+    """A quoted identifier."""
+    return exp.to_identifier(name, quoted=True)
+
+
+def column(name: str, table: str | None = None) -> exp.Column:
+    """A quoted column, of a quoted table alias where one is given."""
+    return exp.Column(this=quote(name), table=quote(table) if table else None)
+
+
+def _tree(value: Any) -> exp.Expression:
+    if isinstance(value, exp.Expression):
+        return value.copy()
+    return text(value) if isinstance(value, str) else number(value)
+
+
+def _wrapped(value: exp.Expression, parent: exp.Expression | None) -> exp.Expression:
+    if isinstance(value, _ATOMS) or isinstance(parent, _ENCLOSING) or parent is None:
+        return value
+    return exp.paren(value, copy=False)
+
+
+@functools.cache
+def _parse(template: str) -> exp.Expression:
+    """The template's tree; functions are hidden from sqlglot's own catalog behind a prefix."""
+    tokens = CLICKHOUSE.tokenize(template)
+    pieces, at = [], 0
+    for token, following in zip(tokens, tokens[1:], strict=False):
+        named = token.text[:1].isalpha() and template[token.start].isalpha()
+        if following.token_type == TokenType.L_PAREN and named and token.text.upper() not in _KEYWORDS:
+            pieces += [template[at : token.start], _VERBATIM]
+            at = token.start
+    tree = sqlglot.parse_one("".join([*pieces, template[at:]]), read=CLICKHOUSE)
+    for node in tree.find_all(exp.Anonymous):
+        node.set("this", node.name.removeprefix(_VERBATIM))
+    return tree

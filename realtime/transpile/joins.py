@@ -1,0 +1,86 @@
+"""FROM and JOIN: tables, subqueries and joins of every kind."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from realtime.transpile.form import quote
+from realtime.transpile.lower import Lower, refused
+
+_JOIN_ARGS = frozenset({"this", "on", "side", "kind", "method", "using"})
+_COMPARES = (exp.GT, exp.GTE, exp.LT, exp.LTE)
+
+
+def lower_from(lower: Lower, select: exp.Select, out: exp.Select) -> None:
+    """Writes FROM and the joins of ``select`` into ``out``."""
+    origin = select.args.get("from_")
+    if origin is None:
+        return
+    out.set("from_", exp.From(this=_source(lower, origin.this)))
+    for join in select.args.get("joins") or []:
+        out.append("joins", _join(lower, join))
+
+
+def _source(lower: Lower, source: exp.Expression) -> exp.Expression:
+    if isinstance(source, exp.Table):
+        return _table(source)
+    if isinstance(source, exp.Subquery):
+        if source.args["alias"].args.get("columns"):
+            raise refused(source, "column names in the alias of a subquery", remedy="name the columns inside")
+        alias = exp.TableAlias(this=quote(source.alias))
+        return exp.Subquery(this=lower.query(source.this), alias=alias)
+    raise refused(source, f"{source.key} in FROM has no exact form", remedy="read a table, a CTE or a subquery")
+
+
+def _table(table: exp.Table) -> exp.Table:
+    if not isinstance(table.this, exp.Identifier):
+        raise refused(table, "a table function has no exact form", remedy="load its rows as a source")
+    unknown = {k for k, v in table.args.items() if v not in (None, False, [])} - {"this", "db", "catalog", "alias"}
+    if unknown or table.args["alias"].args.get("columns"):
+        raise refused(table, f"{', '.join(sorted(unknown)) or 'column aliases'} on a table", remedy="use a CTE")
+    names = {part: quote(table.args[part].name) for part in ("this", "db", "catalog") if table.args.get(part)}
+    return exp.Table(**names, alias=exp.TableAlias(this=quote(table.alias)))
+
+
+def _join(lower: Lower, join: exp.Join) -> exp.Join:
+    unknown = {k for k, v in join.args.items() if v not in (None, False, [])} - _JOIN_ARGS
+    if unknown:
+        raise refused(join, f"{', '.join(sorted(unknown))} of JOIN has no exact form")
+    if isinstance(join.this, exp.Unnest):
+        raise refused(join, "UNNEST as a join is not supported", remedy="select unnest(list) in a CTE of its own")
+    source = _source(lower, join.this)
+    condition = join.args.get("on")
+    side = join.side
+    if condition is None:
+        if side or join.args.get("using"):
+            raise refused(join, f"{side or 'USING'} JOIN without ON", remedy="write the condition with ON")
+        return exp.Join(this=source, kind="CROSS")
+    if isinstance(condition, exp.Boolean):
+        raise refused(join, "JOIN ON a constant", remedy="write CROSS JOIN")
+    if side and not _has_equality(condition, join.alias_or_name):
+        raise refused(
+            join, f"{side} JOIN without an equality between both sides", remedy="add an equality of keys to ON"
+        )
+    method = (join.args.get("method") or "").upper() or None
+    if method == "ASOF":
+        _check_asof(join, condition)
+    kind = None if side or method else "INNER"
+    return exp.Join(this=source, on=lower.condition(condition), side=side or None, kind=kind, method=method)
+
+
+def _has_equality(condition: exp.Expression, joined: str) -> bool:
+    """Whether a top-level conjunct equates a column of ``joined`` with one of another table."""
+    for part in condition.flatten() if isinstance(condition, exp.And) else [condition]:
+        found = part.unnest()
+        if isinstance(found, (exp.EQ, exp.NullSafeEQ)):
+            left, right = ({c.table for c in s.find_all(exp.Column)} for s in (found.left, found.right))
+            if left and right and (left == {joined}) != (right == {joined}):
+                return True
+    return False
+
+
+def _check_asof(join: exp.Join, condition: exp.Expression) -> None:
+    parts = list(condition.flatten()) if isinstance(condition, exp.And) else [condition]
+    if sum(isinstance(p.unnest(), _COMPARES) for p in parts) != 1 or len(parts) < 2:
+        raise refused(join, "ASOF JOIN takes equalities and exactly one inequality", remedy="write it so in ON")
+

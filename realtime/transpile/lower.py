@@ -1,0 +1,134 @@
+"""DuckDB trees with types to ClickHouse trees: the driver of the tables in `realtime.transpile.rules`.
+
+Refuse by default: a node that no table lists, or that carries an argument its rule does not name,
+raises RefusedError.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from realtime.errors import RefusedError
+from realtime.project.binder import Binder
+from realtime.transpile.form import cast, form
+from realtime.transpile.types import DuckType, Kind
+
+if TYPE_CHECKING:
+    Build = Callable[["Lower", Any], exp.Expression]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """How one construct is written in ClickHouse.
+
+    ``build`` takes the driver and the node. ``args`` names the arguments of the node that it
+    understands beside ``this``, ``expression`` and ``expressions``: any other that is set is refused.
+    """
+
+    build: Build
+    args: frozenset[str] = frozenset()
+
+
+def rule(build: Build, args: str = "") -> Rule:
+    """A `Rule`; ``args`` are names separated by blanks."""
+    return Rule(build, frozenset(args.split()))
+
+
+_ALWAYS = frozenset({"this", "expression", "expressions"})
+
+
+def type_of(node: exp.Expression) -> DuckType:
+    """The type that DuckDB's binder gave ``node`` (see `realtime.transpile.annotate`)."""
+    found = node.meta.get("duck")
+    if found is None:
+        raise refused(node, "DuckDB gives this expression no type by itself", remedy="add an explicit CAST")
+    assert isinstance(found, DuckType)
+    return found
+
+
+def refused(node: exp.Expression, reason: str, *, remedy: str = "", construct: str = "") -> RefusedError:
+    """A refusal at the place of ``node``."""
+    line, position = place(node)
+    name = construct or node.sql("duckdb", comments=False)[:80]
+    return RefusedError(reason, remedy=remedy, construct=name, line=line, column=position)
+
+
+def place(node: exp.Expression) -> tuple[int, int]:
+    """Line and column of the first token under ``node`` that the parser knows; zeros where none."""
+    known = [(n.meta["line"], n.meta["col"]) for n in node.walk() if "line" in n.meta]
+    return min(known, default=(0, 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Lower:
+    """The driver: ``lower(node)`` is the ClickHouse expression for a typed DuckDB one."""
+
+    binder: Binder
+    rules: Mapping[type[exp.Expression], Rule]
+    functions: Mapping[str, Rule]
+    convert: Callable[[exp.Expression, exp.Expression, DuckType, bool], exp.Expression]
+    """``convert(node, lowered, type, try_)``: ``lowered``, which has the type of ``node``, cast to ``type``
+    with DuckDB's semantics (`realtime.transpile.rules.casts`)."""
+    lower_query: Callable[[Lower, exp.Query], exp.Query]
+    """Lowers a query (`realtime.transpile.query`)."""
+    _numbers: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(1))
+
+    def __call__(self, node: exp.Expression) -> exp.Expression:
+        """The ClickHouse form of an expression; RefusedError where there is none."""
+        found = self._rule(node)
+        unknown = {k for k, v in node.args.items() if v not in (None, False, [], "")} - _ALWAYS - found.args
+        if unknown:
+            raise refused(node, f"{', '.join(sorted(unknown))} of {type(node).__name__} has no exact form")
+        return found.build(self, node)
+
+    def to(self, node: exp.Expression, target: DuckType) -> exp.Expression:
+        """``node`` lowered and implicitly cast to ``target``."""
+        if type_of(node) == target:
+            return self(node)
+        return self.convert(node, self(node), target, False)
+
+    def typed(self, node: exp.Expression, target: DuckType | None = None) -> exp.Expression:
+        """``node`` lowered to exactly the ClickHouse type of its DuckDB type, as a column needs it."""
+        wanted = target or type_of(node)
+        lowered = self.to(node, wanted)
+        if isinstance(node, exp.Column) and type_of(node) == wanted:
+            return lowered
+        return cast(lowered, wanted.clickhouse)
+
+    def query(self, node: exp.Query) -> exp.Query:
+        """The ClickHouse form of a nested query."""
+        return self.lower_query(self, node)
+
+    def condition(self, node: exp.Expression) -> exp.Expression:
+        """A boolean expression, as WHERE and CASE take one; numbers and text are refused."""
+        found = type_of(node)
+        if found.kind is Kind.NULL:
+            return cast(exp.null(), "Nullable(UInt8)")
+        if found.kind is not Kind.BOOLEAN:
+            raise refused(node, f"{found} where a BOOLEAN is expected", remedy="compare it, as in x <> 0")
+        return self(node)
+
+    def canonical(self, node: exp.Expression) -> exp.Expression:
+        """``node`` so that equal values are the same bytes: for floats one NaN and one zero (grouping, DISTINCT)."""
+        if type_of(node).kind is Kind.FLOAT:
+            return form("if(isNaN(x), nan, x + 0.)", x=self(node))
+        return self(node)
+
+    def fresh(self, base: str) -> str:
+        """An alias that no other query of this statement has."""
+        return f"_{base}_{next(self._numbers)}"
+
+    def _rule(self, node: exp.Expression) -> Rule:
+        if isinstance(node, exp.Anonymous):
+            found = self.functions.get(node.name.lower())
+        else:
+            found = self.rules.get(type(node))
+        if found is None:
+            name = node.name if isinstance(node, exp.Anonymous) else node.key
+            raise refused(node, f"{name} has no exact ClickHouse form", remedy="see docs/sql.md for what is supported")
+        return found

@@ -1,0 +1,45 @@
+"""Clauses that later passes would drop without a word are refused first."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from realtime.transpile.lower import refused
+
+REFUSED: dict[type[exp.Expression], tuple[str, str]] = {
+    exp.Pivot: ("PIVOT has no ClickHouse form", "write one aggregate with FILTER (WHERE …) per column"),
+    exp.TableSample: ("a sample differs from run to run", "filter by a hash of a key instead"),
+    exp.Columns: ("COLUMNS(…) is not resolved", "name the columns"),
+    exp.Lateral: ("LATERAL has no exact form", "write it as a join or a window function"),
+    exp.Into: ("INTO is no query", "drop it"),
+    exp.Lock: ("FOR UPDATE has no meaning here", "drop it"),
+}
+
+
+def refuse_unknown(tree: exp.Query) -> exp.Query:
+    """``tree`` itself; RefusedError at the first clause that has no form."""
+    for node in tree.walk():
+        if type(node) in REFUSED:
+            reason, remedy = REFUSED[type(node)]
+            raise refused(node, reason, remedy=remedy)
+        if isinstance(node, exp.Join):
+            _check_join(node)
+        if isinstance(node, exp.With) and node.args.get("recursive") and _recurses(node):
+            raise refused(node, "a recursive CTE has no exact form", remedy="compute it in batch")
+        if isinstance(node, exp.WindowSpec) and node.args.get("exclude"):
+            raise refused(node, "ClickHouse has no EXCLUDE in window frames", remedy="rewrite the frame without it")
+        if isinstance(node, exp.Select) and node.args.get("sample"):
+            raise refused(node, "a sample differs from run to run", remedy="filter by a hash of a key instead")
+    return tree
+
+
+def _check_join(join: exp.Join) -> None:
+    method = (join.args.get("method") or "").upper()
+    if method in ("POSITIONAL", "NATURAL"):
+        raise refused(join, f"{method} JOIN depends on order or on columns not named", remedy="join with ON")
+    if method == "ASOF" and join.args.get("using"):
+        raise refused(join, "ASOF JOIN with USING loses its inequality", remedy="write the condition with ON")
+
+
+def _recurses(clause: exp.With) -> bool:
+    return any(t.name == cte.alias for cte in clause.expressions for t in cte.this.find_all(exp.Table))

@@ -1,0 +1,180 @@
+"""Queries: selects, set operations and CTEs, from typed DuckDB trees to ClickHouse ones."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from realtime.transpile.annotate import aggregated, visible_ctes, without_params
+from realtime.transpile.form import cast, column, quote
+from realtime.transpile.joins import lower_from
+from realtime.transpile.lower import Lower, refused, type_of
+from realtime.transpile.rules.order import lower_limit, lower_order
+from realtime.transpile.types import DuckType, Kind
+
+_SELECT_ARGS = frozenset(
+    "with_ expressions distinct from_ joins where group having qualify windows order limit offset kind hint".split()
+)
+
+
+def lower_query(lower: Lower, query: exp.Query) -> exp.Query:
+    """The ClickHouse form of ``query``; its columns keep names and order."""
+    if isinstance(query, exp.Subquery):
+        return _parenthesized(lower, query)
+    if isinstance(query, exp.SetOperation):
+        lowered: exp.Query = _set_operation(lower, query)
+    elif isinstance(query, exp.Select):
+        lowered = _select(lower, query)
+    else:
+        raise refused(query, f"{query.key} has no exact form as a query", remedy="write it as a SELECT")
+    ctes = query.args.get("with_")
+    if ctes is not None:
+        lowered.set("with_", exp.With(expressions=[_cte(lower, c) for c in ctes.expressions]))
+    return lowered
+
+
+def _parenthesized(lower: Lower, query: exp.Subquery) -> exp.Query:
+    if any(query.args.get(part) for part in ("order", "limit", "offset")):
+        raise refused(query, "ORDER BY or LIMIT on a query in parentheses", remedy="put it into a CTE")
+    return lower_query(lower, query.this)
+
+
+def _cte(lower: Lower, cte: exp.CTE) -> exp.CTE:
+    names = [c.name for c in cte.args["alias"].args.get("columns") or []]
+    body = lower_query(lower, cte.this)
+    if names and isinstance(body, exp.Select):
+        for projection, name in zip(body.expressions, names, strict=False):
+            projection.set("alias", quote(name))
+    return exp.CTE(this=body, alias=exp.TableAlias(this=quote(cte.alias)))
+
+
+def _select(lower: Lower, select: exp.Select) -> exp.Select:
+    unknown = {k for k, v in select.args.items() if v not in (None, False, [])} - _SELECT_ARGS
+    if unknown or select.args.get("kind") or select.args.get("hint"):
+        raise refused(select, f"clause {', '.join(sorted(unknown)) or 'AS STRUCT'} has no exact form")
+    out = exp.Select()
+    lower_from(lower, select, out)
+    grouped = select.args.get("group") is not None or any(aggregated(p) for p in select.expressions)
+    out.set("expressions", [_projection(lower, p, select, grouped) for p in select.expressions])
+    for part in ("where", "having", "qualify"):
+        clause = select.args.get(part)
+        if clause is not None:
+            out.set(part, type(clause)(this=lower.condition(clause.this)))
+    if select.args.get("group") is not None:
+        out.set("group", _group(lower, select.args["group"]))
+    _distinct(lower, select, out)
+    lower_order(lower, select, out)
+    lower_limit(lower, select, out)
+    return out
+
+
+def _projection(lower: Lower, projection: exp.Expression, select: exp.Select, grouped: bool) -> exp.Expression:
+    name = projection.alias_or_name
+    if not name or isinstance(projection, exp.Star):
+        raise refused(projection, "a projection without a name", remedy="give it an alias")
+    value = projection.unalias()
+    found = type_of(value)
+    if found.kind is Kind.INTERVAL:
+        raise refused(value, "ClickHouse has no column of type INTERVAL", remedy="keep the number of seconds or days")
+    if found.kind is Kind.NULL:
+        lowered = cast(exp.null(), "Nullable(String)")
+    elif found.kind is Kind.FLOAT and ((grouped and not aggregated(value)) or select.args.get("distinct")):
+        lowered = cast(lower.canonical(value), found.clickhouse)
+    else:
+        lowered = lower.typed(value)
+    return exp.alias_(lowered, quote(name))
+
+
+def _group(lower: Lower, group: exp.Group) -> exp.Group:
+    plain = [k for k in group.expressions if not isinstance(k, _SETS)]
+    sets = [k for k in group.expressions if isinstance(k, _SETS)]
+    sets += [k for part in ("rollup", "cube", "grouping_sets") for k in group.args.get(part) or []]
+    if plain and sets:
+        raise refused(group, "GROUP BY mixes keys with grouping sets", remedy="write all of it as GROUPING SETS")
+    if sets:
+        return exp.Group(**_grouping_sets(lower, sets))
+    keys = [k for k in plain if not isinstance(k, exp.Literal)]
+    if len(keys) < len(plain):
+        raise refused(group, "GROUP BY a constant", remedy="drop the constant")
+    return exp.Group(expressions=[lower.canonical(k) for k in keys])
+
+
+_SETS = (exp.Rollup, exp.Cube, exp.GroupingSets)
+
+
+def _grouping_sets(lower: Lower, sets: list[exp.Expression]) -> dict[str, list[exp.Expression]]:
+    out: dict[str, list[exp.Expression]] = {}
+    for found in sets:
+        name = {exp.Rollup: "rollup", exp.Cube: "cube", exp.GroupingSets: "grouping_sets"}[type(found)]
+        members = [_members(lower, m) for m in found.expressions]
+        out.setdefault(name, []).append(type(found)(expressions=members))
+    if len(sets) > 1:
+        raise refused(sets[0], "several grouping sets multiply", remedy="write one GROUPING SETS")
+    return out
+
+
+def _members(lower: Lower, member: exp.Expression) -> exp.Expression:
+    if isinstance(member, exp.Tuple):
+        return exp.Tuple(expressions=[lower.canonical(m) for m in member.expressions])
+    return lower.canonical(member.unnest())
+
+
+def _distinct(lower: Lower, select: exp.Select, out: exp.Select) -> None:
+    distinct = select.args.get("distinct")
+    if distinct is None:
+        return
+    if distinct.args.get("on") is None:
+        out.set("distinct", exp.Distinct())
+        return
+    raise refused(
+        distinct,
+        "DISTINCT ON keeps a row that depends on the order of evaluation",
+        remedy="filter by QUALIFY row_number() OVER (PARTITION BY … ORDER BY …) = 1",
+    )
+
+
+def _set_operation(lower: Lower, query: exp.SetOperation) -> exp.Select:
+    """``SELECT * FROM (left OP right)``, both sides converted to the common types."""
+    if query.args.get("by_name") or query.args.get("side") or query.args.get("kind"):
+        raise refused(query, "set operation BY NAME", remedy="list the columns in the same order on both sides")
+    every = not query.args.get("distinct")
+    if every and not isinstance(query, exp.Union):
+        raise refused(query, f"{query.key.upper()} ALL loses its ALL in ClickHouse", remedy="number the duplicates first")
+    names = query.named_selects
+    types = [t for _, t in lower.binder.describe(_bindable(query))]
+    sides = [_side(lower, s, names, types) for s in (query.this, query.expression)]
+    joined = type(query)(this=sides[0], expression=sides[1], distinct=not every)
+    tail = exp.Select(expressions=[exp.Star()])
+    alias = exp.TableAlias(this=quote(lower.fresh("union")))
+    tail.set("from_", exp.From(this=exp.Subquery(this=joined, alias=alias)))
+    lower_order(lower, query, tail)
+    lower_limit(lower, query, tail)
+    return tail
+
+
+def _side(lower: Lower, side: exp.Expression, names: list[str], types: list[DuckType]) -> exp.Select:
+    """One side, every column cast to the common type and called by its common name."""
+    assert isinstance(side, exp.Query)
+    given = [t for _, t in lower.binder.describe(_bindable(side))]
+    query = lower_query(lower, side)
+    inner = [n for n in side.named_selects]
+    if given == types and inner == names and isinstance(query, exp.Select):
+        return query
+    alias = lower.fresh("side")
+    projections = []
+    for old, name, have, want in zip(inner, names, given, types, strict=True):
+        value = column(old, alias)
+        value.meta["duck"] = have
+        shown = value if have == want else cast(lower.convert(value, value, want, False), want.clickhouse)
+        projections.append(exp.alias_(shown, quote(name)))
+    out = exp.Select(expressions=projections)
+    out.set("from_", exp.From(this=exp.Subquery(this=query, alias=exp.TableAlias(this=quote(alias)))))
+    return out
+
+
+def _bindable(query: exp.Query) -> str:
+    """SQL that DuckDB can describe: with the CTEs in sight and parameters as NULL."""
+    around = visible_ctes(query)
+    copy = without_params(query)
+    if around and copy.args.get("with_") is None:
+        copy.set("with_", exp.With(expressions=[c.copy() for c in around]))
+    return copy.sql("duckdb")

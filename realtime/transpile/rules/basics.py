@@ -1,0 +1,74 @@
+"""Columns, literals, parameters, and what only holds other expressions together."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from realtime.transpile.form import call, cast, column, text
+from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.types import Kind
+
+
+def _column(lower: Lower, node: exp.Column) -> exp.Expression:
+    if node.table:
+        return column(node.name, node.table)
+    if _lambda_of(node):
+        return column(node.name)
+    select = node.find_ancestor(exp.Select)
+    for projection in select.expressions if select is not None else []:
+        if isinstance(projection, exp.Alias) and projection.alias == node.name:
+            return lower(projection.this)
+    raise refused(node, f"column {node.name} can't be resolved", remedy="qualify it with its table")
+
+
+def _lambda_of(node: exp.Column) -> bool:
+    at = node.parent
+    while at is not None and not isinstance(at, exp.Query):
+        if isinstance(at, exp.Lambda) and node.name in [p.name for p in at.expressions]:
+            return True
+        at = at.parent
+    return False
+
+
+def _literal(lower: Lower, node: exp.Literal) -> exp.Expression:
+    found = type_of(node)
+    if node.is_string:
+        return text(node.name)
+    if found.kind is Kind.DECIMAL:
+        return cast(text(node.name), f"Decimal({found.precision}, {found.scale})")
+    if found.kind is Kind.FLOAT:
+        return call("toFloat64", repr(float(node.name)))
+    if found.name == "INTEGER":
+        return call("toInt32", node)
+    if found.name == "BIGINT":
+        return call("toInt64", node)
+    if found.name == "HUGEINT":
+        return call("toInt128", node.name)
+    raise refused(node, f"a literal of type {found}")
+
+
+def _null(lower: Lower, node: exp.Null) -> exp.Expression:
+    return exp.null()
+
+
+def _boolean(lower: Lower, node: exp.Boolean) -> exp.Expression:
+    return exp.Boolean(this=bool(node.this))
+
+
+def _paren(lower: Lower, node: exp.Paren) -> exp.Expression:
+    return exp.paren(lower(node.this), copy=False)
+
+
+def _bare_parameter(lower: Lower, node: exp.Expression) -> exp.Expression:
+    raise refused(node, "a parameter without a type", remedy=f"write param('{node.name}', 'varchar') or a cast around it")
+
+
+RULES: dict[type[exp.Expression], Rule] = {
+    exp.Column: rule(_column, "table db catalog"),
+    exp.Literal: rule(_literal, "is_string"),
+    exp.Null: rule(_null),
+    exp.Boolean: rule(_boolean),
+    exp.Paren: rule(_paren),
+    exp.Parameter: rule(_bare_parameter),
+    exp.Placeholder: rule(_bare_parameter),
+}

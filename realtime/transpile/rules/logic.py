@@ -1,0 +1,240 @@
+"""AND, OR, NOT, IS NULL, comparisons, IN and EXISTS with DuckDB's rules for NULL and NaN."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from realtime.transpile.form import call, cast, column, form, quote
+from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.rules.order import UNORDERED
+from realtime.transpile.rules.casts import constant
+from realtime.transpile.types import DOUBLE, TIMESTAMP, DuckType, Kind
+
+_NULL_BOOLEAN = "Nullable(UInt8)"
+_TIMES = (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ)
+_NUMBERS = (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
+
+
+def _and(lower: Lower, node: exp.And) -> exp.Expression:
+    return exp.And(this=_operand(lower, node.left), expression=_operand(lower, node.right))
+
+
+def _or(lower: Lower, node: exp.Or) -> exp.Expression:
+    return exp.paren(exp.Or(this=_operand(lower, node.left), expression=_operand(lower, node.right)))
+
+
+def _operand(lower: Lower, node: exp.Expression) -> exp.Expression:
+    lowered = lower.condition(node)
+    return exp.paren(lowered) if isinstance(lowered, exp.Or) else lowered
+
+
+def _not(lower: Lower, node: exp.Not) -> exp.Expression:
+    inner = node.this.unnest()
+    if isinstance(inner, exp.In) and inner.args.get("query") is not None:
+        return _in_query(lower, inner, negated=True, place=node)
+    if isinstance(inner, exp.Is) and isinstance(inner.expression, exp.Null):
+        return call("isNotNull", _null_tested(lower, inner))
+    return form("NOT (x)", x=lower.condition(node.this))
+
+
+def _is(lower: Lower, node: exp.Is) -> exp.Expression:
+    if isinstance(node.expression, exp.Null):
+        return call("isNull", _null_tested(lower, node))
+    if isinstance(node.expression, exp.Boolean):
+        wanted = exp.Boolean(this=bool(node.expression.this))
+        other = exp.Boolean(this=not node.expression.this)
+        return form("ifNull(x, other) = wanted", x=lower.condition(node.this), other=other, wanted=wanted)
+    raise refused(node, "this form of IS", remedy="compare with IS NULL, IS TRUE or IS FALSE")
+
+
+def _null_tested(lower: Lower, node: exp.Is) -> exp.Expression:
+    if type_of(node.this).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+        raise refused(node, f"ClickHouse has no NULL of type {type_of(node.this)}", remedy="test a field or the length")
+    return lower(node.this)
+
+
+_OPERATORS: dict[type[exp.Expression], str] = {
+    exp.EQ: "l = r", exp.NEQ: "l != r", exp.LT: "l < r", exp.LTE: "l <= r", exp.GT: "l > r", exp.GTE: "l >= r",
+}  # fmt: skip
+# NaN equals NaN and is above every number; `ln`, `rn` say whether a side is NaN.
+_WITH_NAN: dict[type[exp.Expression], str] = {
+    exp.EQ: "(l = r OR (ln AND rn))",
+    exp.NEQ: "(l != r AND NOT (ln AND rn))",
+    exp.GT: "(l > r OR (ln AND NOT rn))",
+    exp.LT: "(l < r OR (rn AND NOT ln))",
+    exp.GTE: "(l >= r OR ln)",
+    exp.LTE: "(l <= r OR rn)",
+}
+
+
+def _compare(lower: Lower, node: exp.Binary) -> exp.Expression:
+    left, right = node.left, node.right
+    for side in (left, right):
+        if isinstance(side, (exp.Any, exp.All, exp.Tuple)):
+            raise refused(node, f"comparison with {side.key}", remedy="write IN (…) or compare column by column")
+    kinds = {type_of(left).kind, type_of(right).kind}
+    if Kind.NULL in kinds:
+        return cast(exp.null(), _NULL_BOOLEAN)
+    if not isinstance(node, (exp.EQ, exp.NEQ)) and kinds & set(UNORDERED):
+        raise refused(node, f"{type_of(left)} is ordered otherwise in ClickHouse", remedy="compare a cast or a field")
+    lowered = compared(lower, left, right)
+    if Kind.FLOAT in kinds:
+        return _compare_floats(type(node), left, right, *lowered)
+    return form(_OPERATORS[type(node)], l=lowered[0], r=lowered[1])
+
+
+def _compare_floats(
+    operator: type[exp.Expression], left: exp.Expression, right: exp.Expression, l: exp.Expression, r: exp.Expression
+) -> exp.Expression:
+    if isinstance(left, exp.Literal) or isinstance(right, exp.Literal):
+        kept = isinstance(right, exp.Literal) and operator in (exp.GT, exp.GTE)
+        kept = kept or isinstance(left, exp.Literal) and operator in (exp.LT, exp.LTE)
+        if not kept:
+            return form(_OPERATORS[operator], l=l, r=r)
+        other = l if isinstance(right, exp.Literal) else r
+        return form("(c OR isNaN(x))", c=form(_OPERATORS[operator], l=l, r=r), x=other)
+    return form(_WITH_NAN[operator], l=l, r=r, ln=call("isNaN", l), rn=call("isNaN", r))
+
+
+def compared(lower: Lower, left: exp.Expression, right: exp.Expression) -> tuple[exp.Expression, exp.Expression]:
+    """Both sides in types that ClickHouse compares as DuckDB does."""
+    a, b = type_of(left), type_of(right)
+    if a.kind is b.kind:
+        return _same_kind(lower, left, right, a, b)
+    for literal, other, swapped in ((right, left, False), (left, right, True)):
+        if isinstance(literal, exp.Literal) and literal.is_string and type_of(other).kind is not Kind.TEXT:
+            pair = (lower(other), constant(lower, literal, type_of(other)))
+            return (pair[1], pair[0]) if swapped else pair
+    common = _common(a, b)
+    if common is None:
+        raise refused(left.parent or left, f"{a} compared with {b}", remedy="cast one side explicitly")
+    if common == "as they are":
+        return lower(left), lower(right)
+    assert isinstance(common, DuckType)
+    return lower.to(left, common), lower.to(right, common)
+
+
+def _same_kind(
+    lower: Lower, left: exp.Expression, right: exp.Expression, a: DuckType, b: DuckType
+) -> tuple[exp.Expression, exp.Expression]:
+    if a.kind in (Kind.JSON, Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.INTERVAL, Kind.OTHER, Kind.BLOB, Kind.TIME):
+        raise refused(left.parent or left, f"{a} values are compared otherwise in ClickHouse", remedy="compare fields or casts")
+    if a.kind is Kind.BOOLEAN:
+        return call("toUInt8", lower(left)), call("toUInt8", lower(right))
+    return lower(left), lower(right)
+
+
+def _common(a: DuckType, b: DuckType) -> DuckType | str | None:
+    kinds = {a.kind, b.kind}
+    if kinds == {Kind.INTEGER, Kind.DECIMAL} or kinds == {Kind.TEXT, Kind.ENUM}:
+        return "as they are"
+    if Kind.FLOAT in kinds and kinds <= set(_NUMBERS):
+        return DOUBLE
+    if kinds <= set(_TIMES):
+        return TIMESTAMP
+    return None
+
+
+def _null_safe(lower: Lower, node: exp.Binary) -> exp.Expression:
+    if Kind.FLOAT in (type_of(node.left).kind, type_of(node.right).kind):
+        raise refused(node, "IS DISTINCT FROM of floats", remedy="compare with = and IS NULL")
+    if Kind.NULL in (type_of(node.left).kind, type_of(node.right).kind):
+        raise refused(node, "IS DISTINCT FROM NULL", remedy="write IS NULL or IS NOT NULL")
+    left, right = compared(lower, node.left, node.right)
+    same = exp.NullSafeEQ(this=call("toNullable", left), expression=call("toNullable", right))
+    return exp.paren(same if isinstance(node, exp.NullSafeEQ) else exp.Not(this=exp.paren(same)))
+
+
+def _in(lower: Lower, node: exp.In) -> exp.Expression:
+    if node.args.get("query") is not None:
+        return _in_query(lower, node, negated=False, place=node)
+    if isinstance(node.this, exp.Tuple):
+        raise refused(node, "IN with several columns", remedy="write OR of ANDs, or a semi join")
+    if _plain_list(node):
+        return exp.In(this=lower(node.this), expressions=[lower(x) for x in node.expressions])
+    equalities = []
+    for item in node.expressions:
+        equal = exp.EQ(this=node.this.copy(), expression=item.copy())
+        equalities.append(_compare(lower, equal))
+    return exp.paren(exp.or_(*equalities, copy=False))
+
+
+def _plain_list(node: exp.In) -> bool:
+    """Whether the list holds only literals of the very kind that is compared: then ClickHouse's IN is exact."""
+    kind = type_of(node.this).kind
+    wanted = {Kind.TEXT: True, Kind.INTEGER: False}.get(kind)
+    literals = [x for x in node.expressions if isinstance(x, exp.Literal)]
+    same = [x for x in literals if x.is_string == wanted and type_of(x).kind in (kind, Kind.TEXT)]
+    return wanted is not None and len(same) == len(node.expressions)
+
+
+def _in_query(lower: Lower, node: exp.In, *, negated: bool, place: exp.Expression) -> exp.Expression:
+    """ClickHouse's IN knows no third value: exact only where NULL and false are the same, in a filter."""
+    if not _filters(place):
+        raise refused(node, "IN (subquery) as a value loses NULL", remedy="use it in WHERE, or join instead")
+    if isinstance(node.this, exp.Tuple):
+        raise refused(node, "IN (subquery) with several columns", remedy="write EXISTS")
+    query = node.args["query"]
+    query = query.this if isinstance(query, exp.Subquery) else query
+    inner, outer = type_of(query.selects[0].unalias()), type_of(node.this)
+    if inner != outer:
+        raise refused(node, f"{outer} IN a subquery of {inner}", remedy="cast one side explicitly")
+    name = query.selects[0].alias_or_name
+    rows = exp.Subquery(this=lower.query(query), alias=exp.TableAlias(this=quote(lower.fresh("in"))))
+    known = exp.select(column(name)).from_(rows).where(call("isNotNull", column(name)))
+    found = exp.In(this=lower(node.this), query=exp.Subquery(this=known))
+    if not negated:
+        return found
+    everything = exp.select(call("count")).from_(rows.copy())
+    nulls = everything.copy().where(call("isNull", column(name)))
+    return form(
+        "(everything = 0 OR (isNotNull(x) AND nulls = 0 AND NOT (found)))",
+        x=lower(node.this), everything=exp.Subquery(this=everything), nulls=exp.Subquery(this=nulls), found=found,
+    )  # fmt: skip
+
+
+def _filters(node: exp.Expression) -> bool:
+    """Whether ``node`` decides a filter through AND and OR only."""
+    at = node.parent
+    while isinstance(at, (exp.And, exp.Or, exp.Paren)):
+        at = at.parent
+    return isinstance(at, (exp.Where, exp.Having, exp.Qualify))
+
+
+def _exists(lower: Lower, node: exp.Exists) -> exp.Expression:
+    query = node.this.unnest() if isinstance(node.this, exp.Subquery) else node.this
+    return exp.Exists(this=lower.query(query))
+
+
+def _subquery(lower: Lower, node: exp.Subquery) -> exp.Expression:
+    query = node.this
+    if not isinstance(query, exp.Select) or len(query.expressions) != 1:
+        raise refused(node, "a scalar subquery of this form", remedy="select one column")
+    if _is_correlated(query):
+        raise refused(node, "a correlated scalar subquery", remedy="join the grouped subquery instead")
+    if not query.args.get("group") and not query.args.get("limit") and not _one_row(query):
+        raise refused(node, "a scalar subquery that may give several rows", remedy="aggregate it, or add LIMIT 1")
+    return exp.Subquery(this=lower.query(query))
+
+
+def _one_row(query: exp.Select) -> bool:
+    return any(isinstance(n, exp.AggFunc) for n in query.expressions[0].walk()) and not query.args.get("having")
+
+
+def _is_correlated(query: exp.Select) -> bool:
+    own = {s.alias_or_name for s in query.find_all(exp.Table, exp.Subquery)} | {c.alias for c in query.find_all(exp.CTE)}
+    return any(c.table and c.table not in own for c in query.find_all(exp.Column))
+
+
+RULES: dict[type[exp.Expression], Rule] = {
+    exp.And: rule(_and),
+    exp.Or: rule(_or),
+    exp.Not: rule(_not),
+    exp.Is: rule(_is),
+    **{operator: rule(_compare) for operator in _OPERATORS},
+    exp.NullSafeEQ: rule(_null_safe),
+    exp.NullSafeNEQ: rule(_null_safe),
+    exp.In: rule(_in, "query"),
+    exp.Exists: rule(_exists),
+    exp.Subquery: rule(_subquery),
+}

@@ -1,0 +1,32 @@
+"""Settings under which ClickHouse computes what DuckDB does; every compiled query carries those it needs."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+SETTINGS: dict[str, int | str] = {
+    # Outer joins and grouping sets give NULL for what is absent, not a default value.
+    "join_use_nulls": 1,
+    "group_by_use_nulls": 1,
+    # A qualified column is the column, also where an alias of the select list has its name.
+    "prefer_column_name_to_alias": 0,
+    "session_timezone": "UTC",
+    "date_time_overflow_behavior": "throw",
+    "enable_extended_results_for_datetime_functions": 1,
+    "precise_float_parsing": 1,
+    # Works around wrong answers of window functions over Nullable columns.
+    "optimize_functions_to_subcolumns": 0,
+    "formatdatetime_parsedatetime_m_is_month_name": 0,
+}
+
+
+def with_settings(query: exp.Query) -> exp.Query:
+    """``query`` with `SETTINGS` at its end, in place: views keep them whatever a caller's session says."""
+    settings = [_setting(name, value) for name, value in SETTINGS.items()]
+    query.set("settings", settings)
+    return query
+
+
+def _setting(name: str, value: int | str) -> exp.Expression:
+    literal = exp.Literal.string(value) if isinstance(value, str) else exp.Literal.number(value)
+    return exp.EQ(this=exp.column(name), expression=literal)

@@ -1,0 +1,101 @@
+"""One DuckDB query to one ClickHouse query with the same answer, or a refusal."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import OptimizeError
+from sqlglot.optimizer.qualify import qualify
+
+from realtime.errors import RefusedError
+from realtime.planner.ir import Column
+from realtime.project.binder import CATALOG, SCHEMA, Binder
+from realtime.transpile.annotate import annotate, without_params
+from realtime.transpile.lower import Lower
+from realtime.transpile.passes.expand_between import expand_between
+from realtime.transpile.passes.expand_case import expand_case
+from realtime.transpile.passes.expand_group_all import expand_group_all
+from realtime.transpile.passes.refuse_unknown import refuse_unknown
+from realtime.transpile.passes.semi_to_exists import semi_to_exists
+from realtime.transpile.passes.true_names import true_names
+from realtime.transpile.passes.unique_aliases import unique_aliases
+from realtime.transpile.query import lower_query
+from realtime.transpile.rules import FUNCTIONS, RULES
+from realtime.transpile.rules.casts import convert
+
+Pass = Callable[[exp.Query], exp.Query]
+
+BEFORE_QUALIFY: tuple[Pass, ...] = (refuse_unknown, semi_to_exists)
+AFTER_QUALIFY: tuple[Pass, ...] = (expand_group_all, expand_case, expand_between, unique_aliases)
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """A ClickHouse query and its columns. Tables still have DuckDB's names; aggregate calls that a state
+    can keep carry ``meta["component"]``."""
+
+    tree: exp.Query
+    columns: tuple[Column, ...]
+
+
+def transpile(query: str | exp.Query, binder: Binder) -> Compiled:
+    """Compiles ``query`` (DuckDB's dialect) against the tables of ``binder``; RefusedError where it is not exact."""
+    tree = parse(query) if isinstance(query, str) else query.copy()
+    wanted = binder.describe(without_params(tree).sql("duckdb"))
+    for rewrite in BEFORE_QUALIFY:
+        tree = rewrite(tree)
+    tree = _qualified(tree, binder)
+    for rewrite in AFTER_QUALIFY:
+        tree = rewrite(tree)
+    tree = true_names(tree, binder.columns)
+    if [t for _, t in binder.describe(without_params(tree).sql("duckdb"))] != [t for _, t in wanted]:
+        raise RefusedError("the query changes its types when its names are resolved", remedy="qualify every column")
+    annotate(tree, binder)
+    lower = Lower(binder, RULES, FUNCTIONS, convert, lower_query)
+    columns = tuple(Column(name, t.name, t.clickhouse) for name, t in wanted)
+    return Compiled(_named(lower_query(lower, tree), columns), columns)
+
+
+def parse(sql: str) -> exp.Query:
+    """The one query in ``sql``; RefusedError with the place where it can't be parsed."""
+    try:
+        tree = sqlglot.parse_one(sql, read="duckdb")
+    except (sqlglot.ParseError, sqlglot.TokenError) as error:
+        first = error.errors[0] if isinstance(error, sqlglot.ParseError) and error.errors else {}
+        raise RefusedError(
+            f"this SQL can't be parsed: {first.get('description') or str(error).splitlines()[0]}",
+            line=first.get("line") or 0,
+            column=first.get("col") or 0,
+            remedy="check the statement in DuckDB",
+        ) from None
+    if not isinstance(tree, exp.Query):
+        raise RefusedError(f"only a SELECT can be compiled; this is {tree.key}")
+    return tree
+
+
+def _qualified(tree: exp.Query, binder: Binder) -> exp.Query:
+    try:
+        qualified = qualify(
+            tree, schema=binder.schema, dialect="duckdb", catalog=CATALOG, db=SCHEMA, validate_qualify_columns=True
+        )
+    except OptimizeError as error:
+        raise RefusedError(f"names can't be resolved: {error}", remedy="qualify the columns with their table") from None
+    assert isinstance(qualified, exp.Query)
+    return qualified
+
+
+def _named(query: exp.Query, columns: tuple[Column, ...]) -> exp.Query:
+    """``query`` with DuckDB's own spelling of the column names."""
+    names = [c.name for c in columns]
+    if len(set(names)) < len(names):
+        twice = sorted({n for n in names if names.count(n) > 1})
+        raise RefusedError(f"two columns are called {', '.join(twice)}", remedy="give each column a name of its own")
+    if not isinstance(query, exp.Select) or len(query.expressions) != len(names):
+        return query
+    for projection, name in zip(query.expressions, names, strict=True):
+        if isinstance(projection, exp.Alias) and projection.alias != name:
+            projection.set("alias", exp.to_identifier(name, quoted=True))
+    return query
