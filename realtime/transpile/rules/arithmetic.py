@@ -1,0 +1,239 @@
+"""Numbers: + - * / // %, rounding and elementary functions, with DuckDB's overflow errors and result types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlglot import exp
+
+from realtime.transpile.form import call, cast, form, number
+from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.rules import intervals
+from realtime.transpile.rules.casts import converted
+from realtime.transpile.rules.rounding import power_of_ten, rounded
+from realtime.transpile.types import DOUBLE, DuckType, Kind, duck_type
+
+_TEMPORAL = (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME, Kind.INTERVAL)
+# ClickHouse widens sums and products of these by itself, so that only the result needs its check.
+_NARROW = ("TINYINT", "SMALLINT", "INTEGER", "UTINYINT", "USMALLINT", "UINTEGER")
+
+
+def _arithmetic(operator: str) -> Callable[[Lower, exp.Binary], exp.Expression]:
+    def build(lower: Lower, node: exp.Binary) -> exp.Expression:
+        kinds = (type_of(node.left).kind, type_of(node.right).kind)
+        if any(k in _TEMPORAL for k in kinds):
+            return intervals.shifted(lower, node)
+        found = type_of(node)
+        if Kind.NULL in kinds:
+            return cast(exp.null(), found.clickhouse)
+        if Kind.TEXT in kinds or Kind.JSON in kinds or found.kind not in _BY_KIND:
+            raise refused(node, f"{type_of(node.left)} {operator} {type_of(node.right)}", remedy="cast both sides to numbers")
+        return _BY_KIND[found.kind](lower, node, operator, found)
+
+    return build
+
+
+def _integers(lower: Lower, node: exp.Binary, operator: str, found: DuckType) -> exp.Expression:
+    left, right = lower(node.left), lower(node.right)
+    if found.name not in _NARROW:
+        wide = "toInt256" if found.name in ("HUGEINT", "UHUGEINT") else "toInt128"
+        left, right = call(wide, left), call(wide, right)
+    return checked(form(f"l {operator} r", l=left, r=right), found)
+
+
+def checked(x: exp.Expression, found: DuckType) -> exp.Expression:
+    """A wide integer as ``found``; an error where it does not fit, as in DuckDB."""
+    return call("accurateCast", x, found.clickhouse)
+
+
+def _floats(lower: Lower, node: exp.Binary, operator: str, found: DuckType) -> exp.Expression:
+    left, right = lower.to(node.left, found), lower.to(node.right, found)
+    return form(f"l {operator} r", l=left, r=right)
+
+
+def _decimals(lower: Lower, node: exp.Binary, operator: str, found: DuckType) -> exp.Expression:
+    left, right = _wide(lower, node.left), _wide(lower, node.right)
+    scales = [type_of(side).scale for side in (node.left, node.right)]
+    scale = sum(scales) if operator == "*" else max(scales)
+    exact = form(f"l {operator} r", l=left, r=right)
+    fitted = converted(exact, duck_type(f"DECIMAL(76,{scale})"), found, False)
+    assert fitted is not None
+    return fitted
+
+
+def _wide(lower: Lower, node: exp.Expression) -> exp.Expression:
+    found = type_of(node)
+    if found.kind is Kind.DECIMAL:
+        return cast(lower(node), f"Nullable(Decimal(76, {found.scale}))")
+    return call("toDecimal256", lower(node), 0)
+
+
+_BY_KIND = {Kind.INTEGER: _integers, Kind.FLOAT: _floats, Kind.DECIMAL: _decimals}
+
+
+def _divide(lower: Lower, node: exp.Div) -> exp.Expression:
+    if type_of(node).kind is not Kind.FLOAT:
+        raise refused(node, f"division that gives {type_of(node)}", remedy="cast one side to DOUBLE")
+    return form("l / r", l=double(lower, node.left), r=double(lower, node.right))
+
+
+def double(lower: Lower, node: exp.Expression) -> exp.Expression:
+    """A number as DOUBLE."""
+    if type_of(node).kind not in (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT):
+        raise refused(node, f"{type_of(node)} where a number is expected", remedy="cast it to DOUBLE")
+    return lower.to(node, DOUBLE)
+
+
+def _whole_division(lower: Lower, node: exp.IntDiv) -> exp.Expression:
+    found = type_of(node)
+    if found.kind is Kind.FLOAT:
+        return form("l / r", l=double(lower, node.left), r=double(lower, node.right))
+    if found.kind is not Kind.INTEGER:
+        raise refused(node, f"// that gives {found}", remedy="cast both sides to integers")
+    wide = "toInt256" if found.name in ("HUGEINT", "UHUGEINT", "UBIGINT", "BIGINT") else "toInt64"
+    left, right = call(wide, lower(node.left)), call(wide, lower(node.right))
+    return checked(form("intDiv(l, nullIf(r, 0))", l=left, r=right), found)
+
+
+def _modulo(lower: Lower, node: exp.Mod) -> exp.Expression:
+    found = type_of(node)
+    if found.kind is Kind.FLOAT:
+        return form("l % r", l=double(lower, node.left), r=double(lower, node.right))
+    if found.kind is Kind.INTEGER:
+        return cast(form("l % nullIf(r, 0)", l=lower(node.left), r=lower(node.right)), found.clickhouse)
+    if found.kind is Kind.DECIMAL:
+        scaled = [_scaled(lower, side, found.scale) for side in (node.left, node.right)]
+        whole = form("l % nullIf(r, 0)", l=scaled[0], r=scaled[1])
+        shown = form("toDecimal256(x, places) / by", x=whole, places=found.scale, by=number(10**found.scale))
+        return cast(shown, found.clickhouse)
+    raise refused(node, f"% that gives {found}", remedy="cast both sides to numbers")
+
+
+def _scaled(lower: Lower, node: exp.Expression, scale: int) -> exp.Expression:
+    """A decimal as the whole number of its smallest units."""
+    if type_of(node).kind is Kind.DECIMAL:
+        wide = cast(lower(node), f"Nullable(Decimal(76, {scale}))")
+    else:
+        wide = call("toDecimal256", lower(node), scale)
+    return call("toInt256", form("x * by", x=wide, by=number(10**scale)))
+
+
+def _negative(lower: Lower, node: exp.Neg) -> exp.Expression:
+    found = type_of(node)
+    if found.kind is Kind.INTEGER and isinstance(node.this, exp.Literal):
+        return call(f"to{found.base}", exp.Neg(this=node.this.copy()))
+    if found.kind is Kind.INTEGER:
+        return checked(exp.Neg(this=call("toInt256", lower(node.this))), found)
+    if found.kind in (Kind.DECIMAL, Kind.FLOAT):
+        return call("negate", lower(node.this))
+    raise refused(node, f"minus of {found}", remedy="cast it to a number")
+
+
+def _absolute(lower: Lower, node: exp.Abs) -> exp.Expression:
+    found = type_of(node)
+    if found.kind is Kind.INTEGER:
+        return checked(call("abs", call("toInt256", lower(node.this))), found)
+    return call("abs", lower(node.this))
+
+
+def _sign(lower: Lower, node: exp.Sign) -> exp.Expression:
+    return cast(call("sign", lower(node.this)), type_of(node).clickhouse)
+
+
+def _whole(function: str) -> Callable[[Lower, exp.Func], exp.Expression]:
+    def build(lower: Lower, node: exp.Func) -> exp.Expression:
+        found = type_of(node)
+        if found.kind not in (Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL):
+            raise refused(node, f"{function} of {type_of(node.this)}", remedy="cast it to a number")
+        return cast(call(function, lower(node.this)), found.clickhouse)
+
+    return build
+
+
+def _round(lower: Lower, node: exp.Round) -> exp.Expression:
+    found, places = type_of(node), _places(node)
+    if found.kind is Kind.DECIMAL:
+        return cast(call("round", lower(node.this), places), found.clickhouse)
+    if found.kind is Kind.INTEGER:
+        return _round_integer(lower, node, found, places)
+    if found.kind is not Kind.FLOAT:
+        raise refused(node, f"round of {type_of(node.this)}", remedy="cast it to a number")
+    value = double(lower, node.this)
+    if places == 0:
+        return rounded(value)
+    by = power_of_ten(abs(places))
+    up, down = ("x * by", "x / by") if places > 0 else ("x / by", "x * by")
+    result = form(down, x=rounded(form(up, x=value, by=by)), by=by)
+    return form("if(isFinite(r), r, x)", r=result, x=value)
+
+
+def _places(node: exp.Round) -> int:
+    given = node.args.get("decimals")
+    if given is None:
+        return 0
+    digits = given.this if isinstance(given, exp.Neg) else given
+    if not isinstance(digits, exp.Literal) or not digits.is_int:
+        raise refused(node, "round to a number of places that is no constant", remedy="write the number")
+    return -int(digits.name) if isinstance(given, exp.Neg) else int(digits.name)
+
+
+def _round_integer(lower: Lower, node: exp.Round, found: DuckType, places: int) -> exp.Expression:
+    if places >= 0:
+        return lower(node.this)
+    unit = 10**-places
+    template = "intDiv(toInt256(x) + if(x >= 0, half, 0 - half), unit) * unit"
+    return checked(form(template, x=lower(node.this), half=unit // 2, unit=unit), found)
+
+
+def _of_double(function: str) -> Callable[[Lower, exp.Func], exp.Expression]:
+    def build(lower: Lower, node: exp.Func) -> exp.Expression:
+        return call(function, double(lower, node.this))
+
+    return build
+
+
+def _power(lower: Lower, node: exp.Pow) -> exp.Expression:
+    return call("pow", double(lower, node.this), double(lower, node.expression))
+
+
+def _log(lower: Lower, node: exp.Log) -> exp.Expression:
+    base = node.this
+    if node.expression is None:
+        return call("log10", double(lower, base))
+    if isinstance(base, exp.Literal) and base.name in ("2", "10"):
+        return call(f"log{base.name}", double(lower, node.expression))
+    raise refused(node, "logarithm of another base than 2 and 10", remedy="write ln(x) / ln(base)")
+
+
+def _is_nan(lower: Lower, node: exp.IsNan) -> exp.Expression:
+    return call("isNaN", double(lower, node.this))
+
+
+def _is_finite(lower: Lower, node: exp.Anonymous) -> exp.Expression:
+    if type_of(node.expressions[0]).kind is not Kind.FLOAT:
+        raise refused(node, "isfinite of what is no float", remedy="drop it")
+    return call("isFinite", lower(node.expressions[0]))
+
+
+RULES: dict[type[exp.Expression], Rule] = {
+    exp.Add: rule(_arithmetic("+")),
+    exp.Sub: rule(_arithmetic("-")),
+    exp.Mul: rule(_arithmetic("*")),
+    exp.Div: rule(_divide, "typed safe"),
+    exp.IntDiv: rule(_whole_division, "typed safe"),
+    exp.Mod: rule(_modulo),
+    exp.Neg: rule(_negative),
+    exp.Abs: rule(_absolute),
+    exp.Sign: rule(_sign),
+    exp.Floor: rule(_whole("floor")),
+    exp.Ceil: rule(_whole("ceil")),
+    exp.Trunc: rule(_whole("trunc")),
+    exp.Round: rule(_round, "decimals"),
+    exp.Sqrt: rule(_of_double("sqrt")),
+    exp.Exp: rule(_of_double("exp")),
+    exp.Ln: rule(_of_double("log")),
+    exp.Pow: rule(_power),
+    exp.Log: rule(_log),
+    exp.IsNan: rule(_is_nan),
+}
+FUNCTIONS: dict[str, Rule] = {"isfinite": rule(_is_finite)}

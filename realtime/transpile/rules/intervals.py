@@ -1,0 +1,137 @@
+"""INTERVALs: never a value of their own in ClickHouse, only what a date or timestamp is moved by."""
+
+from __future__ import annotations
+
+import re
+
+from sqlglot import exp
+
+from realtime.transpile.form import call, cast, form, number
+from realtime.transpile.lower import Lower, refused, type_of
+from realtime.transpile.types import TIMESTAMP, DuckType, Kind
+
+_ALIASES = {
+    "years": "year", "y": "year", "yr": "year", "yrs": "year", "quarters": "quarter", "months": "month", "mon": "month",
+    "mons": "month", "weeks": "week", "w": "week", "days": "day", "d": "day", "hours": "hour", "h": "hour", "hr": "hour",
+    "hrs": "hour", "minutes": "minute", "m": "minute", "min": "minute", "mins": "minute", "seconds": "second",
+    "s": "second", "sec": "second", "secs": "second", "milliseconds": "millisecond", "ms": "millisecond",
+    "microseconds": "microsecond", "us": "microsecond",
+}  # fmt: skip
+MICROSECONDS = {
+    "microsecond": 1, "millisecond": 1_000, "second": 10**6, "minute": 60 * 10**6, "hour": 3600 * 10**6,
+    "day": 86_400 * 10**6, "week": 7 * 86_400 * 10**6,
+}  # fmt: skip
+MONTHS = {"month": 1, "quarter": 3, "year": 12}
+_ADD = {
+    "year": "addYears", "quarter": "addQuarters", "month": "addMonths", "week": "addWeeks", "day": "addDays",
+    "hour": "addHours", "minute": "addMinutes", "second": "addSeconds", "millisecond": "addMilliseconds",
+    "microsecond": "addMicroseconds",
+}  # fmt: skip
+_TEXT = re.compile(r"\s*(-?\d+)\s*([a-zA-Z]+)\s*")
+Part = tuple[exp.Expression, str]
+
+
+def unit(name: str) -> str:
+    """The unit's name in the singular: ``mins`` is ``minute``."""
+    plain = name.lower().strip("'")
+    return _ALIASES.get(plain, plain)
+
+
+def parts(lower: Lower, node: exp.Expression) -> list[Part]:
+    """Amounts and units of an interval; RefusedError where it has no such form."""
+    if isinstance(node, exp.Paren):
+        return parts(lower, node.this)
+    if isinstance(node, exp.Interval):
+        return _written(lower, node)
+    if isinstance(node, exp.Mul):
+        return _multiplied(lower, node)
+    if isinstance(node, exp.Add):
+        return parts(lower, node.left) + parts(lower, node.right)
+    if isinstance(node, exp.Anonymous) and node.name.lower() in _MAKERS:
+        return [(_amount(lower, node.expressions[0]), _MAKERS[node.name.lower()])]
+    if isinstance(node, exp.ToDays):
+        return [(_amount(lower, node.this), "day")]
+    raise refused(node, "this form of interval", remedy="write INTERVAL 20 MINUTE, or to_minutes(n)")
+
+
+_MAKERS = {f"to_{name}s": name for name in ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")}
+
+
+def _written(lower: Lower, node: exp.Interval) -> list[Part]:
+    given, value = node.args.get("unit"), node.this
+    if given is None:
+        found = _TEXT.findall(value.name)
+        if not found or _TEXT.sub("", value.name):
+            raise refused(node, "this text of an interval", remedy="write INTERVAL 20 MINUTE")
+        return [(number(int(amount)), unit(name)) for amount, name in found]
+    if isinstance(value, exp.Literal):
+        if not re.fullmatch(r"-?\d+", value.name):
+            raise refused(node, "a fraction of a unit", remedy="use a smaller unit")
+        return [(number(int(value.name)), unit(given.name))]
+    return [(_amount(lower, value), unit(given.name))]
+
+
+def _amount(lower: Lower, node: exp.Expression) -> exp.Expression:
+    if type_of(node).kind is not Kind.INTEGER:
+        raise refused(node, f"an interval of {type_of(node)}", remedy="cast the amount to INTEGER")
+    return lower(node)
+
+
+def _multiplied(lower: Lower, node: exp.Mul) -> list[Part]:
+    for by, interval in ((node.left, node.right), (node.right, node.left)):
+        if type_of(interval).kind is Kind.INTERVAL and type_of(by).kind is Kind.INTEGER:
+            return [(form("(x * n)", x=lower(by), n=amount), name) for amount, name in parts(lower, interval)]
+    raise refused(node, "an interval times what is no integer", remedy="cast the factor to INTEGER")
+
+
+def microseconds(lower: Lower, node: exp.Expression) -> int | None:
+    """The length of a constant interval; None where it has months or an amount that is no constant."""
+    total = 0
+    for amount, name in parts(lower, node):
+        if name not in MICROSECONDS or not amount.is_int:
+            return None
+        total += int(amount.to_py()) * MICROSECONDS[name]
+    return total
+
+
+def shifted(lower: Lower, node: exp.Binary) -> exp.Expression:
+    """A date or timestamp plus or minus an interval, a number of days or another date."""
+    minus = isinstance(node, exp.Sub)
+    if not isinstance(node, (exp.Add, exp.Sub)):
+        raise refused(node, "arithmetic with an interval", remedy="keep the number of seconds instead")
+    left, right = node.left, node.right
+    if not minus and type_of(left).kind in (Kind.INTERVAL, Kind.INTEGER):
+        left, right = right, left
+    a, b = type_of(left), type_of(right)
+    if a.kind is Kind.DATE and b.kind is Kind.DATE:
+        return form("toInt64(toInt32(l) - toInt32(r))", l=lower(left), r=lower(right))
+    if a.kind is Kind.DATE and b.kind is Kind.INTEGER:
+        return call("addDays", lower(left), _signed(lower(right), minus))
+    if b.kind is not Kind.INTERVAL or a.kind not in (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ):
+        raise refused(node, f"{a} {'-' if minus else '+'} {b}", remedy="use date_diff for differences")
+    return moved(lower, left, parts(lower, right), type_of(node), minus=minus)
+
+
+def moved(lower: Lower, moment: exp.Expression, by: list[Part], target: DuckType, *, minus: bool) -> exp.Expression:
+    """``moment`` moved by ``by``: months first, then days, then the rest, as DuckDB does."""
+    value = lower.to(moment, TIMESTAMP)
+    for amount, name in sorted(by, key=lambda part: _rank(part[1])):
+        if name not in _ADD:
+            raise refused(moment, f"interval unit {name}", remedy="use years to microseconds")
+        value = call(_ADD[name], value, _signed(amount, minus))
+    found = call("toDateTime64", value, 6, "UTC")
+    return call("toDate32", found, "UTC") if target.kind is Kind.DATE else cast(found, target.clickhouse)
+
+
+def _rank(name: str) -> int:
+    return 0 if name in MONTHS else 1 if name in ("day", "week") else 2
+
+
+def _signed(amount: exp.Expression, minus: bool) -> exp.Expression:
+    if not minus:
+        return amount
+    if amount.is_int:
+        return number(-int(amount.to_py()))
+    return call("negate", amount)
+
+

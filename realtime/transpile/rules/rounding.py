@@ -1,0 +1,26 @@
+"""Rounding and range checks that casts and arithmetic share."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from realtime.transpile.form import call, form
+from realtime.transpile.types import DuckType
+
+
+def within(x: exp.Expression, b: DuckType, try_: bool) -> exp.Expression:
+    """``x``, a wide decimal, where it fits the decimal type ``b``; else NULL for ``try_``, or an error."""
+    limit = call("toDecimal256", "1" + "0" * (b.precision - b.scale), 0)
+    if try_:
+        return form("if(abs(x) >= most, NULL, x * (abs(x) < most))", x=x, most=limit)
+    return form("x + throwIf(ifNull(abs(x) >= most, 0), 'decimal overflow')", x=x, most=limit)
+
+
+def rounded(x: exp.Expression) -> exp.Expression:
+    """A float rounded half away from zero, as DuckDB rounds; ClickHouse rounds half to even."""
+    return form("(trunc(x) + if(abs(x - trunc(x)) >= 0.5, sign(x), 0.))", x=x)
+
+
+def power_of_ten(exponent: int) -> exp.Expression:
+    """10^exponent as a float literal."""
+    return exp.Literal.number(f"{10**exponent}.")

@@ -1,0 +1,155 @@
+"""Window functions: partitions, orders and frames with DuckDB's place for NULL and NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlglot import exp
+
+from realtime.transpile.annotate import is_aggregate
+from realtime.transpile.form import call, number
+from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.rules import intervals
+from realtime.transpile.rules.aggregates import aggregate
+from realtime.transpile.rules.conditional import as_type
+from realtime.transpile.rules.order import ordered
+from realtime.transpile.types import Kind
+
+_NUMBERING: dict[type[exp.Expression], str] = {
+    exp.RowNumber: "row_number",
+    exp.Rank: "rank",
+    exp.DenseRank: "dense_rank",
+    exp.PercentRank: "percent_rank",
+    exp.CumeDist: "cume_dist",
+}
+# ClickHouse reads the offset of a RANGE frame as a 32-bit number.
+_MOST_OFFSET = 2**31
+
+
+def _window(lower: Lower, node: exp.Window) -> exp.Expression:
+    node = _resolved(node)
+    over = _over(lower, node)
+    function = node.this
+    if is_aggregate(function) or isinstance(function, exp.Filter):
+        inner = function.this if isinstance(function, exp.Filter) else function
+        if isinstance(inner, (exp.GroupConcat, exp.ArrayAgg)):
+            raise refused(node, f"{inner.key} over a window", remedy="group instead")
+        return aggregate(lower, function, over)
+    if type(function) in _NUMBERING:
+        return over(call(_NUMBERING[type(function)]))
+    build = _FUNCTIONS.get(type(function))
+    if build is None:
+        raise refused(node, f"{function.key} has no exact form over a window", remedy="see docs/sql.md")
+    return over(build(lower, function))
+
+
+def _resolved(node: exp.Window) -> exp.Window:
+    """``node`` with the definition of the named window that it refers to."""
+    alias = node.args.get("alias")
+    if alias is None:
+        return node
+    select = node.find_ancestor(exp.Select)
+    named = [w for w in (select.args.get("windows") if select else None) or [] if w.name.lower() == alias.name.lower()]
+    if len(named) != 1 or node.args.get("partition_by") or node.args.get("order"):
+        raise refused(node, f"window {alias.name} is extended or unknown", remedy="write the window out")
+    full = exp.Window(this=node.this)
+    for part in ("partition_by", "order", "spec"):
+        full.set(part, named[0].args.get(part))
+    full.parent = node.parent
+    return full
+
+
+def _over(lower: Lower, node: exp.Window) -> Callable[[exp.Expression], exp.Expression]:
+    spec, order = node.args.get("spec"), node.args.get("order")
+    by_time = spec is not None and any(isinstance(spec.args.get(s), exp.Interval) for s in ("start", "end"))
+    keys: list[exp.Expression] = []
+    for item in order.expressions if order is not None else []:
+        key = lower(item.this)
+        if by_time:
+            if type_of(item.this).kind is not Kind.TIMESTAMP or len(order.expressions) > 1:
+                raise refused(node, "a frame in time over another order", remedy="order by one timestamp")
+            key = call("toUnixTimestamp64Micro", key)
+        keys += ordered(lower, item, key)
+    parts = [lower.canonical(p) for p in node.args.get("partition_by") or []]
+    frame = _frame(lower, node, spec) if spec is not None else None
+
+    def apply(function: exp.Expression) -> exp.Expression:
+        by = exp.Order(expressions=[k.copy() for k in keys]) if keys else None
+        return exp.Window(this=function, partition_by=[p.copy() for p in parts], order=by, spec=frame and frame.copy(), over="OVER")
+
+    return apply
+
+
+def _frame(lower: Lower, node: exp.Window, spec: exp.WindowSpec) -> exp.WindowSpec:
+    if spec.args.get("kind") not in ("ROWS", "RANGE") or spec.args.get("exclude"):
+        raise refused(node, f"a frame of {spec.args.get('kind')}", remedy="write ROWS or RANGE")
+    return exp.WindowSpec(
+        kind=spec.args["kind"],
+        start=_bound(lower, node, spec.args.get("start")),
+        start_side=spec.args.get("start_side"),
+        end=_bound(lower, node, spec.args.get("end") or "CURRENT ROW"),
+        end_side=spec.args.get("end_side"),
+    )
+
+
+def _bound(lower: Lower, node: exp.Window, bound: str | exp.Expression | None) -> str | exp.Expression | None:
+    if not isinstance(bound, exp.Expression):
+        return bound
+    if isinstance(bound, exp.Interval):
+        offset = intervals.microseconds(lower, bound)
+        if offset is None or offset >= _MOST_OFFSET:
+            raise refused(node, "ClickHouse keeps RANGE frames below 35 minutes", remedy="count rows, or group by time")
+        return number(offset)
+    if not isinstance(bound, exp.Literal) or not bound.is_int:
+        raise refused(node, "a frame whose width is no number", remedy="write the number")
+    return bound.copy()
+
+
+def _ntile(lower: Lower, node: exp.Ntile) -> exp.Expression:
+    return call("ntile", _whole(node.this))
+
+
+def _shift(name: str) -> Callable[[Lower, exp.Func], exp.Expression]:
+    def build(lower: Lower, node: exp.Func) -> exp.Expression:
+        if isinstance(node.this, exp.IgnoreNulls):
+            raise refused(node, f"{name} IGNORE NULLS", remedy="filter the NULLs out first")
+        arguments = [call("toNullable", lower(node.this))]
+        offset, default = node.args.get("offset"), node.args.get("default")
+        if offset is not None or default is not None:
+            arguments.append(_whole(offset) if offset is not None else number(1))
+        if default is not None:
+            arguments.append(as_type(lower, default, type_of(node.this)))
+        return call(name, *arguments)
+
+    return build
+
+
+def _edge(name: str) -> Callable[[Lower, exp.Func], exp.Expression]:
+    def build(lower: Lower, node: exp.Func) -> exp.Expression:
+        value, suffix = node.this, "_respect_nulls"
+        if isinstance(value, exp.IgnoreNulls):
+            value, suffix = value.this, ""
+        return call(name + suffix, call("toNullable", lower(value)))
+
+    return build
+
+
+def _nth(lower: Lower, node: exp.NthValue) -> exp.Expression:
+    return call("nth_value", call("toNullable", lower(node.this)), _whole(node.args["offset"]))
+
+
+def _whole(node: exp.Expression) -> exp.Expression:
+    if not isinstance(node, exp.Literal) or not node.is_int:
+        raise refused(node, "a number of rows that is no constant", remedy="write the number")
+    return node.copy()
+
+
+_FUNCTIONS: dict[type[exp.Expression], Callable[..., exp.Expression]] = {
+    exp.Ntile: _ntile,
+    exp.Lag: _shift("lag"),
+    exp.Lead: _shift("lead"),
+    exp.FirstValue: _edge("first_value"),
+    exp.LastValue: _edge("last_value"),
+    exp.NthValue: _nth,
+}
+RULES: dict[type[exp.Expression], Rule] = {exp.Window: rule(_window, "partition_by order spec alias over")}
