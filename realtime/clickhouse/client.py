@@ -1,0 +1,110 @@
+"""Statements to ClickHouse over HTTP, for everything but the request path."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import urllib3
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
+
+from realtime.clickhouse.endpoint import Endpoint
+from realtime.errors import CommandError, UnavailableError
+
+# It logs a refused connection before it raises it.
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+
+
+class ClickHouse:
+    """A connection to ``endpoint``. Every method raises UnavailableError where the server does not answer, and
+    CommandError with the server's own words where it refuses a statement."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        try:
+            self._client = clickhouse_connect.get_client(
+                host=endpoint.host,
+                port=endpoint.port,
+                secure=endpoint.secure,
+                username=endpoint.user,
+                password=endpoint.password,
+                autogenerate_session_id=False,
+                compress=False,
+                send_receive_timeout=3600,
+                query_limit=0,
+            )
+        except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+            raise UnavailableError(
+                f"ClickHouse at {endpoint.url} does not answer: {_first_line(error)}",
+                remedy="check CLICKHOUSE_URL, or start the local one: duet up",
+            ) from None
+
+    def execute(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Runs one statement; ``{name:Type}`` placeholders are bound from ``parameters``."""
+        self.bytes(sql, parameters, settings)
+
+    def rows(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """All rows of a query, each a mapping of column name to value."""
+        try:
+            found = self._client.query(sql, parameters=dict(parameters or {}), settings=dict(settings or {}))
+        except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+            raise self._failed(error, sql) from None
+        return list(found.named_results())
+
+    def value(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        """The first column of the first row; None where there is no row."""
+        rows = self.rows(sql, parameters)
+        return next(iter(rows[0].values())) if rows else None
+
+    def bytes(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> bytes:
+        """The answer as the server wrote it; ``sql`` names its FORMAT."""
+        try:
+            answer: bytes = self._client.raw_query(sql, parameters=dict(parameters or {}), settings=dict(settings or {}))
+        except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+            raise self._failed(error, sql) from None
+        return answer
+
+    def download(self, sql: str, path: Path, settings: Mapping[str, Any] | None = None) -> None:
+        """Streams the answer of ``sql``, which names its FORMAT, into the file ``path``."""
+        try:
+            with self._client.raw_stream(sql, settings=dict(settings or {})) as stream, path.open("wb") as out:
+                for block in iter(lambda: stream.read(1 << 20), b""):
+                    out.write(block)
+        except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+            raise self._failed(error, sql) from None
+
+    def insert(
+        self, table: str, columns: list[str], rows: list[list[Any]], settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Inserts ``rows``, each a list of values in the order of ``columns``."""
+        try:
+            self._client.insert(table, rows, column_names=columns, settings=dict(settings or {}))
+        except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+            raise self._failed(error, f"INSERT INTO {table}") from None
+
+    def close(self) -> None:
+        """Gives the connection back."""
+        self._client.close()
+
+    def _failed(self, error: Exception, sql: str) -> CommandError | UnavailableError:
+        if isinstance(error, DatabaseError) and (not isinstance(error, OperationalError) or "Code: " in str(error)):
+            head = " ".join(sql.split())[:120]
+            return CommandError(f"ClickHouse refused `{head}`: {_first_line(error)}")
+        return UnavailableError(
+            f"ClickHouse at {self.endpoint.url} does not answer: {_first_line(error)}", remedy="see duet status"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().partition("Code: ")
+    shown = "Code: " + text[2] if text[1] else text[0]
+    return shown.splitlines()[0] if shown else type(error).__name__

@@ -1,0 +1,86 @@
+"""Which ClickHouse is used: ``CLICKHOUSE_URL``, the profile's ClickHouse target, or the local server."""
+
+from __future__ import annotations
+
+import urllib.parse
+
+import msgspec
+
+from realtime.errors import ConfigError, UnavailableError
+from realtime.project.profile import clickhouse_target
+from realtime.settings import Settings
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A ClickHouse server's HTTP interface. ``database`` is empty where the project's name should be used."""
+
+    host: str
+    port: int
+    secure: bool = False
+    user: str = "default"
+    password: str = ""
+    database: str = ""
+    cluster: str = ""
+
+    @property
+    def url(self) -> str:
+        """Its address, without user and password."""
+        return f"{'https' if self.secure else 'http'}://{self.host}:{self.port}"
+
+    def environment(self, database: str) -> dict[str, str]:
+        """What the generated project's ``profiles.yml`` reads."""
+        return {
+            "DUET_CLICKHOUSE_HOST": self.host,
+            "DUET_CLICKHOUSE_PORT": str(self.port),
+            "DUET_CLICKHOUSE_SECURE": str(self.secure).lower(),
+            "DUET_CLICKHOUSE_USER": self.user,
+            "DUET_CLICKHOUSE_PASSWORD": self.password,
+            "DUET_CLICKHOUSE_DATABASE": database,
+        }
+
+
+def remote_endpoint(settings: Settings) -> Endpoint | None:
+    """The server that the environment or the profile points to; None where the local one is meant."""
+    url = settings.text("CLICKHOUSE_URL")
+    if url:
+        return _from_url(url)
+    target = clickhouse_target(settings.project_dir)
+    if target is None:
+        return None
+    return Endpoint(
+        host=str(target.get("host", "localhost")),
+        port=int(target.get("port") or (8443 if target.get("secure") else 8123)),
+        secure=bool(target.get("secure", False)),
+        user=str(target.get("user", "default")),
+        password=str(target.get("password", "")),
+        database=str(target.get("schema", "")),
+        cluster=str(target.get("cluster") or ""),
+    )
+
+
+def find_endpoint(settings: Settings) -> Endpoint:
+    """The server to use; UnavailableError where that is the local one and it is not up."""
+    from realtime.clickhouse.local import local_endpoint
+
+    found = remote_endpoint(settings) or local_endpoint(settings)
+    if found is None:
+        raise UnavailableError("ClickHouse is not running", remedy="start it: duet up")
+    return found
+
+
+def _from_url(url: str) -> Endpoint:
+    parsed = urllib.parse.urlsplit(url)
+    if parsed.scheme not in ("http", "https") or not parsed.hostname:
+        raise ConfigError(
+            f"CLICKHOUSE_URL is {url!r}, which is no HTTP address",
+            remedy="write it as http://user:password@host:8123/database",
+        )
+    secure = parsed.scheme == "https"
+    return Endpoint(
+        host=parsed.hostname,
+        port=parsed.port or (8443 if secure else 8123),
+        secure=secure,
+        user=urllib.parse.unquote(parsed.username or "default"),
+        password=urllib.parse.unquote(parsed.password or ""),
+        database=parsed.path.strip("/"),
+    )

@@ -1,0 +1,122 @@
+"""Runs ClickHouse from its embeddable library as a server on loopback, for development and tests.
+
+The library's entry point is that of ``clickhouse local``: it reads queries from files, and
+``SYSTEM START LISTEN`` opens the HTTP and native ports. The second queries file is a pipe that
+stays open as long as the server should run.
+
+Run as ``python -m realtime.clickhouse.launcher``. Exit status: 0 stopped on request, 1 the stop took too
+long, 3 the engine ended by itself (its words are on stderr).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+from realtime.daemon import announce
+
+_STOP = b"SYSTEM STOP LISTEN HTTP; SYSTEM STOP LISTEN TCP; KILL QUERY WHERE query_id != queryID() SYNC;"
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
+
+
+class Engine:
+    """The library's main function in a thread of its own; ``ended`` is set when it returns."""
+
+    def __init__(self, library: Path, arguments: list[str]) -> None:
+        self.ended = threading.Event()
+        self.error = ""
+        self._library = ctypes.CDLL(str(library))
+        self._library.chdb_query_cmdline.restype = ctypes.c_void_p
+        self._library.chdb_query_cmdline.argtypes = [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)]
+        self._library.chdb_result_error.restype = ctypes.c_char_p
+        self._library.chdb_result_error.argtypes = [ctypes.c_void_p]
+        self._arguments = [a.encode() for a in arguments]
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            count = len(self._arguments)
+            result = self._library.chdb_query_cmdline(count, (ctypes.c_char_p * count)(*self._arguments))
+            error = self._library.chdb_result_error(result) if result else b"no result"
+            self.error = (error or b"").decode(errors="replace")
+        finally:
+            self.ended.set()
+            os.kill(os.getpid(), signal.SIGUSR1)  # wakes sigwait in the main thread
+
+
+def main() -> None:
+    """Starts the engine, announces its ports and runs until a signal or the engine's end."""
+    options = _options()
+    data = Path(options.path).resolve()
+    library, config, ready = (Path(p).resolve() for p in (options.library, options.config, options.ready))
+    start, ports = _prepare(data)
+    os.chdir(data)  # clickhouse local would read a config.xml of any other folder
+    reading, writing = os.pipe()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # before any engine thread exists: they inherit it
+    engine = Engine(
+        library,
+        ["clickhouse-local", f"--config-file={config}", f"--path={data}", f"--listen_host={options.host}",
+         f"--http_port={options.http_port}", f"--tcp_port={options.tcp_port}",
+         "--queries-file", str(start), f"/dev/fd/{reading}"],
+    )  # fmt: skip
+    threading.Thread(target=_announce, args=(ports, ready, engine), daemon=True).start()
+    signal.sigwait(_SIGNALS)
+    if engine.ended.is_set():
+        print("ClickHouse ended:", engine.error or "see its log", file=sys.stderr, flush=True)
+        os._exit(3)
+    os.write(writing, _STOP)
+    os.close(writing)
+    # The library's static destructors crash, so the process leaves without running them.
+    os._exit(0 if engine.ended.wait(options.stop_timeout) else 1)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--library", required=True, help="libchdb.so")
+    parser.add_argument("--path", required=True, help="data directory, kept across restarts")
+    parser.add_argument("--ready", required=True, help="file that tells when the server is ready")
+    parser.add_argument("--config", default=str(Path(__file__).with_name("config.xml")))
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--http-port", type=int, default=0, help="0: the system picks one")
+    parser.add_argument("--tcp-port", type=int, default=0, help="0: the system picks one")
+    parser.add_argument("--stop-timeout", type=float, default=20.0, help="seconds")
+    return parser.parse_args()
+
+
+def _prepare(data: Path) -> tuple[Path, Path]:
+    """The start statements and where they report the ports; seeds the databases before the first start."""
+    metadata = data / "metadata"
+    metadata.mkdir(parents=True, exist_ok=True)
+    for database in ("system", "default"):  # without it, the logs of `system` break on the second start
+        file = metadata / f"{database}.sql"
+        if not file.exists():
+            file.write_text(f"ATTACH DATABASE _ UUID '{uuid.uuid4()}'\nENGINE = Atomic\n")
+    start, ports = data / "start.sql", data / "ports.json"
+    ports.unlink(missing_ok=True)
+    start.write_text(
+        "SYSTEM START LISTEN HTTP;\nSYSTEM START LISTEN TCP;\n"
+        "SELECT getServerPort('http_port') AS http_port, getServerPort('tcp_port') AS tcp_port, version() AS version\n"
+        f"INTO OUTFILE '{ports}' TRUNCATE FORMAT JSONEachRow;\n"
+    )
+    return start, ports
+
+
+def _announce(ports: Path, ready: Path, engine: Engine) -> None:
+    while not engine.ended.is_set():
+        with contextlib.suppress(OSError, ValueError):
+            announce(ready, json.loads(ports.read_bytes()))
+            return
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()
