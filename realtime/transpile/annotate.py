@@ -42,13 +42,13 @@ def _annotate_select(select: exp.Select, binder: Binder) -> None:
             _from_projection(node, select)
 
 
-def own_nodes(select: exp.Select) -> Iterator[exp.Expression]:
+def own_nodes(select: exp.Select) -> Iterator[exp.Expr]:
     """Expressions of ``select`` itself: nested queries are yielded where they stand, not entered."""
     for root in _roots(select):
         yield from root.walk(prune=lambda n: isinstance(n, exp.Query))
 
 
-def _roots(select: exp.Select) -> Iterable[exp.Expression]:
+def _roots(select: exp.Select) -> Iterable[exp.Expr]:
     yield from select.expressions
     for part in ("where", "group", "having", "qualify", "order", "limit", "offset", "distinct"):
         if select.args.get(part) is not None:
@@ -64,7 +64,7 @@ def _roots(select: exp.Select) -> Iterable[exp.Expression]:
         yield from origin.this.expressions
 
 
-def aggregated(node: exp.Expression) -> bool:
+def aggregated(node: exp.Expr) -> bool:
     """Whether ``node`` holds an aggregate of its own select (not one of a nested query or a window's own)."""
     for inner in node.walk(prune=lambda n: isinstance(n, exp.Query)):
         if is_aggregate(inner) and not _windowed(inner):
@@ -72,7 +72,7 @@ def aggregated(node: exp.Expression) -> bool:
     return False
 
 
-def is_aggregate(node: exp.Expression) -> bool:
+def is_aggregate(node: exp.Expr) -> bool:
     """Whether ``node`` is an aggregate call (also where it stands in a window)."""
     if isinstance(node, exp.Anonymous):
         return node.name.lower() in ANONYMOUS_AGGREGATES
@@ -86,14 +86,14 @@ WINDOW_FUNCTIONS = (
 )  # fmt: skip
 
 
-def _windowed(node: exp.Expression) -> bool:
+def _windowed(node: exp.Expr) -> bool:
     parent = node.parent
     while isinstance(parent, _WRAPPERS):
         parent = parent.parent
     return isinstance(parent, exp.Window) and parent.this is not None and node in list(parent.this.walk())
 
 
-def _probe(nodes: list[exp.Expression], select: exp.Select, group: exp.Expression | None, binder: Binder) -> None:
+def _probe(nodes: list[exp.Expr], select: exp.Select, group: exp.Expr | None, binder: Binder) -> None:
     """Types ``nodes`` with one question to the binder, or, where that fails, one each."""
     if not nodes:
         return
@@ -111,13 +111,13 @@ def _probe(nodes: list[exp.Expression], select: exp.Select, group: exp.Expressio
         _probe(nodes[middle:], select, group, binder)
 
 
-def _ask(nodes: list[exp.Expression], around: exp.Select, binder: Binder) -> list[DuckType]:
+def _ask(nodes: list[exp.Expr], around: exp.Select, binder: Binder) -> list[DuckType]:
     question = around.copy()
     question.set("expressions", [exp.alias_(n, f"_{i}", quoted=True) for i, n in enumerate(nodes)])
     return [t for _, t in binder.describe(question.sql("duckdb"))]
 
 
-def _surroundings(select: exp.Select, group: exp.Expression | None) -> Iterator[exp.Select]:
+def _surroundings(select: exp.Select, group: exp.Expr | None) -> Iterator[exp.Select]:
     """``FROM`` (and ``GROUP BY``) to ask in: the select's own, then with those of the selects around it."""
     question = exp.Select()
     ctes = visible_ctes(select)
@@ -152,10 +152,10 @@ def _add_sources(question: exp.Select, select: exp.Select) -> None:
         question.set("joins", [*(question.args.get("joins") or []), cross, *joins])
 
 
-def visible_ctes(node: exp.Expression) -> list[exp.CTE]:
+def visible_ctes(node: exp.Expr) -> list[exp.CTE]:
     """CTEs that ``node`` may name, outermost first."""
     found: list[exp.CTE] = []
-    at: exp.Expression | None = node
+    at: exp.Expr | None = node
     inside: exp.CTE | None = None
     while at is not None:
         if isinstance(at, exp.CTE):
@@ -178,7 +178,7 @@ def without_params(tree: exp.Query) -> exp.Query:
     return copy
 
 
-def _standalone(node: exp.Expression) -> exp.Expression:
+def _standalone(node: exp.Expr) -> exp.Expr:
     """A copy that binds alone: parameters become NULL, a lambda's own names typed NULLs."""
     copy = node.copy()
     bound = _lambda_types(node)
@@ -191,14 +191,14 @@ def _standalone(node: exp.Expression) -> exp.Expression:
     return copy
 
 
-def _replaced(root: exp.Expression, node: exp.Expression, by: exp.Expression) -> exp.Expression:
+def _replaced(root: exp.Expr, node: exp.Expr, by: exp.Expr) -> exp.Expr:
     if node is root:
         return by
     node.replace(by)
     return root
 
 
-def _lambda_depth(node: exp.Expression) -> int:
+def _lambda_depth(node: exp.Expr) -> int:
     """How many lambdas stand around ``node``: outer ones are typed first, inner ones need their types."""
     depth, at = 0, node.parent
     while at is not None and not isinstance(at, exp.Query):
@@ -207,7 +207,7 @@ def _lambda_depth(node: exp.Expression) -> int:
     return depth
 
 
-def _lambda_types(node: exp.Expression) -> dict[str, str]:
+def _lambda_types(node: exp.Expr) -> dict[str, str]:
     """Types of the lambda parameters in scope at ``node``: the elements of the list they run over."""
     types: dict[str, str] = {}
     at = node.parent

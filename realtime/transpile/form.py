@@ -18,11 +18,21 @@ CLICKHOUSE = ClickHouse()
 _VERBATIM = "__verbatim_"
 _KEYWORDS = {"IN", "AND", "OR", "NOT", "WHEN", "THEN", "ELSE", "CASE", "OVER", "BETWEEN", "BY", "IS"}
 # Operands that keep their meaning without parentheses wherever they are put.
-_ATOMS = (exp.Anonymous, exp.Column, exp.Literal, exp.Paren, exp.Null, exp.Boolean, exp.Array, exp.Tuple, exp.Placeholder)
+_ATOMS = (
+    exp.Anonymous,
+    exp.Column,
+    exp.Literal,
+    exp.Paren,
+    exp.Null,
+    exp.Boolean,
+    exp.Array,
+    exp.Tuple,
+    exp.Placeholder,
+)
 _ENCLOSING = (exp.Anonymous, exp.Paren, exp.Array, exp.Tuple, exp.Alias, exp.Lambda, exp.Select)
 
 
-def form(template: str, /, **parts: exp.Expression | str | int) -> exp.Expression:
+def form(template: str, /, **parts: exp.Expr | str | int) -> exp.Expr:
     """A ClickHouse expression: each bare name of ``template`` that is in ``parts`` is replaced.
 
     A part that is a tree is copied in (with parentheses where precedence asks for them), a
@@ -41,34 +51,34 @@ def form(template: str, /, **parts: exp.Expression | str | int) -> exp.Expressio
     return tree
 
 
-def call(function: str, /, *arguments: exp.Expression | str | int) -> exp.Expression:
+def call(function: str, /, *arguments: exp.Expr | str | int) -> exp.Expr:
     """``function(arguments)``, the name printed as given."""
     return exp.Anonymous(this=function, expressions=[_tree(a) for a in arguments])
 
 
-def text(value: str) -> exp.Expression:
+def text(value: str) -> exp.Expr:
     """A string literal."""
     return exp.Literal.string(value)
 
 
-def number(value: int) -> exp.Expression:
+def number(value: int) -> exp.Expr:
     """An integer literal, negative ones in parentheses' stead as a sign."""
     return exp.Literal.number(value)
 
 
-def cast(value: exp.Expression, clickhouse_type: str) -> exp.Expression:
+def cast(value: exp.Expr, clickhouse_type: str) -> exp.Expr:
     """``CAST(value, 'type')``; the value itself where it is that cast already."""
     if is_cast(value, clickhouse_type):
         return value
     return call("CAST", value, clickhouse_type)
 
 
-def is_cast(value: exp.Expression, clickhouse_type: str) -> bool:
+def is_cast(value: exp.Expr, clickhouse_type: str) -> bool:
     """Whether ``value`` is ``CAST(…, 'clickhouse_type')``."""
     return isinstance(value, exp.Anonymous) and value.name == "CAST" and value.expressions[1].name == clickhouse_type
 
 
-def render(tree: exp.Expression, *, pretty: bool = False) -> str:
+def render(tree: exp.Expr, *, pretty: bool = False) -> str:
     """ClickHouse SQL text."""
     return tree.sql(CLICKHOUSE, normalize_functions=False, comments=False, pretty=pretty)
 
@@ -83,20 +93,20 @@ def column(name: str, table: str | None = None) -> exp.Column:
     return exp.Column(this=quote(name), table=quote(table) if table else None)
 
 
-def _tree(value: Any) -> exp.Expression:
-    if isinstance(value, exp.Expression):
+def _tree(value: Any) -> exp.Expr:
+    if isinstance(value, exp.Expr):
         return value.copy()
     return text(value) if isinstance(value, str) else number(value)
 
 
-def _wrapped(value: exp.Expression, parent: exp.Expression | None) -> exp.Expression:
+def _wrapped(value: exp.Expr, parent: exp.Expr | None) -> exp.Expr:
     if isinstance(value, _ATOMS) or isinstance(parent, _ENCLOSING) or parent is None:
         return value
     return exp.paren(value, copy=False)
 
 
 @functools.cache
-def _parse(template: str) -> exp.Expression:
+def _parse(template: str) -> exp.Expr:
     """The template's tree; functions are hidden from sqlglot's own catalog behind a prefix."""
     tokens = CLICKHOUSE.tokenize(template)
     pieces, at = [], 0

@@ -21,7 +21,7 @@ def lower_from(lower: Lower, select: exp.Select, out: exp.Select) -> None:
         out.append("joins", _join(lower, join))
 
 
-def _source(lower: Lower, source: exp.Expression) -> exp.Expression:
+def _source(lower: Lower, source: exp.Expr) -> exp.Expr:
     if isinstance(source, exp.Table):
         return _table(source)
     if isinstance(source, exp.Subquery):
@@ -68,7 +68,7 @@ def _join(lower: Lower, join: exp.Join) -> exp.Join:
     return exp.Join(this=source, on=lower.condition(condition), side=side or None, kind=kind, method=method)
 
 
-def _has_equality(condition: exp.Expression, joined: str) -> bool:
+def _has_equality(condition: exp.Expr, joined: str) -> bool:
     """Whether a top-level conjunct equates a column of ``joined`` with one of another table."""
     for part in condition.flatten() if isinstance(condition, exp.And) else [condition]:
         found = part.unnest()
@@ -79,8 +79,7 @@ def _has_equality(condition: exp.Expression, joined: str) -> bool:
     return False
 
 
-def _check_asof(join: exp.Join, condition: exp.Expression) -> None:
+def _check_asof(join: exp.Join, condition: exp.Expr) -> None:
     parts = list(condition.flatten()) if isinstance(condition, exp.And) else [condition]
     if sum(isinstance(p.unnest(), _COMPARES) for p in parts) != 1 or len(parts) < 2:
         raise refused(join, "ASOF JOIN takes equalities and exactly one inequality", remedy="write it so in ON")
-

@@ -19,7 +19,7 @@ from realtime.transpile.form import cast, form
 from realtime.transpile.types import DuckType, Kind
 
 if TYPE_CHECKING:
-    Build = Callable[["Lower", Any], exp.Expression]
+    Build = Callable[["Lower", Any], exp.Expr]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ def rule(build: Build, args: str = "") -> Rule:
 _ALWAYS = frozenset({"this", "expression", "expressions"})
 
 
-def type_of(node: exp.Expression) -> DuckType:
+def type_of(node: exp.Expr) -> DuckType:
     """The type that DuckDB's binder gave ``node`` (see `realtime.transpile.annotate`)."""
     found = node.meta.get("duck")
     if found is None:
@@ -51,14 +51,14 @@ def type_of(node: exp.Expression) -> DuckType:
     return found
 
 
-def refused(node: exp.Expression, reason: str, *, remedy: str = "", construct: str = "") -> RefusedError:
+def refused(node: exp.Expr, reason: str, *, remedy: str = "", construct: str = "") -> RefusedError:
     """A refusal at the place of ``node``."""
     line, position = place(node)
     name = construct or node.sql("duckdb", comments=False)[:80]
     return RefusedError(reason, remedy=remedy, construct=name, line=line, column=position)
 
 
-def place(node: exp.Expression) -> tuple[int, int]:
+def place(node: exp.Expr) -> tuple[int, int]:
     """Line and column of the first token under ``node`` that the parser knows; zeros where none."""
     known = [(n.meta["line"], n.meta["col"]) for n in node.walk() if "line" in n.meta]
     return min(known, default=(0, 0))
@@ -69,16 +69,16 @@ class Lower:
     """The driver: ``lower(node)`` is the ClickHouse expression for a typed DuckDB one."""
 
     binder: Binder
-    rules: Mapping[type[exp.Expression], Rule]
+    rules: Mapping[type[exp.Expr], Rule]
     functions: Mapping[str, Rule]
-    convert: Callable[[exp.Expression, exp.Expression, DuckType, bool], exp.Expression]
+    convert: Callable[[exp.Expr, exp.Expr, DuckType, bool], exp.Expr]
     """``convert(node, lowered, type, try_)``: ``lowered``, which has the type of ``node``, cast to ``type``
     with DuckDB's semantics (`realtime.transpile.rules.casts`)."""
     lower_query: Callable[[Lower, exp.Query], exp.Query]
     """Lowers a query (`realtime.transpile.query`)."""
     _numbers: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(1))
 
-    def __call__(self, node: exp.Expression) -> exp.Expression:
+    def __call__(self, node: exp.Expr) -> exp.Expr:
         """The ClickHouse form of an expression; RefusedError where there is none."""
         found = self._rule(node)
         unknown = {k for k, v in node.args.items() if v not in (None, False, [], "")} - _ALWAYS - found.args
@@ -86,13 +86,13 @@ class Lower:
             raise refused(node, f"{', '.join(sorted(unknown))} of {type(node).__name__} has no exact form")
         return found.build(self, node)
 
-    def to(self, node: exp.Expression, target: DuckType) -> exp.Expression:
+    def to(self, node: exp.Expr, target: DuckType) -> exp.Expr:
         """``node`` lowered and implicitly cast to ``target``."""
         if type_of(node) == target:
             return self(node)
         return self.convert(node, self(node), target, False)
 
-    def typed(self, node: exp.Expression, target: DuckType | None = None) -> exp.Expression:
+    def typed(self, node: exp.Expr, target: DuckType | None = None) -> exp.Expr:
         """``node`` lowered to exactly the ClickHouse type of its DuckDB type, as a column needs it."""
         wanted = target or type_of(node)
         lowered = self.to(node, wanted)
@@ -104,7 +104,7 @@ class Lower:
         """The ClickHouse form of a nested query."""
         return self.lower_query(self, node)
 
-    def condition(self, node: exp.Expression) -> exp.Expression:
+    def condition(self, node: exp.Expr) -> exp.Expr:
         """A boolean expression, as WHERE and CASE take one; numbers and text are refused."""
         found = type_of(node)
         if found.kind is Kind.NULL:
@@ -113,7 +113,7 @@ class Lower:
             raise refused(node, f"{found} where a BOOLEAN is expected", remedy="compare it, as in x <> 0")
         return self(node)
 
-    def canonical(self, node: exp.Expression) -> exp.Expression:
+    def canonical(self, node: exp.Expr) -> exp.Expr:
         """``node`` so that equal values are the same bytes: for floats one NaN and one zero (grouping, DISTINCT)."""
         if type_of(node).kind is Kind.FLOAT:
             return form("if(isNaN(x), nan, x + 0.)", x=self(node))
@@ -123,7 +123,7 @@ class Lower:
         """An alias that no other query of this statement has."""
         return f"_{base}_{next(self._numbers)}"
 
-    def _rule(self, node: exp.Expression) -> Rule:
+    def _rule(self, node: exp.Expr) -> Rule:
         if isinstance(node, exp.Anonymous):
             found = self.functions.get(node.name.lower())
         else:

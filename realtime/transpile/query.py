@@ -67,7 +67,7 @@ def _select(lower: Lower, select: exp.Select) -> exp.Select:
     return out
 
 
-def _projection(lower: Lower, projection: exp.Expression, select: exp.Select, grouped: bool) -> exp.Expression:
+def _projection(lower: Lower, projection: exp.Expr, select: exp.Select, grouped: bool) -> exp.Expr:
     name = projection.alias_or_name
     if not name or isinstance(projection, exp.Star):
         raise refused(projection, "a projection without a name", remedy="give it an alias")
@@ -101,8 +101,8 @@ def _group(lower: Lower, group: exp.Group) -> exp.Group:
 _SETS = (exp.Rollup, exp.Cube, exp.GroupingSets)
 
 
-def _grouping_sets(lower: Lower, sets: list[exp.Expression]) -> dict[str, list[exp.Expression]]:
-    out: dict[str, list[exp.Expression]] = {}
+def _grouping_sets(lower: Lower, sets: list[exp.Expr]) -> dict[str, list[exp.Expr]]:
+    out: dict[str, list[exp.Expr]] = {}
     for found in sets:
         name = {exp.Rollup: "rollup", exp.Cube: "cube", exp.GroupingSets: "grouping_sets"}[type(found)]
         members = [_members(lower, m) for m in found.expressions]
@@ -112,7 +112,7 @@ def _grouping_sets(lower: Lower, sets: list[exp.Expression]) -> dict[str, list[e
     return out
 
 
-def _members(lower: Lower, member: exp.Expression) -> exp.Expression:
+def _members(lower: Lower, member: exp.Expr) -> exp.Expr:
     if isinstance(member, exp.Tuple):
         return exp.Tuple(expressions=[lower.canonical(m) for m in member.expressions])
     return lower.canonical(member.unnest())
@@ -138,7 +138,9 @@ def _set_operation(lower: Lower, query: exp.SetOperation) -> exp.Select:
         raise refused(query, "set operation BY NAME", remedy="list the columns in the same order on both sides")
     every = not query.args.get("distinct")
     if every and not isinstance(query, exp.Union):
-        raise refused(query, f"{query.key.upper()} ALL loses its ALL in ClickHouse", remedy="number the duplicates first")
+        raise refused(
+            query, f"{query.key.upper()} ALL loses its ALL in ClickHouse", remedy="number the duplicates first"
+        )
     names = query.named_selects
     types = [t for _, t in lower.binder.describe(_bindable(query))]
     sides = [_side(lower, s, names, types) for s in (query.this, query.expression)]
@@ -151,7 +153,7 @@ def _set_operation(lower: Lower, query: exp.SetOperation) -> exp.Select:
     return tail
 
 
-def _side(lower: Lower, side: exp.Expression, names: list[str], types: list[DuckType]) -> exp.Select:
+def _side(lower: Lower, side: exp.Expr, names: list[str], types: list[DuckType]) -> exp.Select:
     """One side, every column cast to the common type and called by its common name."""
     assert isinstance(side, exp.Query)
     given = [t for _, t in lower.binder.describe(_bindable(side))]

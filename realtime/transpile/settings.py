@@ -27,6 +27,6 @@ def with_settings(query: exp.Query) -> exp.Query:
     return query
 
 
-def _setting(name: str, value: int | str) -> exp.Expression:
+def _setting(name: str, value: int | str) -> exp.Expr:
     literal = exp.Literal.string(value) if isinstance(value, str) else exp.Literal.number(value)
     return exp.EQ(this=exp.column(name), expression=literal)

@@ -160,7 +160,7 @@ def _nested(name: str, parsed: exp.DataType) -> DuckType:
 _SPELLING = {"INT": "INTEGER", "TEXT": "VARCHAR", "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE", "REAL": "FLOAT"}
 
 
-def _printed(node: exp.Expression) -> DuckType:
+def _printed(node: exp.Expr) -> DuckType:
     """A nested type in DuckDB's own spelling: sqlglot's differs for some scalars."""
     text = node.sql("duckdb")
     if isinstance(node, exp.DataType) and node.is_type("decimal"):
@@ -175,5 +175,3 @@ DOUBLE = duck_type("DOUBLE")
 VARCHAR = duck_type("VARCHAR")
 DATE = duck_type("DATE")
 TIMESTAMP = duck_type("TIMESTAMP")
-
-

@@ -18,6 +18,6 @@ def expand_case(tree: exp.Query) -> exp.Query:
     return tree
 
 
-def _operand(node: exp.Expression) -> exp.Expression:
+def _operand(node: exp.Expr) -> exp.Expr:
     atoms = (exp.Column, exp.Literal, exp.Paren, exp.Func)
     return node.copy() if isinstance(node, atoms) else exp.paren(node.copy())

@@ -16,7 +16,7 @@ def semi_to_exists(tree: exp.Query) -> exp.Query:
         condition = join.args.get("on")
         if not isinstance(select, exp.Select) or condition is None:
             raise refused(join, f"{join.kind} JOIN without ON", remedy="write the condition with ON")
-        exists: exp.Expression = exp.Exists(this=exp.select("1").from_(join.this.copy()).where(condition.copy()))
+        exists: exp.Expr = exp.Exists(this=exp.select("1").from_(join.this.copy()).where(condition.copy()))
         if join.kind == "ANTI":
             exists = exp.Not(this=exists)
         join.pop()

@@ -18,7 +18,7 @@ def unique_aliases(tree: exp.Query) -> exp.Query:
     return tree
 
 
-def _visit(node: exp.Expression, names: Mapping[str, str], taken: set[str]) -> None:
+def _visit(node: exp.Expr, names: Mapping[str, str], taken: set[str]) -> None:
     """``names`` maps the aliases in scope around ``node`` to what they are called now."""
     if isinstance(node, exp.Select):
         names = {**names, **_rename_sources(node, taken)}

@@ -26,6 +26,6 @@ def _merged(name: str) -> dict[Any, Rule]:
     return merged
 
 
-RULES: dict[type[exp.Expression], Rule] = _merged("RULES")
+RULES: dict[type[exp.Expr], Rule] = _merged("RULES")
 FUNCTIONS: dict[str, Rule] = _merged("FUNCTIONS")
 """Functions that sqlglot has no node for, by name in lower case."""

@@ -17,7 +17,7 @@ from realtime.transpile.rules.arithmetic import double
 from realtime.transpile.rules.casts import converted
 from realtime.transpile.types import HUGEINT, INTEGERS, VARCHAR, DuckType, Kind, duck_type
 
-Over = Callable[[exp.Expression], exp.Expression]
+Over = Callable[[exp.Expr], exp.Expr]
 _UNORDERED = (Kind.UUID, Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.JSON, Kind.INTERVAL)
 
 
@@ -26,8 +26,8 @@ class Component:
     """One ClickHouse aggregate call; rows where ``condition`` does not hold are left out."""
 
     function: str
-    arguments: tuple[exp.Expression, ...] = ()
-    condition: exp.Expression | None = None
+    arguments: tuple[exp.Expr, ...] = ()
+    condition: exp.Expr | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,18 +35,18 @@ class Aggregate:
     """Components, and the value made of their results."""
 
     components: tuple[Component, ...]
-    finish: Callable[..., exp.Expression] = lambda x: x
+    finish: Callable[..., exp.Expr] = lambda x: x
 
 
 @dataclasses.dataclass(frozen=True)
 class Call:
     """An aggregate call taken apart: ``value`` is its first argument, ``order`` the keys of its ORDER BY."""
 
-    node: exp.Expression
-    value: exp.Expression
+    node: exp.Expr
+    value: exp.Expr
     distinct: bool
     order: tuple[exp.Ordered, ...]
-    condition: exp.Expression | None
+    condition: exp.Expr | None
 
     @property
     def suffix(self) -> str:
@@ -54,7 +54,7 @@ class Call:
         return "Distinct" if self.distinct else ""
 
 
-def aggregate(lower: Lower, node: exp.Expression, over: Over | None = None) -> exp.Expression:
+def aggregate(lower: Lower, node: exp.Expr, over: Over | None = None) -> exp.Expr:
     """The ClickHouse form of an aggregate call with its FILTER; ``over`` makes each component a window call.
 
     Outside windows the components carry ``meta["component"]``, by which the planner finds them.
@@ -73,11 +73,11 @@ def aggregate(lower: Lower, node: exp.Expression, over: Over | None = None) -> e
     return spec.finish(*calls)
 
 
-def _name(node: exp.Expression) -> str:
+def _name(node: exp.Expr) -> str:
     return node.name if isinstance(node, exp.Anonymous) else node.key
 
 
-def _call(component: Component, filtered: exp.Expression | None) -> exp.Expression:
+def _call(component: Component, filtered: exp.Expr | None) -> exp.Expr:
     conditions = [c for c in (filtered, component.condition) if c is not None]
     if not conditions:
         return call(component.function, *component.arguments)
@@ -85,7 +85,7 @@ def _call(component: Component, filtered: exp.Expression | None) -> exp.Expressi
     return call(component.function + "If", *component.arguments, kept)
 
 
-def _taken_apart(node: exp.Expression) -> Call:
+def _taken_apart(node: exp.Expr) -> Call:
     condition, within_group, inner = None, None, node
     while isinstance(inner, (exp.Filter, exp.WithinGroup, exp.IgnoreNulls, exp.RespectNulls)):
         if isinstance(inner, exp.Filter):
@@ -112,13 +112,13 @@ def _taken_apart(node: exp.Expression) -> Call:
 _ARGUMENTS = frozenset({"this", "expression", "expressions", "big_int", "separator", "is_distinct", "nulls_excluded"})
 
 
-def _check_arguments(node: exp.Expression) -> None:
+def _check_arguments(node: exp.Expr) -> None:
     unknown = {k for k, v in node.args.items() if v not in (None, False, [])} - _ARGUMENTS
     if unknown:
         raise refused(node, f"{', '.join(sorted(unknown))} of {_name(node)} has no exact form")
 
 
-def _nullable(x: exp.Expression) -> exp.Expression:
+def _nullable(x: exp.Expr) -> exp.Expr:
     return call("toNullable", x)
 
 
@@ -129,7 +129,9 @@ def _count(lower: Lower, found: Call) -> Aggregate:
     if found.node.expressions:
         raise refused(found.node, "count of several columns", remedy="count one column, or DISTINCT of a row (a, b)")
     if isinstance(value, exp.Distinct) or (found.distinct and isinstance(value, exp.Tuple)):
-        raise refused(found.node, "count(DISTINCT a, b)", remedy="count a DISTINCT concatenation, or group by both first")
+        raise refused(
+            found.node, "count(DISTINCT a, b)", remedy="count a DISTINCT concatenation, or group by both first"
+        )
     if type_of(value).kind is Kind.NULL:
         return Aggregate((Component("count", (cast(exp.null(), "Nullable(String)"),)),), _as_bigint)
     if found.distinct:
@@ -137,7 +139,7 @@ def _count(lower: Lower, found: Call) -> Aggregate:
     return Aggregate((Component("count", (_nullable(lower(value)),)),), _as_bigint)
 
 
-def _as_bigint(x: exp.Expression) -> exp.Expression:
+def _as_bigint(x: exp.Expr) -> exp.Expr:
     return call("toInt64", x)
 
 
@@ -162,7 +164,7 @@ def _sum(lower: Lower, found: Call) -> Aggregate:
     raise refused(found.node, f"sum of {kind}", remedy="cast it to a number")
 
 
-def _whole(lower: Lower, value: exp.Expression) -> exp.Expression:
+def _whole(lower: Lower, value: exp.Expr) -> exp.Expr:
     """An integer or boolean as HUGEINT, in which DuckDB sums."""
     lowered = lower(value)
     if type_of(value).kind is Kind.BOOLEAN:
@@ -170,11 +172,11 @@ def _whole(lower: Lower, value: exp.Expression) -> exp.Expression:
     return cast(lowered, HUGEINT.clickhouse)
 
 
-def _wide_decimal(lower: Lower, value: exp.Expression) -> exp.Expression:
+def _wide_decimal(lower: Lower, value: exp.Expr) -> exp.Expr:
     return cast(lower(value), f"Nullable(Decimal(76, {type_of(value).scale}))")
 
 
-def _fit_decimal(x: exp.Expression, scale: int) -> exp.Expression:
+def _fit_decimal(x: exp.Expr, scale: int) -> exp.Expr:
     fitted = converted(x, duck_type(f"DECIMAL(76,{scale})"), duck_type(f"DECIMAL(38,{scale})"), False)
     assert fitted is not None
     return fitted
@@ -196,7 +198,7 @@ def _avg(lower: Lower, found: Call) -> Aggregate:
     raise refused(found.node, f"avg of {kind}", remedy="cast it to a number")
 
 
-def _decimal_average(found: Call, kind: DuckType) -> Callable[..., exp.Expression]:
+def _decimal_average(found: Call, kind: DuckType) -> Callable[..., exp.Expr]:
     """DuckDB divides in another order with GROUP BY than without; the last bit differs."""
     select = found.node.find_ancestor(exp.Select)
     grouped = select is not None and select.args.get("group") is not None
@@ -286,7 +288,7 @@ def _quantile_cont(lower: Lower, found: Call) -> Aggregate:
     return _continuous(lower, found, *_quantile(found))
 
 
-def _quantile(found: Call) -> tuple[exp.Expression, float]:
+def _quantile(found: Call) -> tuple[exp.Expr, float]:
     """The value and the fraction: ``quantile_cont(x, 0.9)`` or ``percentile_cont(0.9) WITHIN GROUP (ORDER BY x)``."""
     fraction, value = found.node.expression, found.value
     if found.order:
@@ -298,7 +300,7 @@ def _quantile(found: Call) -> tuple[exp.Expression, float]:
     return value, float(fraction.name)
 
 
-def _continuous(lower: Lower, found: Call, value: exp.Expression, fraction: float) -> Aggregate:
+def _continuous(lower: Lower, found: Call, value: exp.Expr, fraction: float) -> Aggregate:
     kind = type_of(value)
     if kind.kind not in (Kind.INTEGER, Kind.FLOAT) or found.distinct:
         raise refused(found.node, f"a continuous quantile of {kind}", remedy="cast it to DOUBLE")
@@ -306,7 +308,7 @@ def _continuous(lower: Lower, found: Call, value: exp.Expression, fraction: floa
         arrayElement(sorted, toInt64(floor(r)) + 1) * (1. - (r - floor(r)))
         + arrayElement(sorted, toInt64(ceil(r)) + 1) * (r - floor(r))))"""
 
-    def finish(a: exp.Expression) -> exp.Expression:
+    def finish(a: exp.Expr) -> exp.Expr:
         ordered = form("arraySort(_v -> (isNaN(_v), _v), a)", a=a)
         place = form("((length(a) - 1) * p)", a=a, p=exp.Literal.number(repr(fraction)))
         return form(template, a=a, r=place, sorted=ordered)
@@ -328,7 +330,9 @@ def _first(first: bool) -> Callable[[Lower, Call], Aggregate]:
     def build(lower: Lower, found: Call) -> Aggregate:
         name = _name(found.node)
         if not found.order:
-            raise refused(found.node, f"{name} without ORDER BY depends on chance", remedy=f"write {name}(x ORDER BY key)")
+            raise refused(
+                found.node, f"{name} without ORDER BY depends on chance", remedy=f"write {name}(x ORDER BY key)"
+            )
         descending = _direction(found)
         newest = descending == first
         payload = call("tuple", _nullable(lower(found.value)))
@@ -349,9 +353,9 @@ def _direction(found: Call) -> bool:
     return directions.pop()
 
 
-def _rank(lower: Lower, order: tuple[exp.Ordered, ...], null: str) -> exp.Expression:
+def _rank(lower: Lower, order: tuple[exp.Ordered, ...], null: str) -> exp.Expr:
     """The keys as one comparable value, in which NULL comes last."""
-    parts: list[exp.Expression] = []
+    parts: list[exp.Expr] = []
     for key in order:
         x = lower(key.this)
         parts += [call(null, x), _nullable(x)]
@@ -371,7 +375,7 @@ def _string_agg(lower: Lower, found: Call) -> Aggregate:
     return Aggregate(spec.components, lambda a: form(joined, a=a, items=spec.finish(a), between=between))
 
 
-def _ordered_list(lower: Lower, found: Call, shown: exp.Expression, condition: exp.Expression | None) -> Aggregate:
+def _ordered_list(lower: Lower, found: Call, shown: exp.Expr, condition: exp.Expr | None) -> Aggregate:
     if not found.order or found.distinct:
         raise refused(
             found.node, f"{_name(found.node)} without an order, or with DISTINCT, depends on chance",
@@ -385,7 +389,7 @@ def _ordered_list(lower: Lower, found: Call, shown: exp.Expression, condition: e
     return Aggregate((part,), lambda a: form(template, a=a))
 
 
-SPECS: dict[type[exp.Expression], Callable[[Lower, Call], Aggregate]] = {
+SPECS: dict[type[exp.Expr], Callable[[Lower, Call], Aggregate]] = {
     exp.Count: _count,
     exp.CountIf: _count_if,
     exp.Sum: _sum,
@@ -417,11 +421,11 @@ SPECS: dict[type[exp.Expression], Callable[[Lower, Call], Aggregate]] = {
 }
 
 
-def _build(lower: Lower, node: exp.Expression) -> exp.Expression:
+def _build(lower: Lower, node: exp.Expr) -> exp.Expr:
     return aggregate(lower, node)
 
 
 _EVERY = "big_int separator nulls_excluded count"
-RULES: dict[type[exp.Expression], Rule] = {
+RULES: dict[type[exp.Expr], Rule] = {
     **{kind: rule(_build, _EVERY) for kind in (*SPECS, exp.Filter, exp.WithinGroup)},
 }

@@ -18,8 +18,8 @@ _TEMPORAL = (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME, Kind.INTERV
 _NARROW = ("TINYINT", "SMALLINT", "INTEGER", "UTINYINT", "USMALLINT", "UINTEGER")
 
 
-def _arithmetic(operator: str) -> Callable[[Lower, exp.Binary], exp.Expression]:
-    def build(lower: Lower, node: exp.Binary) -> exp.Expression:
+def _arithmetic(operator: str) -> Callable[[Lower, exp.Binary], exp.Expr]:
+    def build(lower: Lower, node: exp.Binary) -> exp.Expr:
         kinds = (type_of(node.left).kind, type_of(node.right).kind)
         if any(k in _TEMPORAL for k in kinds):
             return intervals.shifted(lower, node)
@@ -27,13 +27,15 @@ def _arithmetic(operator: str) -> Callable[[Lower, exp.Binary], exp.Expression]:
         if Kind.NULL in kinds:
             return cast(exp.null(), found.clickhouse)
         if Kind.TEXT in kinds or Kind.JSON in kinds or found.kind not in _BY_KIND:
-            raise refused(node, f"{type_of(node.left)} {operator} {type_of(node.right)}", remedy="cast both sides to numbers")
+            raise refused(
+                node, f"{type_of(node.left)} {operator} {type_of(node.right)}", remedy="cast both sides to numbers"
+            )
         return _BY_KIND[found.kind](lower, node, operator, found)
 
     return build
 
 
-def _integers(lower: Lower, node: exp.Binary, operator: str, found: DuckType) -> exp.Expression:
+def _integers(lower: Lower, node: exp.Binary, operator: str, found: DuckType) -> exp.Expr:
     left, right = lower(node.left), lower(node.right)
     if found.name not in _NARROW:
         wide = "toInt256" if found.name in ("HUGEINT", "UHUGEINT") else "toInt128"
@@ -41,17 +43,17 @@ def _integers(lower: Lower, node: exp.Binary, operator: str, found: DuckType) ->
     return checked(form(f"l {operator} r", l=left, r=right), found)
 
 
-def checked(x: exp.Expression, found: DuckType) -> exp.Expression:
+def checked(x: exp.Expr, found: DuckType) -> exp.Expr:
     """A wide integer as ``found``; an error where it does not fit, as in DuckDB."""
     return call("accurateCast", x, found.clickhouse)
 
 
-def _floats(lower: Lower, node: exp.Binary, operator: str, found: DuckType) -> exp.Expression:
+def _floats(lower: Lower, node: exp.Binary, operator: str, found: DuckType) -> exp.Expr:
     left, right = lower.to(node.left, found), lower.to(node.right, found)
     return form(f"l {operator} r", l=left, r=right)
 
 
-def _decimals(lower: Lower, node: exp.Binary, operator: str, found: DuckType) -> exp.Expression:
+def _decimals(lower: Lower, node: exp.Binary, operator: str, found: DuckType) -> exp.Expr:
     left, right = _wide(lower, node.left), _wide(lower, node.right)
     scales = [type_of(side).scale for side in (node.left, node.right)]
     scale = sum(scales) if operator == "*" else max(scales)
@@ -61,7 +63,7 @@ def _decimals(lower: Lower, node: exp.Binary, operator: str, found: DuckType) ->
     return fitted
 
 
-def _wide(lower: Lower, node: exp.Expression) -> exp.Expression:
+def _wide(lower: Lower, node: exp.Expr) -> exp.Expr:
     found = type_of(node)
     if found.kind is Kind.DECIMAL:
         return cast(lower(node), f"Nullable(Decimal(76, {found.scale}))")
@@ -71,20 +73,20 @@ def _wide(lower: Lower, node: exp.Expression) -> exp.Expression:
 _BY_KIND = {Kind.INTEGER: _integers, Kind.FLOAT: _floats, Kind.DECIMAL: _decimals}
 
 
-def _divide(lower: Lower, node: exp.Div) -> exp.Expression:
+def _divide(lower: Lower, node: exp.Div) -> exp.Expr:
     if type_of(node).kind is not Kind.FLOAT:
         raise refused(node, f"division that gives {type_of(node)}", remedy="cast one side to DOUBLE")
     return form("l / r", l=double(lower, node.left), r=double(lower, node.right))
 
 
-def double(lower: Lower, node: exp.Expression) -> exp.Expression:
+def double(lower: Lower, node: exp.Expr) -> exp.Expr:
     """A number as DOUBLE."""
     if type_of(node).kind not in (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT):
         raise refused(node, f"{type_of(node)} where a number is expected", remedy="cast it to DOUBLE")
     return lower.to(node, DOUBLE)
 
 
-def _whole_division(lower: Lower, node: exp.IntDiv) -> exp.Expression:
+def _whole_division(lower: Lower, node: exp.IntDiv) -> exp.Expr:
     found = type_of(node)
     if found.kind is Kind.FLOAT:
         return form("l / r", l=double(lower, node.left), r=double(lower, node.right))
@@ -95,7 +97,7 @@ def _whole_division(lower: Lower, node: exp.IntDiv) -> exp.Expression:
     return checked(form("intDiv(l, nullIf(r, 0))", l=left, r=right), found)
 
 
-def _modulo(lower: Lower, node: exp.Mod) -> exp.Expression:
+def _modulo(lower: Lower, node: exp.Mod) -> exp.Expr:
     found = type_of(node)
     if found.kind is Kind.FLOAT:
         return form("l % r", l=double(lower, node.left), r=double(lower, node.right))
@@ -109,7 +111,7 @@ def _modulo(lower: Lower, node: exp.Mod) -> exp.Expression:
     raise refused(node, f"% that gives {found}", remedy="cast both sides to numbers")
 
 
-def _scaled(lower: Lower, node: exp.Expression, scale: int) -> exp.Expression:
+def _scaled(lower: Lower, node: exp.Expr, scale: int) -> exp.Expr:
     """A decimal as the whole number of its smallest units."""
     if type_of(node).kind is Kind.DECIMAL:
         wide = cast(lower(node), f"Nullable(Decimal(76, {scale}))")
@@ -118,7 +120,7 @@ def _scaled(lower: Lower, node: exp.Expression, scale: int) -> exp.Expression:
     return call("toInt256", form("x * by", x=wide, by=number(10**scale)))
 
 
-def _negative(lower: Lower, node: exp.Neg) -> exp.Expression:
+def _negative(lower: Lower, node: exp.Neg) -> exp.Expr:
     found = type_of(node)
     if found.kind is Kind.INTEGER and isinstance(node.this, exp.Literal):
         return call(f"to{found.base}", exp.Neg(this=node.this.copy()))
@@ -129,19 +131,19 @@ def _negative(lower: Lower, node: exp.Neg) -> exp.Expression:
     raise refused(node, f"minus of {found}", remedy="cast it to a number")
 
 
-def _absolute(lower: Lower, node: exp.Abs) -> exp.Expression:
+def _absolute(lower: Lower, node: exp.Abs) -> exp.Expr:
     found = type_of(node)
     if found.kind is Kind.INTEGER:
         return checked(call("abs", call("toInt256", lower(node.this))), found)
     return call("abs", lower(node.this))
 
 
-def _sign(lower: Lower, node: exp.Sign) -> exp.Expression:
+def _sign(lower: Lower, node: exp.Sign) -> exp.Expr:
     return cast(call("sign", lower(node.this)), type_of(node).clickhouse)
 
 
-def _whole(function: str) -> Callable[[Lower, exp.Func], exp.Expression]:
-    def build(lower: Lower, node: exp.Func) -> exp.Expression:
+def _whole(function: str) -> Callable[[Lower, exp.Func], exp.Expr]:
+    def build(lower: Lower, node: exp.Func) -> exp.Expr:
         found = type_of(node)
         if found.kind not in (Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL):
             raise refused(node, f"{function} of {type_of(node.this)}", remedy="cast it to a number")
@@ -150,7 +152,7 @@ def _whole(function: str) -> Callable[[Lower, exp.Func], exp.Expression]:
     return build
 
 
-def _round(lower: Lower, node: exp.Round) -> exp.Expression:
+def _round(lower: Lower, node: exp.Round) -> exp.Expr:
     found, places = type_of(node), _places(node)
     if found.kind is Kind.DECIMAL:
         return cast(call("round", lower(node.this), places), found.clickhouse)
@@ -177,7 +179,7 @@ def _places(node: exp.Round) -> int:
     return -int(digits.name) if isinstance(given, exp.Neg) else int(digits.name)
 
 
-def _round_integer(lower: Lower, node: exp.Round, found: DuckType, places: int) -> exp.Expression:
+def _round_integer(lower: Lower, node: exp.Round, found: DuckType, places: int) -> exp.Expr:
     if places >= 0:
         return lower(node.this)
     unit = 10**-places
@@ -185,18 +187,18 @@ def _round_integer(lower: Lower, node: exp.Round, found: DuckType, places: int) 
     return checked(form(template, x=lower(node.this), half=unit // 2, unit=unit), found)
 
 
-def _of_double(function: str) -> Callable[[Lower, exp.Func], exp.Expression]:
-    def build(lower: Lower, node: exp.Func) -> exp.Expression:
+def _of_double(function: str) -> Callable[[Lower, exp.Func], exp.Expr]:
+    def build(lower: Lower, node: exp.Func) -> exp.Expr:
         return call(function, double(lower, node.this))
 
     return build
 
 
-def _power(lower: Lower, node: exp.Pow) -> exp.Expression:
+def _power(lower: Lower, node: exp.Pow) -> exp.Expr:
     return call("pow", double(lower, node.this), double(lower, node.expression))
 
 
-def _log(lower: Lower, node: exp.Log) -> exp.Expression:
+def _log(lower: Lower, node: exp.Log) -> exp.Expr:
     base = node.this
     if node.expression is None:
         return call("log10", double(lower, base))
@@ -205,17 +207,17 @@ def _log(lower: Lower, node: exp.Log) -> exp.Expression:
     raise refused(node, "logarithm of another base than 2 and 10", remedy="write ln(x) / ln(base)")
 
 
-def _is_nan(lower: Lower, node: exp.IsNan) -> exp.Expression:
+def _is_nan(lower: Lower, node: exp.IsNan) -> exp.Expr:
     return call("isNaN", double(lower, node.this))
 
 
-def _is_finite(lower: Lower, node: exp.Anonymous) -> exp.Expression:
+def _is_finite(lower: Lower, node: exp.Anonymous) -> exp.Expr:
     if type_of(node.expressions[0]).kind is not Kind.FLOAT:
         raise refused(node, "isfinite of what is no float", remedy="drop it")
     return call("isFinite", lower(node.expressions[0]))
 
 
-RULES: dict[type[exp.Expression], Rule] = {
+RULES: dict[type[exp.Expr], Rule] = {
     exp.Add: rule(_arithmetic("+")),
     exp.Sub: rule(_arithmetic("-")),
     exp.Mul: rule(_arithmetic("*")),

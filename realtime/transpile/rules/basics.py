@@ -9,7 +9,7 @@ from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
 from realtime.transpile.types import Kind
 
 
-def _column(lower: Lower, node: exp.Column) -> exp.Expression:
+def _column(lower: Lower, node: exp.Column) -> exp.Expr:
     if node.table:
         return column(node.name, node.table)
     if _lambda_of(node):
@@ -30,7 +30,7 @@ def _lambda_of(node: exp.Column) -> bool:
     return False
 
 
-def _literal(lower: Lower, node: exp.Literal) -> exp.Expression:
+def _literal(lower: Lower, node: exp.Literal) -> exp.Expr:
     found = type_of(node)
     if node.is_string:
         return text(node.name)
@@ -47,23 +47,25 @@ def _literal(lower: Lower, node: exp.Literal) -> exp.Expression:
     raise refused(node, f"a literal of type {found}")
 
 
-def _null(lower: Lower, node: exp.Null) -> exp.Expression:
+def _null(lower: Lower, node: exp.Null) -> exp.Expr:
     return exp.null()
 
 
-def _boolean(lower: Lower, node: exp.Boolean) -> exp.Expression:
+def _boolean(lower: Lower, node: exp.Boolean) -> exp.Expr:
     return exp.Boolean(this=bool(node.this))
 
 
-def _paren(lower: Lower, node: exp.Paren) -> exp.Expression:
+def _paren(lower: Lower, node: exp.Paren) -> exp.Expr:
     return exp.paren(lower(node.this), copy=False)
 
 
-def _bare_parameter(lower: Lower, node: exp.Expression) -> exp.Expression:
-    raise refused(node, "a parameter without a type", remedy=f"write param('{node.name}', 'varchar') or a cast around it")
+def _bare_parameter(lower: Lower, node: exp.Expr) -> exp.Expr:
+    raise refused(
+        node, "a parameter without a type", remedy=f"write param('{node.name}', 'varchar') or a cast around it"
+    )
 
 
-RULES: dict[type[exp.Expression], Rule] = {
+RULES: dict[type[exp.Expr], Rule] = {
     exp.Column: rule(_column, "table db catalog"),
     exp.Literal: rule(_literal, "is_string"),
     exp.Null: rule(_null),

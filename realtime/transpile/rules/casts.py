@@ -12,11 +12,11 @@ from realtime.transpile.rules import text_casts
 from realtime.transpile.rules.rounding import power_of_ten, rounded, within
 from realtime.transpile.types import INTEGERS, TIMESTAMP, DuckType, Kind
 
-Conversion = Callable[[exp.Expression, DuckType, DuckType, bool], exp.Expression | None]
+Conversion = Callable[[exp.Expr, DuckType, DuckType, bool], exp.Expr | None]
 _SIGNED = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 
 
-def convert(node: exp.Expression, lowered: exp.Expression, target: DuckType, try_: bool) -> exp.Expression:
+def convert(node: exp.Expr, lowered: exp.Expr, target: DuckType, try_: bool) -> exp.Expr:
     """``lowered``, which has the type of ``node``, as ``target``; ``try_`` gives NULL where DuckDB's TRY_CAST does.
 
     RefusedError where the two engines do not convert alike.
@@ -27,7 +27,7 @@ def convert(node: exp.Expression, lowered: exp.Expression, target: DuckType, try
     return found
 
 
-def converted(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression | None:
+def converted(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr | None:
     """``x`` of type ``a`` as ``b``; None where there is no exact form."""
     if a == b:
         return x
@@ -37,7 +37,7 @@ def converted(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Ex
     return conversion(x, a, b, try_) if conversion is not None else None
 
 
-def constant(lower: Lower, literal: exp.Expression, target: DuckType, *, try_: bool = False) -> exp.Expression:
+def constant(lower: Lower, literal: exp.Expr, target: DuckType, *, try_: bool = False) -> exp.Expr:
     """A literal as ``target``, its value computed by DuckDB now; RefusedError where DuckDB can't, or out of range."""
     kind = exp.TryCast if try_ else exp.Cast
     wanted = kind(this=literal.copy(), to=exp.DataType.build(target.name, dialect="duckdb"))
@@ -55,7 +55,7 @@ def constant(lower: Lower, literal: exp.Expression, target: DuckType, *, try_: b
     raise refused(literal, f"a constant of type {target}", remedy="use another type")
 
 
-def _moment(literal: exp.Expression, value: str, target: DuckType) -> exp.Expression:
+def _moment(literal: exp.Expr, value: str, target: DuckType) -> exp.Expr:
     if not "1900-01-01" <= value[:10] <= "2299-12-31" or value.endswith("BC"):
         raise refused(literal, "ClickHouse keeps dates from 1900 to 2299", remedy="use a date in that range")
     if target.kind is Kind.DATE:
@@ -63,26 +63,26 @@ def _moment(literal: exp.Expression, value: str, target: DuckType) -> exp.Expres
     return call("toDateTime64", value.removesuffix("+00"), 9 if target.name == "TIMESTAMP_NS" else 6, "UTC")
 
 
-def parameter(node: exp.Expression, target: DuckType) -> exp.Expression:
+def parameter(node: exp.Expr, target: DuckType) -> exp.Expr:
     """``{name: Type}``, which the server binds; never a value pasted into text."""
     kind = exp.DataType.build(target.clickhouse, dialect="clickhouse")
     return exp.Placeholder(this=node.name, kind=kind)
 
 
-def is_parameter(node: exp.Expression) -> bool:
+def is_parameter(node: exp.Expr) -> bool:
     """Whether ``node`` is ``$name``."""
     return isinstance(node, (exp.Placeholder, exp.Parameter))
 
 
-def _cast(lower: Lower, node: exp.Cast) -> exp.Expression:
+def _cast(lower: Lower, node: exp.Cast) -> exp.Expr:
     return _explicit(lower, node, False)
 
 
-def _try_cast(lower: Lower, node: exp.TryCast) -> exp.Expression:
+def _try_cast(lower: Lower, node: exp.TryCast) -> exp.Expr:
     return _explicit(lower, node, True)
 
 
-def _explicit(lower: Lower, node: exp.Cast, try_: bool) -> exp.Expression:
+def _explicit(lower: Lower, node: exp.Cast, try_: bool) -> exp.Expr:
     target, value = type_of(node), node.this
     if target.kind in (Kind.ENUM, Kind.BLOB, Kind.INTERVAL, Kind.OTHER):
         raise refused(node, f"{target} has no exact ClickHouse form", remedy="keep it as text or a number")
@@ -96,29 +96,29 @@ def _explicit(lower: Lower, node: exp.Cast, try_: bool) -> exp.Expression:
     return lower.convert(value, lower(value), target, try_)
 
 
-def _accurate(x: exp.Expression, b: DuckType, try_: bool) -> exp.Expression:
+def _accurate(x: exp.Expr, b: DuckType, try_: bool) -> exp.Expr:
     return call("accurateCastOrNull", x, b.base) if try_ else call("accurateCast", x, f"Nullable({b.base})")
 
 
-def _integer_to_integer(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _integer_to_integer(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     widens = a.name in _SIGNED and b.name in _SIGNED and _SIGNED.index(a.name) < _SIGNED.index(b.name)
     return cast(x, b.clickhouse) if widens else _accurate(x, b, try_)
 
 
-def _plain(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _plain(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     return cast(x, b.clickhouse)
 
 
-def _float_to_integer(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _float_to_integer(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     # ClickHouse rounds floats half to even, as DuckDB casts them.
     return _accurate(call("round", x), b, try_)
 
 
-def _decimal_to_integer(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _decimal_to_integer(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     return _accurate(call("toInt256", call("round", x)), b, try_)
 
 
-def _decimal_to_decimal(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _decimal_to_decimal(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     if a.scale <= b.scale and a.precision - a.scale <= b.precision - b.scale:
         return cast(x, b.clickhouse)
     wide = cast(x, f"Nullable(Decimal(76, {b.scale}))")
@@ -127,7 +127,7 @@ def _decimal_to_decimal(x: exp.Expression, a: DuckType, b: DuckType, try_: bool)
     return cast(within(wide, b, try_), b.clickhouse)
 
 
-def _integer_to_decimal(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _integer_to_decimal(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     if a.kind is Kind.BOOLEAN:
         return cast(call("toUInt8", x), b.clickhouse)
     if INTEGERS[a.name][1] <= b.precision - b.scale:
@@ -135,29 +135,31 @@ def _integer_to_decimal(x: exp.Expression, a: DuckType, b: DuckType, try_: bool)
     return cast(within(call("toDecimal256", x, b.scale), b, try_), b.clickhouse)
 
 
-def _float_to_decimal(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _float_to_decimal(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     scaled = rounded(form("x * by", x=x, by=power_of_ten(b.scale)))
-    exact = form("toDecimal256(toInt256(scaled), places) / by", scaled=scaled, places=b.scale, by=exp.Literal.number(10**b.scale))
+    exact = form(
+        "toDecimal256(toInt256(scaled), places) / by", scaled=scaled, places=b.scale, by=exp.Literal.number(10**b.scale)
+    )
     return cast(within(exact, b, try_), b.clickhouse)
 
 
-def _number_to_boolean(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _number_to_boolean(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     return cast(form("x != 0", x=x), b.clickhouse)
 
 
-def _to_text(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _to_text(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     return call("toString", x)
 
 
-def _boolean_to_text(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _boolean_to_text(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     return call("toString", cast(x, "Nullable(Bool)"))
 
 
-def _decimal_to_text(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _decimal_to_text(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     return call("toDecimalString", x, a.scale)
 
 
-def _timestamp_to_text(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression | None:
+def _timestamp_to_text(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr | None:
     if a.kind is Kind.TIMESTAMP and a != TIMESTAMP:
         return None
     template = """concat(formatDateTime(x, '%Y-%m-%d %H:%i:%S', 'UTC'), if(toMicrosecond(x) = 0, '',
@@ -166,28 +168,28 @@ def _timestamp_to_text(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) 
     return shown if a.kind is Kind.TIMESTAMP else call("concat", shown, "+00")
 
 
-def _same_text(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _same_text(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     return x
 
 
-def _timestamp_to_date(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _timestamp_to_date(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     return call("toDate32", x, "UTC")
 
 
-def _date_to_timestamp(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _date_to_timestamp(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     return call("toDateTime64", x, 6, "UTC")
 
 
-def _timestamp_to_timestamp(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression | None:
+def _timestamp_to_timestamp(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr | None:
     coarser = b.name in ("TIMESTAMP_S", "TIMESTAMP_MS") or a.name == "TIMESTAMP_NS"
     return None if coarser else cast(x, b.clickhouse)
 
 
-def _timestamp_to_time(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _timestamp_to_time(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     return cast(call("toTime64", x, 6), b.clickhouse)
 
 
-def _list_to_list(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression | None:
+def _list_to_list(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr | None:
     item = converted(exp.column("_item"), a.item, b.item, try_)
     return form("arrayMap(_item -> value, x)", value=item, x=x) if item is not None else None
 
@@ -218,7 +220,7 @@ CONVERSIONS: dict[tuple[Kind, Kind], Conversion] = {
     **{(Kind.TEXT, kind): parse for kind, parse in text_casts.PARSERS.items()},
 }
 
-RULES: dict[type[exp.Expression], Rule] = {
+RULES: dict[type[exp.Expr], Rule] = {
     exp.Cast: rule(_cast, "to"),
     exp.TryCast: rule(_try_cast, "to safe"),
 }

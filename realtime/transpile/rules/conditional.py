@@ -14,11 +14,11 @@ from realtime.transpile.types import BOOLEAN, DuckType, Kind
 _NULL_TEXT = "Nullable(String)"
 
 
-def _case(lower: Lower, node: exp.Case) -> exp.Expression:
+def _case(lower: Lower, node: exp.Case) -> exp.Expr:
     found = type_of(node)
     if found.kind is Kind.NULL:
         return cast(exp.null(), _NULL_TEXT)
-    arguments: list[exp.Expression] = []
+    arguments: list[exp.Expr] = []
     for branch in node.args["ifs"]:
         arguments += [lower.condition(branch.this), as_type(lower, branch.args["true"], found)]
     default = node.args.get("default")
@@ -26,7 +26,7 @@ def _case(lower: Lower, node: exp.Case) -> exp.Expression:
     return call("multiIf", *arguments)
 
 
-def as_type(lower: Lower, node: exp.Expression, target: DuckType) -> exp.Expression:
+def as_type(lower: Lower, node: exp.Expr, target: DuckType) -> exp.Expr:
     """``node`` as ``target``; a literal is converted now."""
     temporal = target.kind in (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ)
     if isinstance(node, exp.Literal) and node.is_string and temporal:
@@ -34,19 +34,19 @@ def as_type(lower: Lower, node: exp.Expression, target: DuckType) -> exp.Express
     return lower.to(node, target)
 
 
-def _missing(node: exp.Expression, found: DuckType) -> exp.Expression:
+def _missing(node: exp.Expr, found: DuckType) -> exp.Expr:
     if found.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
         raise refused(node, f"ClickHouse has no NULL of type {found}", remedy="write an ELSE")
     return exp.null()
 
 
-def _if(lower: Lower, node: exp.If) -> exp.Expression:
+def _if(lower: Lower, node: exp.If) -> exp.Expr:
     found, other = type_of(node), node.args.get("false")
     otherwise = as_type(lower, other, found) if other is not None else _missing(node, found)
     return call("if", lower.condition(node.this), as_type(lower, node.args["true"], found), otherwise)
 
 
-def _coalesce(lower: Lower, node: exp.Coalesce) -> exp.Expression:
+def _coalesce(lower: Lower, node: exp.Coalesce) -> exp.Expr:
     found = type_of(node)
     if found.kind is Kind.NULL:
         return cast(exp.null(), _NULL_TEXT)
@@ -55,14 +55,14 @@ def _coalesce(lower: Lower, node: exp.Coalesce) -> exp.Expression:
     return call("coalesce", *(as_type(lower, x, found) for x in [node.this, *node.expressions]))
 
 
-def _null_if(lower: Lower, node: exp.Nullif) -> exp.Expression:
+def _null_if(lower: Lower, node: exp.Nullif) -> exp.Expr:
     equal = exp.EQ(this=node.this.copy(), expression=node.expression.copy())
     equal.meta["duck"] = BOOLEAN
     return form("if(equal, NULL, x)", equal=lower(equal), x=lower(node.this))
 
 
-def _extreme(function: str) -> Callable[[Lower, exp.Func], exp.Expression]:
-    def build(lower: Lower, node: exp.Func) -> exp.Expression:
+def _extreme(function: str) -> Callable[[Lower, exp.Func], exp.Expr]:
+    def build(lower: Lower, node: exp.Func) -> exp.Expr:
         found = type_of(node)
         if found.kind in (Kind.UUID, Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.JSON, Kind.INTERVAL):
             raise refused(node, f"{found} is ordered otherwise in ClickHouse", remedy="compare a cast or a field")
@@ -74,7 +74,7 @@ def _extreme(function: str) -> Callable[[Lower, exp.Func], exp.Expression]:
     return build
 
 
-def _extreme_float(function: str, values: list[exp.Expression]) -> exp.Expression:
+def _extreme_float(function: str, values: list[exp.Expr]) -> exp.Expr:
     """NaN is above every number."""
     if function == "greatest":
         nan = exp.or_(*(form("ifNull(isNaN(x), 0)", x=v) for v in values))
@@ -84,7 +84,7 @@ def _extreme_float(function: str, values: list[exp.Expression]) -> exp.Expressio
     return form("ifNull(x, if(c, NULL, nan))", x=numbers, c=nulls)
 
 
-RULES: dict[type[exp.Expression], Rule] = {
+RULES: dict[type[exp.Expr], Rule] = {
     exp.Case: rule(_case, "ifs default"),
     exp.If: rule(_if, "true false"),
     exp.Coalesce: rule(_coalesce, "is_nvl is_null"),

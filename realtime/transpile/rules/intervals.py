@@ -28,7 +28,7 @@ _ADD = {
     "microsecond": "addMicroseconds",
 }  # fmt: skip
 _TEXT = re.compile(r"\s*(-?\d+)\s*([a-zA-Z]+)\s*")
-Part = tuple[exp.Expression, str]
+Part = tuple[exp.Expr, str]
 
 
 def unit(name: str) -> str:
@@ -37,7 +37,7 @@ def unit(name: str) -> str:
     return _ALIASES.get(plain, plain)
 
 
-def parts(lower: Lower, node: exp.Expression) -> list[Part]:
+def parts(lower: Lower, node: exp.Expr) -> list[Part]:
     """Amounts and units of an interval; RefusedError where it has no such form."""
     if isinstance(node, exp.Paren):
         return parts(lower, node.this)
@@ -71,7 +71,7 @@ def _written(lower: Lower, node: exp.Interval) -> list[Part]:
     return [(_amount(lower, value), unit(given.name))]
 
 
-def _amount(lower: Lower, node: exp.Expression) -> exp.Expression:
+def _amount(lower: Lower, node: exp.Expr) -> exp.Expr:
     if type_of(node).kind is not Kind.INTEGER:
         raise refused(node, f"an interval of {type_of(node)}", remedy="cast the amount to INTEGER")
     return lower(node)
@@ -84,7 +84,7 @@ def _multiplied(lower: Lower, node: exp.Mul) -> list[Part]:
     raise refused(node, "an interval times what is no integer", remedy="cast the factor to INTEGER")
 
 
-def microseconds(lower: Lower, node: exp.Expression) -> int | None:
+def microseconds(lower: Lower, node: exp.Expr) -> int | None:
     """The length of a constant interval; None where it has months or an amount that is no constant."""
     total = 0
     for amount, name in parts(lower, node):
@@ -94,7 +94,7 @@ def microseconds(lower: Lower, node: exp.Expression) -> int | None:
     return total
 
 
-def shifted(lower: Lower, node: exp.Binary) -> exp.Expression:
+def shifted(lower: Lower, node: exp.Binary) -> exp.Expr:
     """A date or timestamp plus or minus an interval, a number of days or another date."""
     minus = isinstance(node, exp.Sub)
     if not isinstance(node, (exp.Add, exp.Sub)):
@@ -112,7 +112,7 @@ def shifted(lower: Lower, node: exp.Binary) -> exp.Expression:
     return moved(lower, left, parts(lower, right), type_of(node), minus=minus)
 
 
-def moved(lower: Lower, moment: exp.Expression, by: list[Part], target: DuckType, *, minus: bool) -> exp.Expression:
+def moved(lower: Lower, moment: exp.Expr, by: list[Part], target: DuckType, *, minus: bool) -> exp.Expr:
     """``moment`` moved by ``by``: months first, then days, then the rest, as DuckDB does."""
     value = lower.to(moment, TIMESTAMP)
     for amount, name in sorted(by, key=lambda part: _rank(part[1])):
@@ -127,11 +127,9 @@ def _rank(name: str) -> int:
     return 0 if name in MONTHS else 1 if name in ("day", "week") else 2
 
 
-def _signed(amount: exp.Expression, minus: bool) -> exp.Expression:
+def _signed(amount: exp.Expr, minus: bool) -> exp.Expr:
     if not minus:
         return amount
     if amount.is_int:
         return number(-int(amount.to_py()))
     return call("negate", amount)
-
-

@@ -15,20 +15,20 @@ _TIMES = (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ)
 _NUMBERS = (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
 
 
-def _and(lower: Lower, node: exp.And) -> exp.Expression:
+def _and(lower: Lower, node: exp.And) -> exp.Expr:
     return exp.And(this=_operand(lower, node.left), expression=_operand(lower, node.right))
 
 
-def _or(lower: Lower, node: exp.Or) -> exp.Expression:
+def _or(lower: Lower, node: exp.Or) -> exp.Expr:
     return exp.paren(exp.Or(this=_operand(lower, node.left), expression=_operand(lower, node.right)))
 
 
-def _operand(lower: Lower, node: exp.Expression) -> exp.Expression:
+def _operand(lower: Lower, node: exp.Expr) -> exp.Expr:
     lowered = lower.condition(node)
     return exp.paren(lowered) if isinstance(lowered, exp.Or) else lowered
 
 
-def _not(lower: Lower, node: exp.Not) -> exp.Expression:
+def _not(lower: Lower, node: exp.Not) -> exp.Expr:
     inner = node.this.unnest()
     if isinstance(inner, exp.In) and inner.args.get("query") is not None:
         return _in_query(lower, inner, negated=True, place=node)
@@ -37,7 +37,7 @@ def _not(lower: Lower, node: exp.Not) -> exp.Expression:
     return form("NOT (x)", x=lower.condition(node.this))
 
 
-def _is(lower: Lower, node: exp.Is) -> exp.Expression:
+def _is(lower: Lower, node: exp.Is) -> exp.Expr:
     if isinstance(node.expression, exp.Null):
         return call("isNull", _null_tested(lower, node))
     if isinstance(node.expression, exp.Boolean):
@@ -47,17 +47,17 @@ def _is(lower: Lower, node: exp.Is) -> exp.Expression:
     raise refused(node, "this form of IS", remedy="compare with IS NULL, IS TRUE or IS FALSE")
 
 
-def _null_tested(lower: Lower, node: exp.Is) -> exp.Expression:
+def _null_tested(lower: Lower, node: exp.Is) -> exp.Expr:
     if type_of(node.this).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
         raise refused(node, f"ClickHouse has no NULL of type {type_of(node.this)}", remedy="test a field or the length")
     return lower(node.this)
 
 
-_OPERATORS: dict[type[exp.Expression], str] = {
+_OPERATORS: dict[type[exp.Expr], str] = {
     exp.EQ: "l = r", exp.NEQ: "l != r", exp.LT: "l < r", exp.LTE: "l <= r", exp.GT: "l > r", exp.GTE: "l >= r",
 }  # fmt: skip
 # NaN equals NaN and is above every number; `ln`, `rn` say whether a side is NaN.
-_WITH_NAN: dict[type[exp.Expression], str] = {
+_WITH_NAN: dict[type[exp.Expr], str] = {
     exp.EQ: "(l = r OR (ln AND rn))",
     exp.NEQ: "(l != r AND NOT (ln AND rn))",
     exp.GT: "(l > r OR (ln AND NOT rn))",
@@ -67,7 +67,7 @@ _WITH_NAN: dict[type[exp.Expression], str] = {
 }
 
 
-def _compare(lower: Lower, node: exp.Binary) -> exp.Expression:
+def _compare(lower: Lower, node: exp.Binary) -> exp.Expr:
     left, right = node.left, node.right
     for side in (left, right):
         if isinstance(side, (exp.Any, exp.All, exp.Tuple)):
@@ -83,9 +83,7 @@ def _compare(lower: Lower, node: exp.Binary) -> exp.Expression:
     return form(_OPERATORS[type(node)], l=lowered[0], r=lowered[1])
 
 
-def _compare_floats(
-    operator: type[exp.Expression], left: exp.Expression, right: exp.Expression, l: exp.Expression, r: exp.Expression
-) -> exp.Expression:
+def _compare_floats(operator: type[exp.Expr], left: exp.Expr, right: exp.Expr, l: exp.Expr, r: exp.Expr) -> exp.Expr:
     if isinstance(left, exp.Literal) or isinstance(right, exp.Literal):
         kept = isinstance(right, exp.Literal) and operator in (exp.GT, exp.GTE)
         kept = kept or isinstance(left, exp.Literal) and operator in (exp.LT, exp.LTE)
@@ -96,7 +94,7 @@ def _compare_floats(
     return form(_WITH_NAN[operator], l=l, r=r, ln=call("isNaN", l), rn=call("isNaN", r))
 
 
-def compared(lower: Lower, left: exp.Expression, right: exp.Expression) -> tuple[exp.Expression, exp.Expression]:
+def compared(lower: Lower, left: exp.Expr, right: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
     """Both sides in types that ClickHouse compares as DuckDB does."""
     a, b = type_of(left), type_of(right)
     if a.kind is b.kind:
@@ -114,11 +112,11 @@ def compared(lower: Lower, left: exp.Expression, right: exp.Expression) -> tuple
     return lower.to(left, common), lower.to(right, common)
 
 
-def _same_kind(
-    lower: Lower, left: exp.Expression, right: exp.Expression, a: DuckType, b: DuckType
-) -> tuple[exp.Expression, exp.Expression]:
+def _same_kind(lower: Lower, left: exp.Expr, right: exp.Expr, a: DuckType, b: DuckType) -> tuple[exp.Expr, exp.Expr]:
     if a.kind in (Kind.JSON, Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.INTERVAL, Kind.OTHER, Kind.BLOB, Kind.TIME):
-        raise refused(left.parent or left, f"{a} values are compared otherwise in ClickHouse", remedy="compare fields or casts")
+        raise refused(
+            left.parent or left, f"{a} values are compared otherwise in ClickHouse", remedy="compare fields or casts"
+        )
     if a.kind is Kind.BOOLEAN:
         return call("toUInt8", lower(left)), call("toUInt8", lower(right))
     return lower(left), lower(right)
@@ -135,7 +133,7 @@ def _common(a: DuckType, b: DuckType) -> DuckType | str | None:
     return None
 
 
-def _null_safe(lower: Lower, node: exp.Binary) -> exp.Expression:
+def _null_safe(lower: Lower, node: exp.Binary) -> exp.Expr:
     if Kind.FLOAT in (type_of(node.left).kind, type_of(node.right).kind):
         raise refused(node, "IS DISTINCT FROM of floats", remedy="compare with = and IS NULL")
     if Kind.NULL in (type_of(node.left).kind, type_of(node.right).kind):
@@ -145,7 +143,7 @@ def _null_safe(lower: Lower, node: exp.Binary) -> exp.Expression:
     return exp.paren(same if isinstance(node, exp.NullSafeEQ) else exp.Not(this=exp.paren(same)))
 
 
-def _in(lower: Lower, node: exp.In) -> exp.Expression:
+def _in(lower: Lower, node: exp.In) -> exp.Expr:
     if node.args.get("query") is not None:
         return _in_query(lower, node, negated=False, place=node)
     if isinstance(node.this, exp.Tuple):
@@ -168,7 +166,7 @@ def _plain_list(node: exp.In) -> bool:
     return wanted is not None and len(same) == len(node.expressions)
 
 
-def _in_query(lower: Lower, node: exp.In, *, negated: bool, place: exp.Expression) -> exp.Expression:
+def _in_query(lower: Lower, node: exp.In, *, negated: bool, place: exp.Expr) -> exp.Expr:
     """ClickHouse's IN knows no third value: exact only where NULL and false are the same, in a filter."""
     if not _filters(place):
         raise refused(node, "IN (subquery) as a value loses NULL", remedy="use it in WHERE, or join instead")
@@ -193,7 +191,7 @@ def _in_query(lower: Lower, node: exp.In, *, negated: bool, place: exp.Expressio
     )  # fmt: skip
 
 
-def _filters(node: exp.Expression) -> bool:
+def _filters(node: exp.Expr) -> bool:
     """Whether ``node`` decides a filter through AND and OR only."""
     at = node.parent
     while isinstance(at, (exp.And, exp.Or, exp.Paren)):
@@ -201,12 +199,12 @@ def _filters(node: exp.Expression) -> bool:
     return isinstance(at, (exp.Where, exp.Having, exp.Qualify))
 
 
-def _exists(lower: Lower, node: exp.Exists) -> exp.Expression:
+def _exists(lower: Lower, node: exp.Exists) -> exp.Expr:
     query = node.this.unnest() if isinstance(node.this, exp.Subquery) else node.this
     return exp.Exists(this=lower.query(query))
 
 
-def _subquery(lower: Lower, node: exp.Subquery) -> exp.Expression:
+def _subquery(lower: Lower, node: exp.Subquery) -> exp.Expr:
     query = node.this
     if not isinstance(query, exp.Select) or len(query.expressions) != 1:
         raise refused(node, "a scalar subquery of this form", remedy="select one column")
@@ -222,11 +220,13 @@ def _one_row(query: exp.Select) -> bool:
 
 
 def _is_correlated(query: exp.Select) -> bool:
-    own = {s.alias_or_name for s in query.find_all(exp.Table, exp.Subquery)} | {c.alias for c in query.find_all(exp.CTE)}
+    own = {s.alias_or_name for s in query.find_all(exp.Table, exp.Subquery)} | {
+        c.alias for c in query.find_all(exp.CTE)
+    }
     return any(c.table and c.table not in own for c in query.find_all(exp.Column))
 
 
-RULES: dict[type[exp.Expression], Rule] = {
+RULES: dict[type[exp.Expr], Rule] = {
     exp.And: rule(_and),
     exp.Or: rule(_or),
     exp.Not: rule(_not),

@@ -20,7 +20,7 @@ def lower_order(lower: Lower, query: exp.Query, out: exp.Select) -> None:
     out.set("order", exp.Order(expressions=keys))
 
 
-def ordered(lower: Lower, item: exp.Ordered, key: exp.Expression) -> list[exp.Ordered]:
+def ordered(lower: Lower, item: exp.Ordered, key: exp.Expr) -> list[exp.Ordered]:
     """The keys that order ``key`` as DuckDB orders ``item``: NaN is above every number."""
     desc, nulls_first = bool(item.args.get("desc")), bool(item.args.get("nulls_first"))
     found = type_of(item.this)
@@ -30,7 +30,7 @@ def ordered(lower: Lower, item: exp.Ordered, key: exp.Expression) -> list[exp.Or
     return [exp.Ordered(this=k, desc=desc, nulls_first=nulls_first) for k in keys]
 
 
-def _key(lower: Lower, node: exp.Expression, query: exp.Query) -> exp.Expression:
+def _key(lower: Lower, node: exp.Expr, query: exp.Query) -> exp.Expr:
     """A key: an alias of the select list, or an expression over its source."""
     if isinstance(node, exp.Literal):
         raise refused(node, "ORDER BY a constant", remedy="name the column")
@@ -54,7 +54,7 @@ def lower_limit(lower: Lower, query: exp.Query, out: exp.Select) -> None:
         out.set(part, type(clause)(expression=_count(clause.expression)))
 
 
-def _count(node: exp.Expression) -> exp.Expression:
+def _count(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.Literal) and node.is_int:
         return node.copy()
     if isinstance(node, exp.Cast) and isinstance(node.this, (exp.Placeholder, exp.Parameter)):

@@ -8,7 +8,7 @@ from realtime.transpile.form import call, form
 from realtime.transpile.types import DuckType
 
 
-def within(x: exp.Expression, b: DuckType, try_: bool) -> exp.Expression:
+def within(x: exp.Expr, b: DuckType, try_: bool) -> exp.Expr:
     """``x``, a wide decimal, where it fits the decimal type ``b``; else NULL for ``try_``, or an error."""
     limit = call("toDecimal256", "1" + "0" * (b.precision - b.scale), 0)
     if try_:
@@ -16,11 +16,11 @@ def within(x: exp.Expression, b: DuckType, try_: bool) -> exp.Expression:
     return form("x + throwIf(ifNull(abs(x) >= most, 0), 'decimal overflow')", x=x, most=limit)
 
 
-def rounded(x: exp.Expression) -> exp.Expression:
+def rounded(x: exp.Expr) -> exp.Expr:
     """A float rounded half away from zero, as DuckDB rounds; ClickHouse rounds half to even."""
     return form("(trunc(x) + if(abs(x - trunc(x)) >= 0.5, sign(x), 0.))", x=x)
 
 
-def power_of_ten(exponent: int) -> exp.Expression:
+def power_of_ten(exponent: int) -> exp.Expr:
     """10^exponent as a float literal."""
     return exp.Literal.number(f"{10**exponent}.")

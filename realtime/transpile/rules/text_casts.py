@@ -26,7 +26,7 @@ _DATE_ONLY = (
 _MOMENT = "^([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})(?:[ T]([0-9]{1,2}):([0-9]{1,2})(?::([0-9]{1,2})(?:\\.([0-9]{1,6}))?)?)?$"
 
 
-def _checked(parsed: exp.Expression, x: exp.Expression, zero: str, try_: bool) -> exp.Expression:
+def _checked(parsed: exp.Expr, x: exp.Expr, zero: str, try_: bool) -> exp.Expr:
     """``parsed``; where it is NULL and ``x`` is not, an error unless ``try_``. ``zero`` turns 0 into its type."""
     if try_:
         return parsed
@@ -36,35 +36,37 @@ def _checked(parsed: exp.Expression, x: exp.Expression, zero: str, try_: bool) -
     return found
 
 
-def _trimmed(x: exp.Expression) -> exp.Expression:
+def _trimmed(x: exp.Expr) -> exp.Expr:
     return call("trimBoth", x)
 
 
-def _integer(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _integer(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     wide = _checked(form(_INTEGER, t=_trimmed(x)), x, "toInt256", try_)
     return call("accurateCastOrNull", wide, b.base) if try_ else call("accurateCast", wide, f"Nullable({b.base})")
 
 
-def _float(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _float(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     parsed = call("toFloat64OrNull", form(_DIGITS, t=_trimmed(x)))
     return cast(_checked(parsed, x, "toFloat64", try_), b.clickhouse)
 
 
-def _decimal(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _decimal(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     # 20 more places than wanted, so that the rounding sees the digits that are cut off.
-    parsed = form("round(toDecimal256OrNull(t, long), places)", t=form(_DIGITS, t=_trimmed(x)), long=b.scale + 20, places=b.scale)
+    parsed = form(
+        "round(toDecimal256OrNull(t, long), places)", t=form(_DIGITS, t=_trimmed(x)), long=b.scale + 20, places=b.scale
+    )
     known = parsed if try_ else form("if(isNotNull(x) AND isNull(p), p + throwIf(1, 'text'), p)", x=x, p=parsed)
     known.meta["throws"] = not try_
     return cast(within(known, b, try_), b.clickhouse)
 
 
-def _boolean(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _boolean(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     template = """multiIf(lower(x) IN ('true', 't', '1', 'yes', 'y', 'on'), true,
         lower(x) IN ('false', 'f', '0', 'no', 'n', 'off'), false, NULL)"""
     return cast(_checked(form(template, x=x), x, "toBool", try_), b.clickhouse)
 
 
-def _date(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _date(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     groups = form(
         "arrayMap(_group -> toInt32OrZero(_group), if(match(t, shape), extractGroups(assumeNotNull(ifNull(t, '')), parts), []))",
         t=_trimmed(x), shape=_DATE_ONLY, parts=_DATE,
@@ -72,7 +74,7 @@ def _date(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expres
     return cast(_checked(_calendar(groups), x, "toDate32", try_), b.clickhouse)
 
 
-def _calendar(groups: exp.Expression) -> exp.Expression:
+def _calendar(groups: exp.Expr) -> exp.Expr:
     """The date of [year, month, day], NULL where there is none such."""
     template = """if(length(g) >= 3 AND arrayElement(g, 2) >= 1 AND arrayElement(g, 2) <= 12 AND arrayElement(g, 3) >= 1
         AND arrayElement(g, 3) <= toDayOfMonth(toLastDayOfMonth(makeDate32(
@@ -81,7 +83,7 @@ def _calendar(groups: exp.Expression) -> exp.Expression:
     return form(template, g=groups)
 
 
-def _timestamp(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _timestamp(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     groups = form("extractGroups(assumeNotNull(ifNull(t, '')), parts)", t=_trimmed(x), parts=_MOMENT)
     numbers = form("arrayMap(_group -> toInt32OrZero(_group), g)", g=groups)
     template = """if(length(n) = 7 AND arrayElement(n, 4) < 24 AND arrayElement(n, 5) < 60 AND arrayElement(n, 6) < 60,
@@ -96,7 +98,7 @@ def _timestamp(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.E
     return cast(parsed, b.clickhouse)
 
 
-def _uuid(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expression:
+def _uuid(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     if try_:
         return call("toUUIDOrNull", x)
     found = call("toUUID", x)
@@ -104,7 +106,7 @@ def _uuid(x: exp.Expression, a: DuckType, b: DuckType, try_: bool) -> exp.Expres
     return found
 
 
-PARSERS: dict[Kind, Callable[[exp.Expression, DuckType, DuckType, bool], exp.Expression]] = {
+PARSERS: dict[Kind, Callable[[exp.Expr, DuckType, DuckType, bool], exp.Expr]] = {
     Kind.INTEGER: _integer,
     Kind.FLOAT: _float,
     Kind.DECIMAL: _decimal,

@@ -15,7 +15,7 @@ from realtime.transpile.rules.conditional import as_type
 from realtime.transpile.rules.order import ordered
 from realtime.transpile.types import Kind
 
-_NUMBERING: dict[type[exp.Expression], str] = {
+_NUMBERING: dict[type[exp.Expr], str] = {
     exp.RowNumber: "row_number",
     exp.Rank: "rank",
     exp.DenseRank: "dense_rank",
@@ -26,7 +26,7 @@ _NUMBERING: dict[type[exp.Expression], str] = {
 _MOST_OFFSET = 2**31
 
 
-def _window(lower: Lower, node: exp.Window) -> exp.Expression:
+def _window(lower: Lower, node: exp.Window) -> exp.Expr:
     node = _resolved(node)
     over = _over(lower, node)
     function = node.this
@@ -59,10 +59,10 @@ def _resolved(node: exp.Window) -> exp.Window:
     return full
 
 
-def _over(lower: Lower, node: exp.Window) -> Callable[[exp.Expression], exp.Expression]:
+def _over(lower: Lower, node: exp.Window) -> Callable[[exp.Expr], exp.Expr]:
     spec, order = node.args.get("spec"), node.args.get("order")
     by_time = spec is not None and any(isinstance(spec.args.get(s), exp.Interval) for s in ("start", "end"))
-    keys: list[exp.Expression] = []
+    keys: list[exp.Expr] = []
     for item in order.expressions if order is not None else []:
         key = lower(item.this)
         if by_time:
@@ -73,9 +73,11 @@ def _over(lower: Lower, node: exp.Window) -> Callable[[exp.Expression], exp.Expr
     parts = [lower.canonical(p) for p in node.args.get("partition_by") or []]
     frame = _frame(lower, node, spec) if spec is not None else None
 
-    def apply(function: exp.Expression) -> exp.Expression:
+    def apply(function: exp.Expr) -> exp.Expr:
         by = exp.Order(expressions=[k.copy() for k in keys]) if keys else None
-        return exp.Window(this=function, partition_by=[p.copy() for p in parts], order=by, spec=frame and frame.copy(), over="OVER")
+        return exp.Window(
+            this=function, partition_by=[p.copy() for p in parts], order=by, spec=frame and frame.copy(), over="OVER"
+        )
 
     return apply
 
@@ -92,8 +94,8 @@ def _frame(lower: Lower, node: exp.Window, spec: exp.WindowSpec) -> exp.WindowSp
     )
 
 
-def _bound(lower: Lower, node: exp.Window, bound: str | exp.Expression | None) -> str | exp.Expression | None:
-    if not isinstance(bound, exp.Expression):
+def _bound(lower: Lower, node: exp.Window, bound: str | exp.Expr | None) -> str | exp.Expr | None:
+    if not isinstance(bound, exp.Expr):
         return bound
     if isinstance(bound, exp.Interval):
         offset = intervals.microseconds(lower, bound)
@@ -105,12 +107,12 @@ def _bound(lower: Lower, node: exp.Window, bound: str | exp.Expression | None) -
     return bound.copy()
 
 
-def _ntile(lower: Lower, node: exp.Ntile) -> exp.Expression:
+def _ntile(lower: Lower, node: exp.Ntile) -> exp.Expr:
     return call("ntile", _whole(node.this))
 
 
-def _shift(name: str) -> Callable[[Lower, exp.Func], exp.Expression]:
-    def build(lower: Lower, node: exp.Func) -> exp.Expression:
+def _shift(name: str) -> Callable[[Lower, exp.Func], exp.Expr]:
+    def build(lower: Lower, node: exp.Func) -> exp.Expr:
         if isinstance(node.this, exp.IgnoreNulls):
             raise refused(node, f"{name} IGNORE NULLS", remedy="filter the NULLs out first")
         arguments = [call("toNullable", lower(node.this))]
@@ -124,8 +126,8 @@ def _shift(name: str) -> Callable[[Lower, exp.Func], exp.Expression]:
     return build
 
 
-def _edge(name: str) -> Callable[[Lower, exp.Func], exp.Expression]:
-    def build(lower: Lower, node: exp.Func) -> exp.Expression:
+def _edge(name: str) -> Callable[[Lower, exp.Func], exp.Expr]:
+    def build(lower: Lower, node: exp.Func) -> exp.Expr:
         value, suffix = node.this, "_respect_nulls"
         if isinstance(value, exp.IgnoreNulls):
             value, suffix = value.this, ""
@@ -134,17 +136,17 @@ def _edge(name: str) -> Callable[[Lower, exp.Func], exp.Expression]:
     return build
 
 
-def _nth(lower: Lower, node: exp.NthValue) -> exp.Expression:
+def _nth(lower: Lower, node: exp.NthValue) -> exp.Expr:
     return call("nth_value", call("toNullable", lower(node.this)), _whole(node.args["offset"]))
 
 
-def _whole(node: exp.Expression) -> exp.Expression:
+def _whole(node: exp.Expr) -> exp.Expr:
     if not isinstance(node, exp.Literal) or not node.is_int:
         raise refused(node, "a number of rows that is no constant", remedy="write the number")
     return node.copy()
 
 
-_FUNCTIONS: dict[type[exp.Expression], Callable[..., exp.Expression]] = {
+_FUNCTIONS: dict[type[exp.Expr], Callable[..., exp.Expr]] = {
     exp.Ntile: _ntile,
     exp.Lag: _shift("lag"),
     exp.Lead: _shift("lead"),
@@ -152,4 +154,4 @@ _FUNCTIONS: dict[type[exp.Expression], Callable[..., exp.Expression]] = {
     exp.LastValue: _edge("last_value"),
     exp.NthValue: _nth,
 }
-RULES: dict[type[exp.Expression], Rule] = {exp.Window: rule(_window, "partition_by order spec alias over")}
+RULES: dict[type[exp.Expr], Rule] = {exp.Window: rule(_window, "partition_by order spec alias over")}
