@@ -91,6 +91,12 @@ class ClickHouse:
         except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
             raise self._failed(error, f"INSERT INTO {table}") from None
 
+    def __enter__(self) -> ClickHouse:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Gives the connection back."""
         self._client.close()

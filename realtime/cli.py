@@ -1,0 +1,250 @@
+"""The command line: each command reads its arguments, calls one function and prints what it returned."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from realtime import show
+from realtime.errors import BadRequestError, DuetError, ParityError, RefusedError
+from realtime.settings import Settings
+
+app = typer.Typer(
+    help="Write a transformation once, as a dbt model: DuckDB runs it in batch, ClickHouse keeps it fresh, and "
+    "applications call it over HTTP.\n\nA first run: duet up, duet compile, duet deploy, duet ingest, duet parity.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+lambdas = typer.Typer(no_args_is_help=True, help="Named SQL with parameters that applications call.")
+app.add_typer(lambdas, name="lambda")
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+@app.callback()
+def project(
+    context: typer.Context,
+    project_dir: Annotated[
+        Path, typer.Option("--project-dir", help="The dbt project's folder.", file_okay=False, exists=True)
+    ] = Path(),
+) -> None:
+    """Holds the project that the command works on."""
+    context.obj = Settings.load(project_dir)
+
+
+@app.command()
+def demo(context: typer.Context) -> None:
+    """Run the whole path on real data: compile, deploy, replay, batch, compare, call lambdas."""
+    from realtime.demo import run_demo
+
+    run_demo(context.obj)
+
+
+@app.command()
+def up(context: typer.Context) -> None:
+    """Start ClickHouse (unless CLICKHOUSE_URL or the profile names one) and the HTTP server."""
+    from realtime.services import start
+
+    show.services(start(context.obj))
+
+
+@app.command()
+def down(context: typer.Context) -> None:
+    """Stop the HTTP server and the local ClickHouse; data stays."""
+    from realtime.services import stop
+
+    stopped = stop(context.obj)
+    show.note(f"stopped {' and '.join(stopped)}" if stopped else "nothing was running")
+
+
+@app.command()
+def status(context: typer.Context, json: Json = False) -> None:
+    """Show what runs, and where. Exit status 1 where something is down."""
+    from realtime.services import services
+
+    found = services(context.obj)
+    show.json_document(found) if json else show.services(found)
+    raise typer.Exit(0 if all(s.running for s in found) else 1)
+
+
+@app.command()
+def compile(context: typer.Context, json: Json = False) -> None:
+    """Compile the dbt project to target/realtime/ and print each model's shape."""
+    outcome = compiled(context.obj)
+    show.json_document(outcome.plan.steps) if json else show.shapes(outcome.plan)
+
+
+@app.command()
+def explain(context: typer.Context, model: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
+    """Print how a model is kept: its shape and why, its states, its views and its SQL."""
+    show.explained(compiled(context.obj).plan, model)
+
+
+@app.command()
+def plan(context: typer.Context, json: Json = False) -> None:
+    """Compile, and print what a deploy would do to the live server; nothing is changed."""
+    from realtime.deploy.diff import changes
+    from realtime.deploy.live import read_live
+
+    wanted = compiled(context.obj).plan
+    with clickhouse(context.obj) as client:
+        found = changes(wanted, read_live(client, wanted.database))
+    show.json_document(found) if json else show.changes(found)
+
+
+@app.command()
+def deploy(context: typer.Context) -> None:
+    """Compile, and make the server so: landing tables, states, views, tests, read views. Loses nothing; can be
+    run again at any time."""
+    from realtime.deploy.apply import deploy as apply
+
+    wanted = compiled(context.obj).plan
+    with clickhouse(context.obj) as client:
+        apply(context.obj, wanted, client, show.note)
+    show.note(f"deployed {show.counted(wanted)} to database {wanted.database}")
+
+
+@app.command()
+def ingest(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="A source's table, as in chat.messages.")],
+    files: Annotated[list[Path], typer.Argument(help="Files of ndjson, csv or parquet.", dir_okay=False)],
+) -> None:
+    """Load files through the running server. A repeated or resumed load counts each row once."""
+    from realtime.ingest.files import ingest_files
+    from realtime.services import server_url
+
+    with show.progress(f"{source}: rows") as advance:
+        taken = ingest_files(server_url(context.obj), source, files, advance)
+    show.taken(source, taken)
+    raise typer.Exit(0 if not taken.quarantined_rows else 1)
+
+
+@app.command()
+def export(context: typer.Context, json: Json = False) -> None:
+    """Write the rows that landed since the last export to the lake, as Parquet."""
+    from realtime.ingest.export import export as run
+
+    wanted = deployed(context.obj)
+    with clickhouse(context.obj) as client:
+        found = run(context.obj, wanted, client)
+    show.json_document(found) if json else show.exported(found, context.obj.lake_dir)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def batch(context: typer.Context) -> None:
+    """Run `dbt build` on the batch target over the lake. Other arguments are handed to dbt, as in
+    `duet batch --select orders`."""
+    from realtime.project.batch import run_batch
+
+    run_batch(context.obj, deployed(context.obj), ("build", *context.args))
+
+
+@app.command()
+def parity(
+    context: typer.Context,
+    models: Annotated[list[str] | None, typer.Argument(help="Models to compare; all where none is named.")] = None,
+    json: Json = False,
+) -> None:
+    """Compare every model in batch and in real time, row by row. Exit status 1 where one differs."""
+    from realtime.parity.compare import parity as compare
+
+    wanted = deployed(context.obj)
+    with clickhouse(context.obj) as client:
+        found = compare(context.obj, wanted, client, tuple(models or ()))
+    show.json_document(found) if json else show.parity(found)
+    differing = [c.model for c in found if c.differing or c.reason]
+    if differing:
+        raise ParityError(f"batch and real time differ in {', '.join(differing)}", remedy="see the reasons above")
+
+
+@app.command()
+def serve(context: typer.Context) -> None:
+    """Run the HTTP server in the foreground."""
+    from realtime.server.process import run
+
+    run(context.obj)
+
+
+@app.command()
+def transpile(
+    query: Annotated[Path, typer.Argument(help="DuckDB statements, separated by semicolons.", dir_okay=False, exists=True)],
+    schema: Annotated[Path, typer.Option("--schema", help="DuckDB DDL of the tables.", dir_okay=False, exists=True)],
+    json: Json = False,
+) -> None:
+    """Compile single DuckDB statements to ClickHouse SQL, or say why not. Exit status 1 where one is refused."""
+    from realtime.transpile.statements import transpile_statements
+
+    found = transpile_statements(schema.read_text(), query.read_text())
+    show.json_document(found) if json else show.statements(found, query)
+    raise typer.Exit(0 if all(s.status == "ok" for s in found) else 1)
+
+
+@lambdas.command("list")
+def lambda_list(context: typer.Context, json: Json = False) -> None:
+    """List the deployed lambdas with their parameters."""
+    found = deployed(context.obj).lambdas
+    show.json_document(found) if json else show.lambdas(found)
+
+
+@lambdas.command("run")
+def lambda_run(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A lambda's name.")],
+    given: Annotated[list[str] | None, typer.Argument(help="Parameters, as in stream_id=abc.", metavar="NAME=VALUE")] = None,
+) -> None:
+    """Call a lambda on the running server and print the answer."""
+    from realtime.services import server_url
+    from realtime.serving.client import run_lambda
+
+    ok, answer = run_lambda(server_url(context.obj), name, dict(_pair(p) for p in given or []))
+    typer.echo(answer, nl=False)
+    raise typer.Exit(0 if ok else 1)
+
+
+def compiled(settings: Settings) -> Any:
+    """The outcome of a compile without refusals; else every refusal is printed and the command ends."""
+    from realtime.compile import compile_project
+
+    outcome = compile_project(settings)
+    if outcome.refusals:
+        show.refusals(outcome.refusals)
+        raise RefusedError(f"{len(outcome.refusals)} refused; nothing was written", remedy="mend them and compile again")
+    return outcome
+
+
+def clickhouse(settings: Settings) -> Any:
+    """A client of the project's ClickHouse."""
+    from realtime.clickhouse.client import ClickHouse
+    from realtime.clickhouse.endpoint import find_endpoint
+
+    return ClickHouse(find_endpoint(settings))
+
+
+def deployed(settings: Settings) -> Any:
+    """The plan that the server runs; ConfigError before the first deploy."""
+    from realtime.deploy.live import deployed_plan
+
+    with clickhouse(settings) as client:
+        return deployed_plan(settings, client)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise BadRequestError(f"{text!r} is no parameter", remedy="write it as name=value")
+    return name, value
+
+
+def main() -> None:
+    """The entry point: errors that Duet knows are printed with their remedy, without a traceback."""
+    try:
+        app()
+    except DuetError as error:
+        show.error(error)
+        sys.exit(1)

@@ -1,0 +1,60 @@
+"""From the authored dbt project to ``target/realtime/``: what `duet compile` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from realtime.clickhouse.endpoint import remote_endpoint
+from realtime.emit.project import generate, write
+from realtime.errors import CommandError, ConfigError
+from realtime.planner.ir import Plan
+from realtime.planner.planner import Outcome, plan_project
+from realtime.project.dbt import run_dbt
+from realtime.project.manifest import read_manifest
+from realtime.project.profile import profiles_dir, project_name
+from realtime.settings import Settings
+
+
+def compile_project(settings: Settings) -> Outcome:
+    """Compiles the project and writes the generated one, unless a model is refused: then the old one stays.
+
+    Raises CommandError where dbt itself fails, ConfigError where there is no project or profile.
+    """
+    root = settings.project_dir
+    database = database_name(settings)
+    manifest = _run_dbt_compile(root)
+    project = read_manifest(manifest)
+    outcome = plan_project(project, database)
+    if not outcome.refusals:
+        write(settings.realtime_dir, generate(outcome.plan, project))
+    return outcome
+
+
+def load_plan(settings: Settings) -> Plan:
+    """The plan of the last compile; ConfigError where there is none."""
+    file = settings.realtime_dir / "plan.json"
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Plan)
+    except OSError:
+        raise ConfigError(f"{settings.project_dir} is not compiled", remedy="run `duet compile`") from None
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{file} is not a plan of this version: {error}", remedy="run `duet compile`") from None
+
+
+def database_name(settings: Settings) -> str:
+    """The ClickHouse database of the read views: as the address or profile says, or the project's name."""
+    remote = remote_endpoint(settings)
+    return remote.database if remote is not None and remote.database else project_name(settings.project_dir)
+
+
+def _run_dbt_compile(root: Path) -> Path:
+    """Runs ``dbt compile`` on the batch target; the path of its manifest."""
+    manifest = root / "target" / "manifest.json"
+    if (root / "packages.yml").exists() and not (root / "dbt_packages").exists():
+        run_dbt(["deps"], root, profiles_dir(root))
+    run_dbt(["compile"], root, profiles_dir(root))
+    if not manifest.exists():
+        raise CommandError(f"dbt compile left no {manifest}", remedy="keep `target-path: target` in dbt_project.yml")
+    return manifest

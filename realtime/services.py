@@ -1,0 +1,73 @@
+"""What `duet up` starts and `duet down` stops: the local ClickHouse and the HTTP server."""
+
+from __future__ import annotations
+
+import msgspec
+
+from realtime.clickhouse import local
+from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.endpoint import find_endpoint, remote_endpoint
+from realtime.errors import DuetError, UnavailableError
+from realtime.project.profile import project_name
+from realtime.server import process
+from realtime.settings import Settings
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A running or missing service: ``pid`` is 0 and ``log`` empty for a server that Duet did not start."""
+
+    name: str
+    running: bool
+    address: str
+    version: str = ""
+    pid: int = 0
+    log: str = ""
+
+
+def start(settings: Settings) -> list[Service]:
+    """Starts what does not run yet; PortInUseError, ConfigError or UnavailableError where that can't be."""
+    project_name(settings.project_dir)
+    if remote_endpoint(settings) is None:
+        local.start(settings)
+    else:
+        ClickHouse(find_endpoint(settings)).close()
+    process.start(settings)
+    return services(settings)
+
+
+def stop(settings: Settings) -> list[str]:
+    """Stops what Duet started, the server first; the names of what ran."""
+    return [d.name for d in (process.daemon(settings), local.daemon(settings)) if d.stop()]
+
+
+def services(settings: Settings) -> list[Service]:
+    """ClickHouse and the HTTP server as they are now."""
+    return [_clickhouse(settings), _server(settings)]
+
+
+def server_url(settings: Settings) -> str:
+    """The running HTTP server's address; UnavailableError where it is not up."""
+    found = _server(settings)
+    if not found.running:
+        raise UnavailableError("the server is not running", remedy="start it: duet up")
+    return found.address
+
+
+def _clickhouse(settings: Settings) -> Service:
+    own = local.daemon(settings).running() if remote_endpoint(settings) is None else None
+    log = str(local.daemon(settings).log) if own else ""
+    try:
+        endpoint = find_endpoint(settings)
+        with ClickHouse(endpoint) as client:
+            version = str(client.value("SELECT version()"))
+    except DuetError as error:
+        return Service("clickhouse", False, error.message)
+    return Service("clickhouse", True, endpoint.url, version, own.pid if own else 0, log)
+
+
+def _server(settings: Settings) -> Service:
+    found = process.daemon(settings).running()
+    if found is None:
+        return Service("server", False, "not running")
+    address = f"http://{found.details['host']}:{found.details['port']}"
+    return Service("server", True, address, "", found.pid, str(process.daemon(settings).log))

@@ -1,0 +1,177 @@
+"""What people read in the terminal: tables on standard output, notes and errors on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from realtime.errors import DuetError, NotFoundError
+
+if TYPE_CHECKING:
+    from realtime.deploy.diff import Change
+    from realtime.ingest.export import Exported
+    from realtime.ingest.files import Loaded
+    from realtime.parity.compare import Compared
+    from realtime.planner.ir import LambdaSpec, Plan, Step
+    from realtime.services import Service
+    from realtime.transpile.statements import Statement
+
+_OUT = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+_ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def json_document(value: Any) -> None:
+    """``value`` as one indented JSON document."""
+    _OUT.out(msgspec.json.format(msgspec.json.encode(value, enc_hook=str)).decode())
+
+
+def note(text: str) -> None:
+    """One line about what is going on."""
+    _ERR.print(escape(text))
+
+
+def error(found: DuetError) -> None:
+    """The message and its remedy."""
+    _ERR.print(f"[bold red]error:[/] {escape(str(found))}")
+
+
+def refusals(found: Iterable[DuetError]) -> None:
+    """Every refusal, each with its place and remedy."""
+    for refusal in found:
+        _ERR.print(f"[bold red]refused:[/] {escape(str(refusal))}\n")
+
+
+def services(found: Iterable[Service]) -> None:
+    """One line per service."""
+    table = _table("service", "state", "address", "version", "pid")
+    for service in found:
+        state = "[green]running[/]" if service.running else "[red]down[/]"
+        table.add_row(service.name, state, escape(service.address), service.version, str(service.pid or ""))
+    _OUT.print(table)
+
+
+def shapes(plan: Plan) -> None:
+    """Each model's shape and why."""
+    table = _table("model", "shape", "why")
+    for step in plan.steps:
+        table.add_row(step.model, f"[cyan]{step.shape}[/]", escape(step.why))
+    _OUT.print(table)
+
+
+def explained(plan: Plan, model: str) -> None:
+    """One model: shape, reason, states with their views, and its read view. NotFoundError for another name."""
+    from realtime.emit.ddl import state_ddl
+
+    step = _step(plan, model)
+    _OUT.print(f"[bold]{escape(str(step))}[/]\n\n-- reads: {', '.join(step.depends_on) or 'nothing'}")
+    for state in step.states:
+        _OUT.out(f"\n-- state {state.relation}\n" + ";\n\n".join(state_ddl(state)) + ";")
+    _OUT.out(f"\n-- read view {step.relation}\n{step.select}")
+
+
+def _step(plan: Plan, model: str) -> Step:
+    for step in plan.steps:
+        if step.model == model:
+            return step
+    names = ", ".join(s.model for s in plan.steps)
+    raise NotFoundError(f"no model {model!r} is kept in real time", remedy=f"these are: {names}")
+
+
+def counted(plan: Plan) -> str:
+    """``4 models over 2 sources, 4 lambdas``."""
+    return f"{len(plan.steps)} models over {len(plan.sources)} sources, {len(plan.lambdas)} lambdas"
+
+
+def changes(found: Sequence[Change]) -> None:
+    """What a deploy would do."""
+    for change in found:
+        _OUT.print(escape(str(change)))
+    _OUT.print(f"{len(found)} changes" if found else "nothing to do: the server runs this project as it is")
+
+
+def taken(source: str, loaded: Loaded) -> None:
+    """Rows of a load; where the others are if some were refused."""
+    note(f"{source}: {loaded.successful_rows:,} rows in, {loaded.seconds:.1f} s, {loaded.rate:,.0f} rows/s")
+    if loaded.quarantined_rows:
+        note(f"{loaded.quarantined_rows:,} rows are in quarantine, each with its reasons")
+
+
+def exported(found: Iterable[Exported], lake: Path) -> None:
+    """New rows per source."""
+    table = _table("source", "new rows", "files", f"in {lake}")
+    for source in found:
+        table.add_row(source.source, f"{source.rows:,}", str(source.files), f"up to {source.watermark}")
+    _OUT.print(table)
+
+
+def parity(found: Iterable[Compared]) -> None:
+    """Rows on each side and how many differ, with examples."""
+    table = _table("model", "shape", "rows in batch", "rows in real time", "differing")
+    for c in found:
+        differing = "[green]0[/]" if not c.differing and not c.reason else f"[red]{c.differing:,}[/] {escape(c.reason)}"
+        table.add_row(c.model, str(c.shape), f"{c.rows_batch:,}", f"{c.rows_realtime:,}", differing)
+    _OUT.print(table)
+    for c in found:
+        for example in c.examples:
+            _OUT.print(f"  {c.model}: {escape(str(example))}")
+
+
+def statements(found: Iterable[Statement], file: Path) -> None:
+    """ClickHouse SQL of each statement, or the reason against it."""
+    for statement in found:
+        if statement.status == "ok":
+            _OUT.out(f"{statement.clickhouse};\n")
+        else:
+            _ERR.print(f"[bold red]refused:[/] {file}:{statement.line}: {escape(statement.reason)}\n")
+
+
+def lambdas(found: Iterable[LambdaSpec]) -> None:
+    """Names, versions and parameters."""
+    table = _table("lambda", "version", "parameters", "description")
+    for spec in found:
+        params = ", ".join(f"{p.name} {p.type.lower()}" + ("" if p.required else "?") for p in spec.params)
+        table.add_row(spec.name, spec.version, escape(params), escape(spec.description))
+    _OUT.print(table)
+
+
+def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table of values under a title."""
+    table = _table(*columns)
+    table.title, table.title_justify, table.title_style = escape(title), "left", "bold"
+    for row in rows:
+        table.add_row(*(escape(str(v)) for v in row))
+    _OUT.print(table)
+
+
+def heading(text: str) -> None:
+    """The next step of a longer run."""
+    _OUT.print(f"\n[bold cyan]{escape(text)}[/]")
+
+
+@contextlib.contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error; yields a function of (done, total)."""
+    parts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*parts, console=_ERR) as bar:
+        task = bar.add_task(label, total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
