@@ -17,7 +17,9 @@ def create_state(state: State) -> str:
     clauses = [f"CREATE TABLE IF NOT EXISTS {state.relation}", f"ENGINE = {state.engine}"]
     if state.partition_by:
         clauses.append(f"PARTITION BY {state.partition_by}")
-    clauses.append(f"ORDER BY ({', '.join(_quoted(c) for c in state.order_by)})" if state.order_by else "ORDER BY tuple()")
+    clauses.append(
+        f"ORDER BY ({', '.join(_quoted(c) for c in state.order_by)})" if state.order_by else "ORDER BY tuple()"
+    )
     if state.ttl:
         clauses.append(f"TTL {state.ttl}")
     clauses.append(f"SETTINGS index_granularity = {state.index_granularity}, {SETTINGS}")

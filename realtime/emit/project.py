@@ -14,29 +14,30 @@ import msgspec
 import yaml
 
 from realtime.emit.ddl import state_ddl
-from realtime.emit.tests import carried_tests, custom_tests
-from realtime.planner.ir import Plan, Step
+from realtime.emit.tests import carried_tests
+from realtime.planner.ir import Column, DataTest, Plan, SourceSpec, Step
 from realtime.project.manifest import Project
 
 PROFILE = "duet_realtime"
 Files = dict[str, str]
 
 
-def files(plan: Plan, project: Project, singular: Mapping[str, str]) -> Files:
-    """Path below ``target/realtime/`` → text. ``singular`` are custom tests, compiled: name → SQL."""
+def generate(plan: Plan, project: Project) -> Files:
+    """Path below ``target/realtime/`` → text; ``project`` is what ``plan`` was made from."""
     out: Files = {
         "dbt_project.yml": _yaml(_project_file(plan)),
         "profiles.yml": _PROFILES,
         "plan.json": msgspec.json.format(msgspec.json.encode(plan)).decode() + "\n",
-        "models/_sources.yml": _yaml(_sources_file(plan)),
+        "models/_sources.yml": _yaml(_sources_file(plan, project)),
     }
     for step in plan.steps:
         out[f"models/{step.model}.sql"] = _model_file(step)
         out[f"models/{step.model}.yml"] = _yaml(_model_properties(step, plan, project))
         for state in step.states:
             out[f"ddl/{state.relation.split('.')[1]}.sql"] = ";\n\n".join(state_ddl(state)) + ";\n"
-    for name, sql in singular.items():
-        out[f"tests/{name}.sql"] = sql + "\n"
+    for test in plan.tests:
+        if test.select:
+            out[f"tests/{test.name}.sql"] = _test_file(test)
     return out
 
 
@@ -87,16 +88,9 @@ duet_realtime:
 """
 
 
-def _sources_file(plan: Plan) -> Mapping[str, Any]:
+def _sources_file(plan: Plan, project: Project) -> Mapping[str, Any]:
     states = [state for step in plan.steps for state in step.states]
-    landing = [
-        {
-            "name": s.landing.split(".")[1],
-            "description": s.description or f"Rows of source {s.name} as they came.",
-            "columns": [{"name": c.name, "data_type": c.clickhouse, "description": c.description} for c in s.columns],
-        }
-        for s in plan.sources
-    ]
+    landing = [_landing_properties(source, plan, project) for source in plan.sources]
     sources = [{"name": "landing", "schema": f"{plan.database}_raw", "tables": landing}]
     if states:
         tables = [{"name": s.relation.split(".")[1], "description": f"State of {s.name}."} for s in states]
@@ -104,26 +98,49 @@ def _sources_file(plan: Plan) -> Mapping[str, Any]:
     return {"version": 2, "sources": sources}
 
 
+def _landing_properties(source: SourceSpec, plan: Plan, project: Project) -> Mapping[str, Any]:
+    description = source.description or f"Rows of source {source.name} as they came."
+    # A landing table of upserts keeps old versions too: its tests hold for what is read FINAL only.
+    tested = source.unique_id if source.mode == "append" else ""
+    on_it, on_columns = carried_tests(tested, project, _kept(plan))
+    columns = [_column_properties(c, on_columns) for c in source.columns]
+    table: dict[str, Any] = {"name": source.landing.split(".")[1], "description": description, "columns": columns}
+    if on_it:
+        table["data_tests"] = on_it
+    return table
+
+
+def _kept(plan: Plan) -> list[str]:
+    return [s.unique_id for s in plan.sources] + [s.unique_id for s in plan.steps]
+
+
+def _column_properties(column: Column, tests: Mapping[str, list[Any]]) -> Mapping[str, Any]:
+    entry: dict[str, Any] = {"name": column.name, "data_type": column.clickhouse}
+    if column.description:
+        entry["description"] = column.description
+    if tests.get(column.name):
+        entry["data_tests"] = tests[column.name]
+    return entry
+
+
 def _model_file(step: Step) -> str:
     return f"-- {step.model}: {step.shape}, {step.why}\n{step.select}\n"
 
 
 def _model_properties(step: Step, plan: Plan, project: Project) -> Mapping[str, Any]:
-    kept = {s.unique_id for s in plan.steps}
-    on_model, on_columns = carried_tests(step, project, kept)
-    columns = []
-    for column in step.columns:
-        entry: dict[str, Any] = {"name": column.name, "data_type": column.clickhouse}
-        if column.description:
-            entry["description"] = column.description
-        if on_columns.get(column.name):
-            entry["data_tests"] = on_columns[column.name]
-        columns.append(entry)
+    on_model, on_columns = carried_tests(step.unique_id, project, _kept(plan))
+    columns = [_column_properties(c, on_columns) for c in step.columns]
     model: dict[str, Any] = {"name": step.model, "description": step.description, "columns": columns}
     model["config"] = {"meta": {"duet": {"shape": str(step.shape), "model": step.unique_id}}}
     if on_model:
         model["data_tests"] = on_model
     return {"version": 2, "models": [model]}
+
+
+def _test_file(test: DataTest) -> str:
+    config = ", ".join(f"{name}={value!r}" for name, value in sorted(test.config.items()))
+    head = f"{{{{ config({config}) }}}}\n" if config else ""
+    return f"{head}-- {test.name}: carried over from the authored project\n{test.select}\n"
 
 
 def _yaml(content: Mapping[str, Any]) -> str:

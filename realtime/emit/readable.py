@@ -10,16 +10,18 @@ from sqlglot.dialects.clickhouse import ClickHouse
 from realtime.transpile.form import render
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
-_RESERVED = {word.lower() for word in ClickHouse.Tokenizer.KEYWORDS} | set(
-    "all and anti any array as asc asof between both by case cast collate cross cube date day desc distinct else end "
-    "except exists false final first format from full global group having hour if ilike in inf inner intersect interval "
-    "into is join key last leading left like limit minute month nan natural not null nulls offset on or order outer over "
-    "partition prewhere quarter range right rollup row rows sample second select semi set settings table then ties "
-    "timestamp to totals trailing trim true union using values view week when where window with year".split()
-)
+_RESERVED_BESIDE = """
+all and anti any array as asc asof between both by case cast collate cross cube date day desc
+distinct else end except exists false final first format from full global group having hour if ilike
+in inf inner intersect interval into is join key last leading left like limit minute month nan
+natural not null nulls offset on or order outer over partition prewhere quarter range right rollup
+row rows sample second select semi set settings table then ties timestamp to totals trailing trim
+true union using values view week when where window with year
+"""
+_RESERVED = {word.lower() for word in ClickHouse.Tokenizer.KEYWORDS} | {*_RESERVED_BESIDE.split()}
 
 
-def readable(tree: exp.Expression) -> str:
+def readable(tree: exp.Expr) -> str:
     """The SQL text of ``tree``, which is left as it is. Names that could be read as keywords stay quoted."""
     copy = tree.copy()
     for name in copy.find_all(exp.Identifier):

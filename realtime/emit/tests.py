@@ -1,62 +1,64 @@
 """The authored project's data tests, carried over to the generated one.
 
 dbt's own generic tests are written again as YAML, so that dbt-clickhouse runs its own SQL. Others are compiled
-from the batch dialect like a model (`custom_tests`).
+from the batch dialect like a model (`realtime.planner.data_tests`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection
 from typing import Any
 
-from realtime.planner.ir import Step
 from realtime.project.manifest import Project, Test
 
 BUILT_IN = frozenset({"unique", "not_null", "accepted_values", "relationships"})
-_CONFIG = ("severity", "where", "limit", "error_if", "warn_if")
-_DEFAULTS = {"severity": "ERROR", "error_if": "!= 0", "warn_if": "!= 0"}
+_CONFIG = ("severity", "limit", "error_if", "warn_if", "fail_calc")
+_DEFAULTS = {"severity": "ERROR", "error_if": "!= 0", "warn_if": "!= 0", "fail_calc": "count(*)"}
+_SOURCE = re.compile(r"""source\(\s*['"](\w+)['"]\s*,\s*['"](\w+)['"]\s*\)""")
+Carried = tuple[list[Any], dict[str, list[Any]]]
 
 
-def carried_tests(step: Step, project: Project, kept: Iterable[str]) -> tuple[list[Any], dict[str, list[Any]]]:
-    """Built-in generic tests of ``step``'s model: on the model, and by column. ``kept`` are unique ids of models."""
-    on_model: list[Any] = []
+def carried_tests(unique_id: str, project: Project, kept: Collection[str]) -> Carried:
+    """Built-in generic tests of a model or source: on it, and by column. ``kept`` are the unique ids that
+    ClickHouse keeps; a test that reads anything else stays behind."""
+    on_it: list[Any] = []
     on_columns: dict[str, list[Any]] = {}
     for test in sorted(project.tests, key=lambda t: t.unique_id):
-        if test.attached != step.unique_id or not is_built_in(test) or not _reads_only(test, project, kept):
+        if test.attached != unique_id or not is_built_in(test) or not set(test.depends_on) <= set(kept):
             continue
-        entry = _entry(test)
         if test.column:
-            on_columns.setdefault(test.column, []).append(entry)
+            on_columns.setdefault(test.column, []).append(_entry(test))
         else:
-            on_model.append(entry)
-    return on_model, on_columns
+            on_it.append(_entry(test))
+    return on_it, on_columns
 
 
-def custom_tests(project: Project, kept: Iterable[str]) -> list[Test]:
-    """Singular tests and generic ones of the author's own, over models that are kept only."""
-    chosen = [t for t in project.tests if not is_built_in(t) and t.sql and _models(t, project)]
-    return sorted((t for t in chosen if _reads_only(t, project, kept)), key=lambda t: t.unique_id)
+def custom_tests(project: Project, kept: Collection[str]) -> list[Test]:
+    """Singular tests and generic ones that dbt-clickhouse can't run as they are, over what is kept only."""
+    chosen = [t for t in project.tests if not is_built_in(t) and t.sql and t.depends_on]
+    return sorted((t for t in chosen if set(t.depends_on) <= set(kept)), key=lambda t: t.unique_id)
 
 
 def is_built_in(test: Test) -> bool:
-    """Whether dbt ships this generic test."""
+    """Whether dbt ships this generic test, and it holds no SQL of the batch dialect (``where``)."""
     metadata = test.metadata
-    return metadata is not None and metadata.get("namespace") in (None, "dbt") and metadata["name"] in BUILT_IN
+    if metadata is None or test.config.get("where"):
+        return False
+    return metadata.get("namespace") in (None, "dbt") and metadata["name"] in BUILT_IN
 
 
-def _models(test: Test, project: Project) -> list[str]:
-    return [u for u in test.depends_on if u in project.models]
-
-
-def _reads_only(test: Test, project: Project, kept: Iterable[str]) -> bool:
-    return set(_models(test, project)) <= set(kept)
+def judged_by(test: Test) -> dict[str, Any]:
+    """The test's configuration, as far as it differs from dbt's defaults."""
+    given = {k: test.config.get(k) for k in _CONFIG}
+    return {k: v for k, v in given.items() if v is not None and _DEFAULTS.get(k) != v}
 
 
 def _entry(test: Test) -> Any:
     assert test.metadata is not None
-    arguments = {k: v for k, v in test.metadata["kwargs"].items() if k not in ("model", "column_name")}
-    given = {k: test.config.get(k) for k in _CONFIG}
-    config = {k: v for k, v in given.items() if v is not None and _DEFAULTS.get(k) != v}
+    kwargs = test.metadata["kwargs"]
+    arguments = {k: _renamed(v) for k, v in kwargs.items() if k not in ("model", "column_name")}
+    config = judged_by(test)
     body: dict[str, Any] = {}
     if arguments:
         body["arguments"] = arguments
@@ -66,11 +68,6 @@ def _entry(test: Test) -> Any:
     return {name: body} if body else name
 
 
-def file_name(test: Test) -> str:
-    """The carried test's name, which dbt shows."""
-    return test.name
-
-
-def refs(metadata: Mapping[str, Any]) -> Any:
-    """The arguments of a generic test as authored."""
-    return metadata.get("kwargs")
+def _renamed(argument: Any) -> Any:
+    """``source('chat', 'messages')`` is ``source('landing', 'chat__messages')`` in the generated project."""
+    return _SOURCE.sub(r"source('landing', '\1__\2')", argument) if isinstance(argument, str) else argument

@@ -9,7 +9,7 @@ def resolve(reference: exp.Table) -> exp.CTE | None:
     """The CTE that ``reference`` names from where it stands; None where it is a relation."""
     if reference.db:
         return None
-    at: exp.Expression | None = reference
+    at: exp.Expr | None = reference
     inside: exp.CTE | None = None
     while at is not None:
         if isinstance(at, exp.CTE):
@@ -21,7 +21,7 @@ def resolve(reference: exp.Table) -> exp.CTE | None:
     return None
 
 
-def _earlier(node: exp.Expression, inside: exp.CTE | None) -> list[exp.CTE]:
+def _earlier(node: exp.Expr, inside: exp.CTE | None) -> list[exp.CTE]:
     """CTEs of ``node`` that can be seen from within ``inside`` (one of them, or none)."""
     clause = node.args.get("with_") if isinstance(node, exp.Query) else None
     if clause is None:
@@ -36,10 +36,10 @@ def standalone(query: exp.Query) -> exp.Query:
     """A copy of ``query`` that carries every CTE it uses, in an order that defines before use."""
     needed: dict[str, exp.CTE] = {}
 
-    def collect(tree: exp.Expression) -> None:
+    def collect(tree: exp.Expr) -> None:
         for reference in tree.find_all(exp.Table):
             cte = resolve(reference)
-            if cte is None or cte.find_ancestor(exp.Query) is not None and _inside(cte, tree):
+            if cte is None or (cte.find_ancestor(exp.Query) is not None and _inside(cte, tree)):
                 continue
             if cte.alias not in needed:
                 collect(cte.this)
@@ -54,8 +54,8 @@ def standalone(query: exp.Query) -> exp.Query:
     return copy
 
 
-def _inside(node: exp.Expression, tree: exp.Expression) -> bool:
-    at: exp.Expression | None = node
+def _inside(node: exp.Expr, tree: exp.Expr) -> bool:
+    at: exp.Expr | None = node
     while at is not None:
         if at is tree:
             return True

@@ -43,6 +43,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     quarantine: str
     batch: str
     columns: tuple[Column, ...]
+    unique_id: str = ""
     not_null: tuple[str, ...] = ()
     mode: str = "append"
     key: tuple[str, ...] = ()
@@ -88,7 +89,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     ``relation`` is the read view ``database.name`` that callers select from, ``batch`` the quoted
     relation of the same model in the batch engine, ``select`` the read view's ClickHouse SQL.
-    ``depends_on`` names the models and sources (``chat.messages``) it reads, as authored.
+    ``depends_on`` names the models and sources (``chat.messages``) it reads, as authored. ``keys`` are the
+    columns that identify a row of the model; empty where they are not known, or it has one row.
     """
 
     model: str
@@ -144,6 +146,20 @@ class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[dict[str, Any], ...] = ()
 
 
+class DataTest(msgspec.Struct, frozen=True, kw_only=True):
+    """A custom data test of the author (singular, or a generic one that is not dbt's own), compiled.
+
+    ``select`` is ClickHouse SQL that returns the failing rows, as dbt runs it; empty where the test can't be
+    kept, and then ``reason`` says why. ``config`` is what dbt needs to judge the rows (severity, error_if …).
+    """
+
+    name: str
+    select: str
+    config: dict[str, Any] = {}
+    description: str = ""
+    reason: str = ""
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a deploy makes so. ``database`` holds the read views; landing tables live in
     ``<database>_raw``, states in ``<database>_state``, what Duet keeps for itself in ``<database>_duet``.
@@ -154,3 +170,4 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[SourceSpec, ...]
     steps: tuple[Step, ...]
     lambdas: tuple[LambdaSpec, ...] = ()
+    tests: tuple[DataTest, ...] = ()

@@ -12,6 +12,7 @@ import sqlglot
 from sqlglot import exp
 
 from realtime.errors import DuetError, RefusedError
+from realtime.planner.data_tests import plan_tests
 from realtime.planner.ir import LambdaSpec, Plan, SourceSpec, Step
 from realtime.planner.lambdas import plan_lambda
 from realtime.planner.passes.inline_streams import inline_streams
@@ -50,6 +51,7 @@ def plan_project(project: Project, database: str) -> Outcome:
         sources=tuple(specs.values()),
         steps=tuple(planner.steps.values()),
         lambdas=tuple(found for found in lambdas if found is not None),
+        tests=plan_tests(project, [*specs, *planner.steps], binder, relations),
     )
     return Outcome(plan, tuple(refusals))
 

@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from realtime.planner.ir import SourceSpec
 from realtime.project.manifest import Model
+from realtime.transpile.form import column, form, quote
 
 Key = tuple[str, str, str]
 
@@ -45,37 +46,19 @@ def to_landing(tree: exp.Query, relations: Relations) -> exp.Query:
         found = relations.source(reference)
         if found is not None:
             database, name = found.landing.split(".")
-            _rename(reference, exp.table_(name, db=database, quoted=True))
+            _read_source(reference, exp.table_(name, db=database, quoted=True), found)
     return tree
 
 
 def to_dbt(tree: exp.Query, relations: Relations) -> exp.Query:
-    """``tree`` with every relation replaced by a name that `jinja` turns into ``ref()`` or ``source()``, in place."""
+    """``tree`` with every relation replaced by dbt's ``ref()`` or ``source()``, in place."""
     for reference in list(tree.find_all(exp.Table)):
         source, model = relations.source(reference), relations.model(reference)
         if source is not None:
-            final = exp.Final(this=reference.copy()) if source.mode == "upsert" else None
-            _rename(reference, _jinja_table(f"source('landing', '{source.landing.split('.')[1]}')"))
-            if final is not None:
-                alias = reference.args.pop("alias", None)
-                reference.replace(exp.Final(this=exp.alias_(reference.copy(), alias.this, table=True) if alias else reference.copy()))
+            _read_source(reference, _jinja_table(f"source('landing', '{source.landing.split('.')[1]}')"), source)
         elif model is not None:
             _rename(reference, _jinja_table(f"ref('{model.name}')"))
     return tree
-
-
-def state_table(name: str) -> exp.Table:
-    """The state table ``name`` as dbt names it."""
-    return _jinja_table(f"source('state', '{name}')")
-
-
-def _jinja_table(expression: str) -> exp.Table:
-    return exp.Table(this=exp.to_identifier("{{ " + expression + " }}", quoted=False))
-
-
-def _rename(reference: exp.Table, to: exp.Table) -> None:
-    for part in ("this", "db", "catalog"):
-        reference.set(part, to.args.get(part))
 
 
 def to_read_views(tree: exp.Query, relations: Relations, database: str) -> exp.Query:
@@ -85,3 +68,29 @@ def to_read_views(tree: exp.Query, relations: Relations, database: str) -> exp.Q
         if model is not None:
             _rename(reference, exp.table_(model.name, db=database, quoted=True))
     return to_landing(tree, relations)
+
+
+def state_table(name: str) -> exp.Table:
+    """The state table ``name`` as dbt names it."""
+    return _jinja_table(f"source('state', '{name}')")
+
+
+def _read_source(reference: exp.Table, landing: exp.Table, spec: SourceSpec) -> None:
+    """Makes ``reference`` read ``landing``; of an upserted source the newest row per key that is not deleted."""
+    if spec.mode == "append":
+        _rename(reference, landing)
+        return
+    alias = exp.TableAlias(this=quote(reference.alias_or_name))
+    newest = exp.select(*(column(c.name) for c in spec.columns)).from_(exp.Final(this=landing))
+    if spec.deleted:
+        newest = newest.where(form("NOT ifNull(deleted, false)", deleted=column(spec.deleted)))
+    reference.replace(exp.Subquery(this=newest, alias=alias))
+
+
+def _jinja_table(expression: str) -> exp.Table:
+    return exp.Table(this=exp.to_identifier("{{ " + expression + " }}", quoted=False))
+
+
+def _rename(reference: exp.Table, to: exp.Table) -> None:
+    for part in ("this", "db", "catalog"):
+        reference.set(part, to.args.get(part))

@@ -118,7 +118,7 @@ def _shape(query: exp.Query, states: tuple[State, ...], inline: bool) -> tuple[S
 
 def _maps_state(query: exp.Query) -> bool:
     """Whether what is left over the one state is a select of it, mapped and filtered row by row."""
-    at: exp.Expression = query
+    at: exp.Expr = query
     while isinstance(at, exp.Select):
         source = at.args["from_"].this
         if isinstance(source, exp.Table) and resolve(source) is None:

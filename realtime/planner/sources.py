@@ -10,9 +10,7 @@ from realtime.planner.ir import Column, SourceSpec
 from realtime.project.binder import Binder
 from realtime.project.manifest import Source
 
-_OPTIONS = frozenset(
-    {"mode", "key", "version", "deleted", "event_time", "order_by", "partition_by", "ttl"}
-)
+_OPTIONS = frozenset({"mode", "key", "version", "deleted", "event_time", "order_by", "partition_by", "ttl"})
 _MODES = ("append", "upsert")
 
 
@@ -27,11 +25,12 @@ def plan_source(source: Source, binder: Binder, database: str) -> SourceSpec:
     name = source.name.replace(".", "__")
     return SourceSpec(
         name=source.name,
+        unique_id=source.unique_id,
         landing=f"{database}_raw.{name}",
         quarantine=f"{database}_raw.{name}__quarantine",
         batch=source.relation.sql("duckdb"),
         columns=columns,
-        not_null=tuple(sorted({*source.not_null, *_names(options, "key")})),
+        not_null=tuple(sorted({*source.not_null, *_names(options, "key"), *_names(options, "version")})),
         mode=options.get("mode", "append"),
         key=_names(options, "key"),
         version=options.get("version", ""),
@@ -60,7 +59,9 @@ def _columns(source: Source, binder: Binder) -> tuple[Column, ...]:
 def _check_options(source: Source) -> None:
     unknown = sorted(set(source.options) - _OPTIONS)
     if unknown:
-        raise _wrong(source, f"unknown option {', '.join(unknown)}", f"meta.realtime takes {', '.join(sorted(_OPTIONS))}")
+        raise _wrong(
+            source, f"unknown option {', '.join(unknown)}", f"meta.realtime takes {', '.join(sorted(_OPTIONS))}"
+        )
     mode = source.options.get("mode", "append")
     if mode not in _MODES:
         raise _wrong(source, f"mode {mode!r}", f"mode is one of {', '.join(_MODES)}")

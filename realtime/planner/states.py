@@ -44,8 +44,9 @@ def make_state(name: str, split: Split, relations: Relations, database: str, opt
 
 def _view(select: exp.Select, relations: Relations) -> View:
     tables = stream_tables(select.args["from_"].this, relations.appended)
-    assert tables is not None and len(tables) == 1, "pick_branch left a union"
-    source = relations.source(tables[0])
+    assert tables is not None
+    (table,) = tables  # pick_branch leaves no union
+    source = relations.source(table)
     assert source is not None
     return View(name="", landing=source.landing, select=readable(with_settings(to_landing(select, relations))))
 

@@ -13,7 +13,7 @@ _STATEFUL = ("distinct", "group", "having", "qualify", "windows", "limit", "offs
 Landing = Callable[[exp.Table], bool]
 
 
-def stream_tables(source: exp.Expression, landing: Landing) -> list[exp.Table] | None:
+def stream_tables(source: exp.Expr, landing: Landing) -> list[exp.Table] | None:
     """Landing tables below ``source`` (a table, CTE name, subquery or query), one per branch of a UNION ALL.
 
     None where ``source`` is not a stream. ``landing`` says whether a relation takes appended rows.
@@ -42,17 +42,19 @@ def stateless(select: exp.Select) -> bool:
     return not any(isinstance(n, (exp.Window, exp.Query)) or n.meta.get("component") for n in own_expressions(select))
 
 
-def own_expressions(select: exp.Select) -> Iterator[exp.Expression]:
+def own_expressions(select: exp.Select) -> Iterator[exp.Expr]:
     """Nodes of the select list and the conditions of ``select``; nested queries are yielded, not entered."""
     parts = [*select.expressions]
-    parts += [select.args[p] for p in ("where", "group", "having", "qualify", "order") if select.args.get(p) is not None]
+    parts += [
+        select.args[p] for p in ("where", "group", "having", "qualify", "order") if select.args.get(p) is not None
+    ]
     for part in parts:
         yield from part.walk(prune=lambda n: isinstance(n, exp.Query))
 
 
-def chain(source: exp.Expression) -> Iterator[exp.Select]:
+def chain(source: exp.Expr) -> Iterator[exp.Select]:
     """Selects of a stream from ``source`` down to its landing table; a stream without UNION ALL."""
-    at: exp.Expression | None = source
+    at: exp.Expr | None = source
     while at is not None:
         if isinstance(at, exp.Table):
             cte = resolve(at)

@@ -58,7 +58,7 @@ class Binder:
                 f"DuckDB does not take this SQL: {str(error).splitlines()[0]}", remedy="make it run in DuckDB first"
             ) from None
 
-    def constant(self, expression: exp.Expression) -> Any:
+    def constant(self, expression: exp.Expr) -> Any:
         """The value of a constant expression as DuckDB computes it; None is NULL."""
         row = self._run(exp.select(expression.copy()).sql("duckdb")).fetchone()
         assert row is not None

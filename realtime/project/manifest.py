@@ -67,6 +67,7 @@ class Test:
     attached: str
     column: str
     config: Mapping[str, Any]
+    description: str
     path: str
 
 
@@ -195,6 +196,7 @@ def _test(node: Mapping[str, Any]) -> Test:
         attached=node.get("attached_node") or "",
         column=node.get("column_name") or "",
         config=node["config"],
+        description=node.get("description") or "",
         path=node["original_file_path"],
     )
 

@@ -29,7 +29,10 @@ def inline_streams(tree: exp.Query, lookup: Lookup) -> exp.Query:
         _refer(reference, names[model])
     if ctes:
         own = tree.args.get("with_")
-        tree.set("with_", exp.With(expressions=ctes + (own.expressions if own else []), recursive=own and own.args.get("recursive")))
+        tree.set(
+            "with_",
+            exp.With(expressions=ctes + (own.expressions if own else []), recursive=own and own.args.get("recursive")),
+        )
     return tree
 
 

@@ -24,12 +24,13 @@ def pick_branch(query: exp.Select) -> Iterator[exp.Select]:
         found = _union(copy.args["from_"].this)
         assert found is not None
         found.replace(_as_query(found.args[side]))
-        yield from pick_branch(prune(copy))
+        prune(copy)
+        yield from pick_branch(copy)
 
 
-def _union(source: exp.Expression) -> exp.Union | None:
+def _union(source: exp.Expr) -> exp.Union | None:
     """The first UNION below ``source`` on the way to the landing table."""
-    at: exp.Expression | None = source
+    at: exp.Expr | None = source
     while at is not None:
         if isinstance(at, exp.Union):
             return at
@@ -43,5 +44,5 @@ def _union(source: exp.Expression) -> exp.Union | None:
     return None
 
 
-def _as_query(branch: exp.Expression) -> exp.Expression:
+def _as_query(branch: exp.Expr) -> exp.Expr:
     return branch.this if isinstance(branch, exp.Subquery) and not branch.alias else branch

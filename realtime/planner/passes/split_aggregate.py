@@ -22,7 +22,8 @@ UPDATED_AT = "_updated_at"
 @dataclasses.dataclass(frozen=True)
 class Split:
     """``views`` fill the state, one per branch of the stream; ``read`` is the select over the state, whose
-    table stands in as `PLACEHOLDER` until the state has a name; ``keys`` are its key columns in order; ``latest`` says that it keeps one row per key."""
+    table stands in as `PLACEHOLDER` until the state has a name; ``keys`` are its key columns in order;
+    ``latest`` says that it keeps one row per key."""
 
     views: tuple[exp.Select, ...]
     read: exp.Select
@@ -68,27 +69,27 @@ def with_updated_at(view: exp.Select) -> exp.Select:
     return view
 
 
-def _keys(select: exp.Select) -> dict[exp.Expression, str]:
+def _keys(select: exp.Select) -> dict[exp.Expr, str]:
     """Group keys, each with the name of the projection that shows it, or ``key_<n>``."""
     group = select.args.get("group")
     shown = {_bare(p.unalias()): p.alias_or_name for p in reversed(select.expressions)}
-    names: dict[exp.Expression, str] = {}
+    names: dict[exp.Expr, str] = {}
     for number, key in enumerate(group.expressions if group is not None else [], start=1):
         name = shown.get(_bare(key), f"key_{number}")
         names[key] = name if name not in names.values() else f"key_{number}"
     return names
 
 
-def _bare(node: exp.Expression) -> exp.Expression:
+def _bare(node: exp.Expr) -> exp.Expr:
     """``node`` without the casts around it that only fix its column's type."""
     while isinstance(node, exp.Paren) or (isinstance(node, exp.Anonymous) and node.name == "CAST"):
         node = node.this if isinstance(node, exp.Paren) else node.expressions[0]
     return node
 
 
-def _components(select: exp.Select, taken: set[str]) -> dict[exp.Expression, str]:
+def _components(select: exp.Select, taken: set[str]) -> dict[exp.Expr, str]:
     """Distinct aggregate calls of ``select``, each with the name of its state column."""
-    names: dict[exp.Expression, str] = {}
+    names: dict[exp.Expr, str] = {}
     for projection in select.expressions:
         base = projection.alias_or_name
         calls = [n for n in projection.walk(prune=lambda n: isinstance(n, exp.Query)) if n.meta.get("component")]
@@ -110,11 +111,11 @@ def _free(wanted: str, taken: set[str]) -> str:
     return name
 
 
-def _combined(component: exp.Expression, combinator: str) -> exp.Expression:
+def _combined(component: exp.Expr, combinator: str) -> exp.Expr:
     return call(component.name + combinator, *component.expressions)
 
 
-def _read(select: exp.Select, keys: dict[exp.Expression, str], components: dict[exp.Expression, str]) -> exp.Select:
+def _read(select: exp.Select, keys: dict[exp.Expr, str], components: dict[exp.Expr, str]) -> exp.Select:
     """``select`` over the state: keys and aggregates become columns and merges of it."""
     read = select.copy()
     read.set("with_", None)
@@ -129,7 +130,7 @@ def _read(select: exp.Select, keys: dict[exp.Expression, str], components: dict[
     return read
 
 
-def _substitute(root: exp.Expression, keys: dict[exp.Expression, str], components: dict[exp.Expression, str]) -> None:
+def _substitute(root: exp.Expr, keys: dict[exp.Expr, str], components: dict[exp.Expr, str]) -> None:
     for node in list(root.walk(prune=lambda n: n in components or n in keys)):
         if node in components:
             merged = call(f"{node.name}Merge", column(components[node], PLACEHOLDER))

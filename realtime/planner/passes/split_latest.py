@@ -67,7 +67,7 @@ def _nulls_first(key: exp.Ordered) -> bool:
     return bool(key.args.get("nulls_first"))
 
 
-def _is_first(condition: exp.Expression, numbered: exp.Expression) -> bool:
+def _is_first(condition: exp.Expr, numbered: exp.Expr) -> bool:
     """``numbered = 1`` or ``numbered <= 1``, casts and parentheses aside."""
     condition = condition.unnest()
     if not isinstance(condition, (exp.EQ, exp.LTE)):
@@ -75,7 +75,7 @@ def _is_first(condition: exp.Expression, numbered: exp.Expression) -> bool:
     return _bare(condition.left) == _bare(numbered) and _bare(condition.right) == number(1)
 
 
-def _bare(node: exp.Expression) -> exp.Expression:
+def _bare(node: exp.Expr) -> exp.Expr:
     while isinstance(node, exp.Paren) or (isinstance(node, exp.Anonymous) and node.expressions and _converts(node)):
         node = node.this if isinstance(node, exp.Paren) else node.expressions[0]
     return node
@@ -90,7 +90,7 @@ def _shown(select: exp.Select) -> str | None:
     window = _window(select)
     for projection in select.expressions:
         if _bare(projection.unalias()) == window:
-            return projection.alias_or_name
+            return str(projection.alias_or_name)
     return None
 
 
@@ -101,7 +101,11 @@ def _read_for_first_only(select: exp.Select) -> bool:
         return False
     query, alias = reader
     numbered = column(_shown(select) or "", alias)
-    conditions = list(query.args["where"].this.flatten()) if isinstance(query.args["where"].this, exp.And) else [query.args["where"].this]
+    conditions = (
+        list(query.args["where"].this.flatten())
+        if isinstance(query.args["where"].this, exp.And)
+        else [query.args["where"].this]
+    )
     return any(_is_first(c, numbered) for c in conditions)
 
 
@@ -124,30 +128,28 @@ def _function(window: exp.Window) -> str:
     return "argMax" if window.args["order"].expressions[0].args.get("desc") else "argMin"
 
 
-def _rank(window: exp.Window) -> exp.Expression:
+def _rank(window: exp.Window) -> exp.Expr:
     """The order keys as one comparable value. NULLs come last: below everything for argMax, above it for argMin."""
     function = _function(window)
-    parts: list[exp.Expression] = []
+    parts: list[exp.Expr] = []
     for key in window.args["order"].expressions:
         parts.append(form("isNotNull(x)" if function == "argMax" else "isNull(x)", x=key.this))
         parts.append(key.this.copy())
     return call("tuple", *parts)
 
 
-def _payload(projections: list[exp.Expression]) -> exp.Expression:
+def _payload(projections: list[exp.Expr]) -> exp.Expr:
     return call("tuple", *(p.unalias().copy() for p in projections))
 
 
-def _read(
-    select: exp.Select, keys: dict[exp.Expression, str], payload: list[exp.Expression], window: exp.Window
-) -> exp.Select:
+def _read(select: exp.Select, keys: dict[exp.Expr, str], payload: list[exp.Expr], window: exp.Window) -> exp.Select:
     """One row per key: the payload taken apart again, in the order of the select list."""
     merged = call(_function(window) + "Merge", column(_ROW, PLACEHOLDER))
     merged.meta["component"] = True
     places = {id(p): i for i, p in enumerate(payload, start=1)}
     projections = []
     for projection in select.expressions:
-        value: exp.Expression
+        value: exp.Expr
         if id(projection) in places:
             value = call("tupleElement", merged, places[id(projection)])
         elif projection.unalias() in keys:
