@@ -32,7 +32,7 @@ class Endpoint(msgspec.Struct, frozen=True):
         return {
             "DUET_CLICKHOUSE_HOST": self.host,
             "DUET_CLICKHOUSE_PORT": str(self.port),
-            "DUET_CLICKHOUSE_SECURE": str(self.secure).lower(),
+            "DUET_CLICKHOUSE_SECURE": str(self.secure),
             "DUET_CLICKHOUSE_USER": self.user,
             "DUET_CLICKHOUSE_PASSWORD": self.password,
             "DUET_CLICKHOUSE_DATABASE": database,

@@ -80,7 +80,7 @@ duet_realtime:
       driver: http
       host: "{{ env_var('DUET_CLICKHOUSE_HOST', '127.0.0.1') }}"
       port: "{{ env_var('DUET_CLICKHOUSE_PORT', '18123') | as_number }}"
-      secure: "{{ env_var('DUET_CLICKHOUSE_SECURE', 'false') | as_bool }}"
+      secure: "{{ env_var('DUET_CLICKHOUSE_SECURE', 'False') | as_bool }}"
       user: "{{ env_var('DUET_CLICKHOUSE_USER', 'default') }}"
       password: "{{ env_var('DUET_CLICKHOUSE_PASSWORD', '') }}"
       schema: "{{ env_var('DUET_CLICKHOUSE_DATABASE') }}"
