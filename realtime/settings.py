@@ -23,6 +23,7 @@ class Setting:
 
 
 SETTINGS: tuple[Setting, ...] = (
+    Setting("DUET_PROJECT_DIR", "", "the dbt project that Dagster shows; default: the folder it is started in"),
     Setting("CLICKHOUSE_URL", "", "ClickHouse to use instead of the local one: http[s]://user:password@host:port/database"),
     Setting("DUET_CLICKHOUSE_PORT", "18123", "HTTP port of the local ClickHouse; 0 lets the system pick one"),
     Setting("DUET_CLICKHOUSE_MEMORY", "4000000000", "memory that the local ClickHouse may use, in bytes"),

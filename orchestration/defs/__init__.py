@@ -1,0 +1,1 @@
+"""One folder per integration; `orchestration.definitions` collects them."""

@@ -1,0 +1,1 @@
+"""What a deploy makes in ClickHouse: landing tables and states."""

@@ -1,0 +1,1 @@
+"""Batch against real time, as asset checks."""
