@@ -1,0 +1,14 @@
+{#
+  A parameter of a lambda: in DuckDB the prepared statement's `$name`, typed. What else is said of it
+  (default, bounds, description) travels in a comment, which Duet reads.
+#}
+{% macro param(name, type, default=none, required=none, description=none, min=none, max=none, enum=none) -%}
+  {%- set declared = {"name": name, "type": type} -%}
+  {%- for key, value in {
+      "default": default, "required": required, "description": description, "min": min, "max": max, "enum": enum
+    }.items() if value is not none -%}
+    {%- do declared.update({key: value}) -%}
+  {%- endfor -%}
+  {#- An escaped slash is the same JSON, and ends no comment. -#}
+  CAST(${{ name }} /* duet.param {{ tojson(declared) | replace("/", "\\/") }} */ AS {{ type }})
+{%- endmacro %}
