@@ -1,0 +1,62 @@
+"""Waiting until inserts that began before a moment are over, so that what they wrote can be read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from realtime.clickhouse.client import ClickHouse
+from realtime.errors import BusyError
+
+# `elapsed` is measured by another clock than `now64`; one insert too many to wait for does no harm.
+_MARGIN_SECONDS = 0.01
+
+_RUNNING = """
+SELECT query_id, elapsed, query AS text, '' AS target FROM system.processes
+WHERE query_kind IN ('Insert', 'AsyncInsertFlush')
+  AND now64(6, 'UTC') - toIntervalMicrosecond(toInt64(elapsed * 1e6)) < {before:DateTime64(6, 'UTC')}
+UNION ALL
+SELECT entries.query_id[1], dateDiff('microsecond', first_update, now64(6, 'UTC')) / 1e6, query,
+  concat(database, '.', table)
+FROM system.asynchronous_inserts WHERE first_update < {before:DateTime64(6, 'UTC')}
+"""
+
+
+def wait_for_inserts(client: ClickHouse, tables: Sequence[str], before: datetime, timeout: float = 60) -> None:
+    """Returns when no INSERT that started before ``before`` (UTC) into ``tables`` (``database.table``) is running or
+    queued any more: what such inserts wrote is then visible.
+
+    An insert's target is known by its text, so one that only mentions a table's name is waited for too.
+    Inserts through a Kafka engine are no queries and are not seen. BusyError naming the insert where one
+    still runs after ``timeout`` seconds; UnavailableError where the server does not answer.
+    """
+    deadline = time.monotonic() + timeout
+    pause, clear = 0.002, 0
+    while True:
+        found = _older(client, tables, before)
+        # A queued insert leaves the queue a moment before it shows as a process.
+        clear = 0 if found else clear + 1
+        if clear == 2:
+            return
+        if found and time.monotonic() > deadline:
+            raise _busy(found, timeout)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1) if found else 0.002
+
+
+def _older(client: ClickHouse, tables: Sequence[str], before: datetime) -> list[dict[str, Any]]:
+    rows = client.rows(_RUNNING, {"before": before}, {"log_queries": 0})
+    names = [table.split(".")[-1] for table in tables]
+    return [r for r in rows if (r["target"] in tables if r["target"] else any(name in r["text"] for name in names))]
+
+
+def _busy(found: list[dict[str, Any]], timeout: float) -> BusyError:
+    oldest = max(found, key=lambda row: float(row["elapsed"]))
+    what = " ".join(str(oldest["text"]).split())[:80]
+    return BusyError(
+        f"an insert still runs after waiting {timeout:.0f} s: `{what}` (query {oldest['query_id']}, "
+        f"started {float(oldest['elapsed']):.0f} s ago)",
+        remedy=f"run this again when it is done, or end it: KILL QUERY WHERE query_id = '{oldest['query_id']}'",
+    )

@@ -1,0 +1,109 @@
+"""DDL of the tables that take a source's rows: the landing table, and the quarantine for rows that are refused."""
+
+from __future__ import annotations
+
+from realtime.errors import SourceError
+from realtime.planner.ir import Column, SourceSpec
+from realtime.transpile.types import Kind, duck_type
+
+INGESTED_AT = "_ingested_at"
+SETTINGS = "allow_nullable_key = 1, non_replicated_deduplication_window = 10000"
+QUARANTINE_DAYS = 90
+
+# What ReplacingMergeTree compares as a version the way DuckDB compares the column. It also takes floats (NaN has
+# no place in the order) and refuses decimals, text and UUIDs: tried on 26.7, negative and pre-1970 values too.
+_VERSIONS = frozenset({Kind.INTEGER, Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
+_NESTED = frozenset({Kind.LIST, Kind.STRUCT, Kind.MAP})
+
+
+def landing_ddl(source: SourceSpec) -> list[str]:
+    """Statements that make the tables of ``source`` where they are missing: landing, then quarantine.
+
+    SourceError where the declared version can't decide which row of a key is newest.
+    """
+    return [create_landing(source), create_quarantine(source)]
+
+
+def create_landing(source: SourceSpec) -> str:
+    """The landing table: the declared columns in their order, and ``_ingested_at``, which the server sets.
+
+    An upserted source keeps one row per key, that of the highest version; between equal versions the row
+    that was inserted last. Deleted rows stay as markers, so that an older version that comes late can't revive
+    its key; readers leave them out (see `realtime.planner.relations`).
+    """
+    columns = [column_ddl(source, column) for column in source.columns]
+    columns.append(f"{INGESTED_AT} DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')")
+    clauses = [f"CREATE TABLE IF NOT EXISTS {source.landing} (", ",\n".join(f"  {c}" for c in columns), ")"]
+    clauses.append(f"ENGINE = {engine(source)}")
+    if source.partition_by:
+        clauses.append(f"PARTITION BY {source.partition_by}")
+    clauses.append(f"ORDER BY ({', '.join(quoted(c) for c in sorting_key(source))})")
+    if source.ttl:
+        clauses.append(f"TTL {source.ttl}")
+    clauses.append(f"SETTINGS {SETTINGS}")
+    return "\n".join(clauses)
+
+
+def create_quarantine(source: SourceSpec) -> str:
+    """The table of refused rows: each as it came, with the columns at fault and the reasons."""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {source.quarantine} (\n"
+        "  received_at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC'),\n"
+        "  request_id String,\n"
+        "  row String,\n"
+        "  columns Array(String),\n"
+        "  reasons Array(String)\n"
+        ")\nENGINE = MergeTree\nORDER BY received_at\n"
+        f"TTL received_at + INTERVAL {QUARANTINE_DAYS} DAY\n"
+        "SETTINGS non_replicated_deduplication_window = 10000"
+    )
+
+
+def add_column(source: SourceSpec, column: Column) -> str:
+    """The statement that adds ``column``, before the hidden column as in a new table."""
+    before = source.columns[: source.columns.index(column)]
+    place = f"AFTER {quoted(before[-1].name)}" if before else "FIRST"
+    return f"ALTER TABLE {source.landing} ADD COLUMN IF NOT EXISTS {column_ddl(source, column)} {place}"
+
+
+def column_ddl(source: SourceSpec, column: Column) -> str:
+    """``name type`` as in a CREATE TABLE."""
+    return f"{quoted(column.name)} {column_type(source, column)}"
+
+
+def column_type(source: SourceSpec, column: Column) -> str:
+    """The column's type in the landing table: Nullable unless declared ``not_null``; lists, structs and maps never."""
+    nullable = column.name not in {*source.not_null, *source.key, source.version} and not is_nested(column)
+    return f"Nullable({column.clickhouse})" if nullable else column.clickhouse
+
+
+def is_nested(column: Column) -> bool:
+    """Whether the column holds lists, structs or maps, which ClickHouse can't make Nullable."""
+    return duck_type(column.type).kind in _NESTED
+
+
+def engine(source: SourceSpec) -> str:
+    """The table engine; SourceError where the version's type does not order rows exactly."""
+    if source.mode == "append":
+        return "MergeTree"
+    version = next(c for c in source.columns if c.name == source.version)
+    if duck_type(version.type).kind not in _VERSIONS:
+        raise SourceError(
+            f"source {source.name}: version column {version.name} is {version.type}, by which ClickHouse can't tell "
+            "the newest row of a key",
+            remedy="use a column of whole numbers (BIGINT), DATE or TIMESTAMP as `version`",
+        )
+    return f"ReplacingMergeTree({quoted(source.version)})"
+
+
+def sorting_key(source: SourceSpec) -> tuple[str, ...]:
+    """The columns that the table is ordered by."""
+    if source.mode == "upsert":
+        return source.key
+    event_time = (source.event_time,) if source.event_time else ()
+    return source.order_by or event_time or (INGESTED_AT,)
+
+
+def quoted(name: str) -> str:
+    """An identifier in backquotes."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
