@@ -173,7 +173,9 @@ def serve(context: typer.Context) -> None:
 
 @app.command()
 def transpile(
-    query: Annotated[Path, typer.Argument(help="DuckDB statements, separated by semicolons.", dir_okay=False, exists=True)],
+    query: Annotated[
+        Path, typer.Argument(help="DuckDB statements, separated by semicolons.", dir_okay=False, exists=True)
+    ],
     schema: Annotated[Path, typer.Option("--schema", help="DuckDB DDL of the tables.", dir_okay=False, exists=True)],
     json: Json = False,
 ) -> None:
@@ -196,7 +198,9 @@ def lambda_list(context: typer.Context, json: Json = False) -> None:
 def lambda_run(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="A lambda's name.")],
-    given: Annotated[list[str] | None, typer.Argument(help="Parameters, as in stream_id=abc.", metavar="NAME=VALUE")] = None,
+    given: Annotated[
+        list[str] | None, typer.Argument(help="Parameters, as in stream_id=abc.", metavar="NAME=VALUE")
+    ] = None,
 ) -> None:
     """Call a lambda on the running server and print the answer."""
     from realtime.services import server_url
@@ -214,7 +218,9 @@ def compiled(settings: Settings) -> Any:
     outcome = compile_project(settings)
     if outcome.refusals:
         show.refusals(outcome.refusals)
-        raise RefusedError(f"{len(outcome.refusals)} refused; nothing was written", remedy="mend them and compile again")
+        raise RefusedError(
+            f"{len(outcome.refusals)} refused; nothing was written", remedy="mend them and compile again"
+        )
     return outcome
 
 

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -59,7 +58,9 @@ class Daemon(msgspec.Struct, frozen=True):
             return None
         return record if _process(record) is not None else None
 
-    def start(self, command: Sequence[str], *, timeout: float = 60, environment: Mapping[str, str] | None = None) -> Record:
+    def start(
+        self, command: Sequence[str], *, timeout: float = 60, environment: Mapping[str, str] | None = None
+    ) -> Record:
         """Starts ``command`` detached and waits until it is ready; the running one is returned as it is.
 
         CommandError with the end of the log where it ends or is not ready after ``timeout`` seconds.
@@ -74,38 +75,41 @@ class Daemon(msgspec.Struct, frozen=True):
             try:
                 details = self._wait(process, timeout)
             except BaseException:
-                _end(psutil.Process(process.pid) if process.poll() is None else None, 10)
+                _end(process, 10)
                 raise
-            record = Record(process.pid, psutil.Process(process.pid).create_time(), details)
+            record = Record(process.pid, process.create_time(), details)
             _write(self._record, msgspec.json.encode(record))
             return record
 
     def stop(self, timeout: float = 30) -> bool:
         """Ends the process in order; by force after ``timeout`` seconds. False where none runs."""
         record = self.running()
-        if record is not None:
-            _end(_process(record), timeout)
+        process = _process(record) if record is not None else None
+        if process is not None:
+            _end(process, timeout)
         self._record.unlink(missing_ok=True)
         self.ready.unlink(missing_ok=True)
         return record is not None
 
-    def _spawn(self, command: Sequence[str], environment: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
+    def _spawn(self, command: Sequence[str], environment: Mapping[str, str] | None) -> psutil.Process:
+        files = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(self.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
         env = {**os.environ, **(environment or {})}
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True
-            )
+        return psutil.Process(os.posix_spawn(command[0], list(command), env, file_actions=files, setsid=True))
 
-    def _wait(self, process: subprocess.Popen[bytes], timeout: float) -> dict[str, Any]:
+    def _wait(self, process: psutil.Process, timeout: float) -> dict[str, Any]:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, ValueError):
                 details: dict[str, Any] = json.loads(self.ready.read_bytes())
                 return details
-            if process.poll() is not None:
-                raise CommandError(f"{self.name} ended with status {process.returncode} while starting{self._tail()}")
-            time.sleep(0.02)
-        raise CommandError(f"{self.name} is not ready after {timeout:.0f} s{self._tail()}", remedy=f"see {self.log}")
+            with contextlib.suppress(psutil.TimeoutExpired):
+                status = process.wait(0.02)
+                raise CommandError(f"{self.name} ended with status {status} while starting{self._tail()}")
+        raise CommandError(f"{self.name} is not ready after {timeout:g} s{self._tail()}", remedy=f"see {self.log}")
 
     def _tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-8:]
@@ -139,9 +143,7 @@ def _process(record: Record) -> psutil.Process | None:
     return process if same else None
 
 
-def _end(process: psutil.Process | None, timeout: float) -> None:
-    if process is None:
-        return
+def _end(process: psutil.Process, timeout: float) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         process.terminate()
         try:

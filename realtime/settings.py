@@ -24,10 +24,12 @@ class Setting:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("DUET_PROJECT_DIR", "", "the dbt project that Dagster shows; default: the folder it is started in"),
-    Setting("CLICKHOUSE_URL", "", "ClickHouse to use instead of the local one: http[s]://user:password@host:port/database"),
+    Setting(
+        "CLICKHOUSE_URL", "", "ClickHouse to use instead of the local one: http[s]://user:password@host:port/database"
+    ),
     Setting("DUET_CLICKHOUSE_PORT", "18123", "HTTP port of the local ClickHouse; 0 lets the system pick one"),
     Setting("DUET_CLICKHOUSE_MEMORY", "4000000000", "memory that the local ClickHouse may use, in bytes"),
-    Setting("DUET_CLICKHOUSE_LIBRARY", "", "path of libchdb.so or of a clickhouse binary, where it is not found by itself"),
+    Setting("DUET_CLICKHOUSE_LIBRARY", "", "path of libchdb.so, where it is not found by itself"),
     Setting("DUET_SERVER_PORT", "8787", "port of the HTTP server; 0 lets the system pick one"),
     Setting("DUET_SERVER_HOST", "127.0.0.1", "address that the HTTP server listens on"),
     Setting("DUET_LAKE", "", "folder of the lake's Parquet files; default: lake/ in the project"),

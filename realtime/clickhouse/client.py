@@ -68,7 +68,7 @@ class ClickHouse:
     ) -> bytes:
         """The answer as the server wrote it; ``sql`` names its FORMAT."""
         try:
-            answer: bytes = self._client.raw_query(sql, parameters=dict(parameters or {}), settings=dict(settings or {}))
+            answer: bytes = self._client.raw_query(sql, dict(parameters or {}), dict(settings or {}))
         except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
             raise self._failed(error, sql) from None
         return answer

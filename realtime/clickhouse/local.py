@@ -1,9 +1,8 @@
-"""The local ClickHouse: started from the registry's library or a ``clickhouse`` binary, kept in ``.duet/``."""
+"""The local ClickHouse: started from the registry's library, kept in ``.duet/``."""
 
 from __future__ import annotations
 
 import platform
-import shutil
 import socket
 import sys
 from pathlib import Path
@@ -57,10 +56,9 @@ def find_library(settings: Settings) -> Path:
             return root / _PACKAGE
     here = f"{platform.system()} {platform.machine()}"
     other = "" if here == "Linux x86_64" else f" (it is verified on Linux x86_64 only; this is {here})"
-    hint = "; or point CLICKHOUSE_URL to the server of this machine's `clickhouse`" if shutil.which("clickhouse") else ""
     raise ConfigError(
         f"the ClickHouse library is not installed{other}",
-        remedy=f"run `npm ci` in {Path(__file__).parents[2]}, or set CLICKHOUSE_URL to a server{hint}",
+        remedy=f"run `npm ci` in {Path(__file__).parents[2]}, or set CLICKHOUSE_URL to a server",
     )
 
 

@@ -82,7 +82,9 @@ def _outputs(project_dir: Path) -> tuple[Mapping[str, Mapping[str, Any]], str]:
     except (OSError, yaml.YAMLError, AttributeError) as error:
         raise ConfigError(f"{file} can't be read: {error}", remedy="check its YAML") from None
     if not isinstance(profile, dict) or not profile.get("outputs"):
-        raise ConfigError(f"{file} has no profile {name!r} with outputs", remedy="see dbt's page on connection profiles")
+        raise ConfigError(
+            f"{file} has no profile {name!r} with outputs", remedy="see dbt's page on connection profiles"
+        )
     outputs = {target: _rendered(fields, file) for target, fields in profile["outputs"].items()}
     return outputs, str(_rendered(profile.get("target", "default"), file))
 
@@ -99,7 +101,9 @@ def _rendered(value: Any, file: Path) -> Any:
     try:
         return yaml.safe_load(environment.from_string(value).render(env_var=_env_var))
     except (TemplateError, KeyError) as error:
-        raise ConfigError(f"{file}: {value!r} can't be rendered: {error}", remedy="set the variable that it names") from None
+        raise ConfigError(
+            f"{file}: {value!r} can't be rendered: {error}", remedy="set the variable that it names"
+        ) from None
 
 
 def _env_var(name: str, default: str | None = None) -> str:

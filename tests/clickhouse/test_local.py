@@ -1,0 +1,109 @@
+"""The local server and which server is used."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from realtime.clickhouse import local
+from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.endpoint import Endpoint, find_endpoint, remote_endpoint
+from realtime.errors import CommandError, ConfigError, PortInUseError, UnavailableError
+from realtime.settings import Settings
+
+_PROFILE = """
+shop:
+  target: dev
+  outputs:
+    dev: {type: duckdb, path: shop.duckdb}
+"""
+_REMOTE = """
+    live:
+      type: clickhouse
+      host: "{{ env_var('SHOP_HOST', 'example.test') }}"
+      port: 8443
+      secure: true
+      schema: shop
+      user: me
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "dbt_project.yml").write_text("name: shop\nprofile: shop\n")
+    (tmp_path / "profiles.yml").write_text(_PROFILE)
+    return tmp_path
+
+
+@pytest.fixture
+def settings(project: Path) -> Iterator[Settings]:
+    found = Settings.load(project, {"DUET_CLICKHOUSE_PORT": "0"})
+    yield found
+    local.daemon(found).stop()
+
+
+def test_restart_keeps_the_data(settings: Settings) -> None:
+    local.start(settings)
+    with ClickHouse(find_endpoint(settings)) as client:
+        client.execute("CREATE TABLE kept (x Int64) ENGINE = MergeTree ORDER BY x")
+        client.insert("kept", ["x"], [[1], [2]])
+    assert local.daemon(settings).stop()
+    local.start(settings)
+    with ClickHouse(find_endpoint(settings)) as client:
+        assert client.value("SELECT sum(x) FROM kept") == 3
+        limit = client.value("SELECT value FROM system.server_settings WHERE name = 'max_server_memory_usage'")
+        assert limit == "4000000000"
+
+
+def test_errors_of_statements(clickhouse: ClickHouse) -> None:
+    with pytest.raises(CommandError, match=r"ClickHouse refused `SELECT nothing`: Code: 47\."):
+        clickhouse.execute("SELECT nothing")
+    gone = ClickHouse(clickhouse.endpoint)
+    gone.close()
+    with pytest.raises(UnavailableError, match="does not answer"):
+        ClickHouse(Endpoint("127.0.0.1", 9))
+
+
+def test_port_in_use(project: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        settings = Settings.load(project, {"DUET_CLICKHOUSE_PORT": str(port)})
+        with pytest.raises(PortInUseError, match=f"port {port} is in use") as error:
+            local.start(settings)
+    assert "DUET_CLICKHOUSE_PORT" in error.value.remedy
+
+
+def test_missing_library(project: Path) -> None:
+    settings = Settings.load(project, {"DUET_CLICKHOUSE_LIBRARY": "/nowhere/libchdb.so"})
+    with pytest.raises(ConfigError, match="does not exist"):
+        local.start(settings)
+
+
+def test_nothing_runs(settings: Settings) -> None:
+    with pytest.raises(UnavailableError) as error:
+        find_endpoint(settings)
+    assert str(error.value) == "ClickHouse is not running\n  → start it: duet up"
+
+
+def test_url_wins(project: Path) -> None:
+    settings = Settings.load(project, {"CLICKHOUSE_URL": "https://us%40er:p%23w@ch.test/live"})
+    assert find_endpoint(settings) == Endpoint("ch.test", 8443, True, "us@er", "p#w", "live")
+
+
+def test_url_that_is_none(project: Path) -> None:
+    settings = Settings.load(project, {"CLICKHOUSE_URL": "ch.test:8123"})
+    with pytest.raises(ConfigError, match="no HTTP address"):
+        find_endpoint(settings)
+
+
+def test_target_of_the_profile(project: Path) -> None:
+    assert remote_endpoint(Settings.load(project, {})) is None
+    (project / "profiles.yml").write_text(_PROFILE + _REMOTE)
+    assert remote_endpoint(Settings.load(project, {})) == Endpoint(
+        "example.test", 8443, True, user="me", database="shop"
+    )
