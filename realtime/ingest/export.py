@@ -21,7 +21,7 @@ from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
 from realtime.emit.landing import INGESTED_AT
 from realtime.errors import BusyError, ConfigError, ParityError
-from realtime.ingest.files import EPOCH, LakeFile, lake_files, row_count, source_folder, watermark
+from realtime.ingest.lake_files import EPOCH, LakeFile, lake_files, row_count, source_folder, watermark
 from realtime.ingest.parquet import to_parquet
 from realtime.planner.ir import Column, Plan, SourceSpec
 from realtime.settings import Settings

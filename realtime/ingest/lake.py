@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from realtime.emit.landing import INGESTED_AT
 from realtime.errors import BusyError, ConfigError
-from realtime.ingest.files import LakeFile, column_names, lake_files, watermark
+from realtime.ingest.lake_files import LakeFile, column_names, lake_files, watermark
 from realtime.ingest.parquet import duckdb_type, from_parquet, struct
 from realtime.planner.ir import Column, Plan, SourceSpec
 from realtime.project.profile import duckdb_path

@@ -20,8 +20,8 @@ from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import BusyError, ConfigError, ParityError
 from realtime.ingest.export import export
-from realtime.ingest.files import lake_files
 from realtime.ingest.lake import batch_watermark, create_lake_views, open_batch
+from realtime.ingest.lake_files import lake_files
 from realtime.planner.ir import Plan, SourceSpec
 from realtime.settings import Settings
 from tests.landing import create, plan_of, project, source
