@@ -1,0 +1,69 @@
+"""Around every request: its id, its line in the log, its metrics, and the error body where all else failed."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from realtime.server.errors import unexpected
+from realtime.server.exchange import Exchange, begin
+from realtime.server.metrics import Metrics
+
+_LOG = logging.getLogger("duet.access")
+_STATUS, _BODY = "http.response.start", "http.response.body"
+
+
+class Access:
+    """The outermost middleware. Plain ASGI: it is on the way of every lambda call."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        here = begin(scope)
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            if message["type"] == _STATUS:
+                started = True
+                here.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", here.request_id.encode())]
+            elif message["type"] == _BODY:
+                here.bytes += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception:
+            if started:
+                raise
+            await unexpected(here)(scope, receive, sending)
+        finally:
+            self._done(scope, here)
+
+    def _done(self, scope: Scope, here: Exchange) -> None:
+        seconds = time.perf_counter() - here.started
+        endpoint = scope.get("endpoint")
+        route = getattr(endpoint, "__name__", None) or type(endpoint).__name__ if endpoint else "none"
+        self._metrics.observe(route, here, seconds)
+        fields = {
+            "request_id": here.request_id,
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": here.status,
+            "ms": round(seconds * 1000, 2),
+            "bytes": here.bytes,
+            "client": (scope.get("client") or [""])[0],
+        }
+        if here.lambda_name:
+            fields |= {"lambda": here.lambda_name, "version": here.version}
+        if here.error:
+            fields["error"] = here.error
+        _LOG.info("request", extra={"fields": fields})

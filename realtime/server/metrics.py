@@ -1,0 +1,55 @@
+"""What Prometheus reads at ``/metrics``."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+from realtime.server.exchange import Exchange
+from realtime.serving.registry import Registry
+from realtime.serving.upstream import Upstream
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """Counted by route, lambda, version and status; only lambdas that exist get a name, so labels stay few."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "duet_http_requests",
+            "Requests answered; status 499: the caller left before",
+            ("route", "lambda", "version", "status"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "duet_http_request_seconds",
+            "Time from a request's head to the end of its answer",
+            ("route", "lambda", "version"),
+            registry=self._registry,
+            buckets=_SECONDS,
+        )
+
+    def observe(self, route: str, here: Exchange, seconds: float) -> None:
+        """Counts a request that is done."""
+        self._requests.labels(route, here.lambda_name, here.version, str(here.status)).inc()
+        self._seconds.labels(route, here.lambda_name, here.version).observe(seconds)
+
+    def watch(self, upstream: Upstream, registry: Registry) -> None:
+        """Shows the queries in flight and what is known, as they are when Prometheus asks."""
+
+        def gauge(name: str, help_text: str) -> Gauge:
+            return Gauge(name, help_text, registry=self._registry)
+
+        admission = upstream.admission
+        gauge("duet_queries_in_flight", "Lambda queries that ClickHouse runs").set_function(lambda: admission.in_flight)
+        gauge("duet_queries_waiting", "Lambda calls that wait for their turn").set_function(lambda: admission.waiting)
+        gauge("duet_lambdas", "Lambdas that can be called").set_function(lambda: len(registry.catalog.latest))
+        gauge("duet_registry_up_to_date", "1 where the last refresh succeeded").set_function(
+            lambda: float(not registry.problem)
+        )
+
+    def text(self) -> bytes:
+        """The exposition."""
+        return generate_latest(self._registry)

@@ -1,0 +1,209 @@
+"""OpenAPI 3.1 of this server, made from what is deployed: typed parameters, result columns and source rows."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from realtime.planner.ir import Column, SourceSpec
+from realtime.server.schema import parameter_schema, schema
+from realtime.serving.formats import FORMATS, JSON
+from realtime.serving.parameters import Parameter
+from realtime.serving.registry import Catalog, Entry
+from realtime.transpile.types import Kind, duck_type
+
+_ERRORS = {
+    "400": "A parameter or the body is wrong; the message names it",
+    "404": "No such lambda, version or source",
+    "406": "No format that Accept names",
+    "413": "The request is too large",
+    "422": "The answer is too large, or a computation in it is out of range",
+    "429": "More calls than can be taken now; see Retry-After",
+    "500": "The server failed; its log has the reason under the request id",
+    "503": "The database does not answer",
+    "504": "The query took too long",
+}
+_OF_EVENTS = {"400", "404", "413", "429", "500", "503"}
+_FIXED = (
+    ("/v1/lambdas", "lambdas", "The lambdas that can be called"),
+    ("/healthz", "server", "Whether the process lives"),
+    ("/readyz", "server", "Whether ClickHouse answers and something is deployed"),
+)
+
+
+def document(catalog: Catalog) -> dict[str, Any]:
+    """The description of ``catalog``; its order is that of names, so equal deploys give equal documents."""
+    paths: dict[str, Any] = {}
+    for name, entry in catalog.latest.items():
+        paths[f"/v1/lambdas/{name}"] = _lambda(entry, pinned=False)
+        paths[f"/v1/lambdas/{name}/versions/{{version}}"] = _lambda(entry, pinned=True)
+    for source in sorted(catalog.plan.sources, key=lambda s: s.name) if catalog.plan else ():
+        paths[f"/v1/events/{source.name}"] = {"post": _events(source)}
+    for path, tag, summary in _FIXED:
+        name = path.strip("/").replace("/", "_")
+        responses = {"200": _json("As JSON", {"type": "object"}), **_errors({"500", "503"})}
+        paths[path] = {"get": {"tags": [tag], "summary": summary, "operationId": name, "responses": responses}}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"{catalog.plan.project if catalog.plan else 'Duet'}: query lambdas and events",
+            "version": version("duet"),
+            "description": "64-bit integers and decimals are JSON numbers; timestamps are ISO 8601 in UTC; "
+            "NaN and infinities are null. Ask for another format by suffix (name.csv) or Accept.",
+        },
+        "paths": paths,
+        "components": {"schemas": {"Error": _ERROR}},
+    }
+
+
+def _lambda(entry: Entry, *, pinned: bool) -> dict[str, Any]:
+    spec = entry.spec
+    parameters = list(entry.signature.parameters.values())
+    common = {
+        "tags": ["lambdas"],
+        "summary": (spec.description.strip().splitlines() or [spec.name])[0],
+        "description": spec.description + ("\n\nOne version, which never changes." if pinned else ""),
+        "responses": {"200": _answer(spec.columns), **_errors(set(_ERRORS) | ({"410"} if pinned else set()))},
+    }
+    version_part = [{"name": "version", "in": "path", "required": True, "schema": {"type": "string"},
+                     "example": spec.version}] if pinned else []  # fmt: skip
+    name = f"{spec.name}_version" if pinned else spec.name
+    return {
+        "get": {
+            **common,
+            "operationId": f"get_{name}",
+            "parameters": [*version_part, *(_parameter(p, spec.examples[:1]) for p in parameters if _in_query(p))],
+        },
+        "post": {
+            **common,
+            "operationId": f"call_{name}",
+            "parameters": version_part,
+            "requestBody": _json("The parameters", _object(parameters), required=any(_needed(p) for p in parameters)),
+        },
+    }
+
+
+def _in_query(parameter: Parameter) -> bool:
+    """A list of lists can be sent in a body only."""
+    return not (parameter.type.kind is Kind.LIST and parameter.type.item.kind is Kind.LIST)
+
+
+def _needed(parameter: Parameter) -> bool:
+    """A list can't be NULL, so it is needed where it has no default."""
+    return parameter.default is None and (parameter.param.required or parameter.type.kind is Kind.LIST)
+
+
+def _parameter(parameter: Parameter, examples: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    name = parameter.param.name
+    found = {
+        "name": name,
+        "in": "query",
+        "required": _needed(parameter),
+        "description": _description(parameter),
+        "schema": parameter_schema(parameter),
+    }
+    if examples and name in examples[0]:
+        found["example"] = examples[0][name]
+    return found
+
+
+def _description(parameter: Parameter) -> str:
+    text = parameter.param.description
+    return (
+        f"{text} ({parameter.param.type}: {parameter.expected})"
+        if text
+        else f"{parameter.param.type}: {parameter.expected}"
+    )
+
+
+def _object(parameters: list[Parameter]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            p.param.name: {**parameter_schema(p, body=True), "description": _description(p)} for p in parameters
+        },
+        "required": [p.param.name for p in parameters if _needed(p)],
+        "additionalProperties": False,
+    }
+
+
+def _answer(columns: tuple[Column, ...]) -> dict[str, Any]:
+    row = _row(columns)
+    whole = {
+        "type": "object",
+        "properties": {
+            "meta": {"type": "array", "description": "The columns and their ClickHouse types", "items": {
+                "type": "object", "properties": {"name": {"type": "string"}, "type": {"type": "string"}}}},
+            "data": {"type": "array", "items": row},
+            "rows": {"type": "integer"},
+            "statistics": {"type": "object"},
+        },
+        "required": ["meta", "data", "rows", "statistics"],
+    }  # fmt: skip
+    content: dict[str, Any] = {f.media: {"schema": {"type": "string"}} for f in FORMATS}
+    content[JSON.media] = {"schema": whole}
+    headers = {
+        "X-Lambda-Version": {"description": "The version that answered", "schema": {"type": "string"}},
+        "X-Request-Id": {"description": "As sent, or made here", "schema": {"type": "string"}},
+    }
+    return {"description": "The rows", "headers": headers, "content": content}
+
+
+def _row(columns: tuple[Column, ...]) -> dict[str, Any]:
+    properties = {}
+    for column in columns:
+        properties[column.name] = schema(duck_type(column.type))
+        if column.description:
+            properties[column.name]["description"] = column.description
+    return {"type": "object", "properties": properties}
+
+
+def _events(source: SourceSpec) -> dict[str, Any]:
+    row = _row(source.columns)
+    needed = {*source.not_null, *source.key}
+    for column in source.columns:
+        if column.name in needed:
+            described = {"description": column.description} if column.description else {}
+            row["properties"][column.name] = {**schema(duck_type(column.type), nullable=False), **described}
+    row["required"] = [c.name for c in source.columns if c.name in needed]
+    taken = {
+        "type": "object",
+        "properties": {"successful_rows": {"type": "integer"}, "quarantined_rows": {"type": "integer"}},
+        "required": ["successful_rows", "quarantined_rows"],
+    }
+    body = _json("Rows as a JSON array, or one object a line", {"type": "array", "items": row}, required=True)
+    body["content"]["application/x-ndjson"] = {"schema": row}
+    return {
+        "tags": ["events"],
+        "summary": f"Rows for {source.name}",
+        "description": source.description,
+        "operationId": f"events_{source.name.replace('.', '_')}",
+        "parameters": [{"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"},
+                        "description": "Rows sent again under the same key are taken once"}],
+        "requestBody": body,
+        "responses": {"200": _json("The rows are on disk", taken), **_errors(_OF_EVENTS)},
+    }  # fmt: skip
+
+
+def _errors(statuses: set[str]) -> dict[str, Any]:
+    texts = {**_ERRORS, "410": "This version reads what is not deployed any more"}
+    return {status: _json(texts[status], {"$ref": "#/components/schemas/Error"}) for status in sorted(statuses)}
+
+
+def _json(description: str, content: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
+    found = {"description": description, "content": {"application/json": {"schema": content}}}
+    return {**found, "required": True} if required else found
+
+
+_ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {"code": {"type": "string"}, "message": {"type": "string"}, "details": {"type": "object"}},
+            "required": ["code", "message", "details"],
+        },
+        "request_id": {"type": "string"},
+    },
+    "required": ["error", "request_id"],
+}

@@ -1,0 +1,102 @@
+"""The server as a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import uvicorn
+
+from realtime.clickhouse.endpoint import find_endpoint
+from realtime.daemon import Daemon, Record, announce
+from realtime.errors import PortInUseError
+from realtime.server.app import create_app
+from realtime.settings import Settings
+
+# Calls in flight when the server is told to stop may end; a lambda takes ten seconds at most.
+_GRACE = 15
+_BACKLOG = 2048
+
+
+def daemon(settings: Settings) -> Daemon:
+    """The server's process."""
+    return Daemon("server", settings.state_dir)
+
+
+def start(settings: Settings) -> Record:
+    """Starts the server, or finds it running; one that serves another ClickHouse than now is meant is replaced.
+
+    ``details`` of the record hold ``url``, ``port`` and ``clickhouse``. PortInUseError, UnavailableError where
+    ClickHouse is not up.
+    """
+    here, endpoint = daemon(settings), find_endpoint(settings)
+    found = here.running()
+    if found is not None and found.details.get("clickhouse") == endpoint.url:
+        return found
+    if found is not None:
+        here.stop()
+    _listen(settings.text("DUET_SERVER_HOST"), settings.number("DUET_SERVER_PORT")).close()
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "realtime.server", "--project-dir", str(settings.project_dir)]
+    command += ["--ready", str(here.ready)]
+    return here.start(command, environment=settings.values)
+
+
+def serve(settings: Settings, host: str, port: int, ready: Path | None) -> NoReturn:
+    """Serves until SIGTERM or SIGINT, then lets calls in flight end; ``port`` 0: the system picks one."""
+    listening = _listen(host, port)
+    app = create_app(settings)
+    signal.signal(signal.SIGTERM, _leave)  # uvicorn raises the signal again once it has stopped
+    config = uvicorn.Config(
+        app, loop="uvloop", http="httptools", access_log=False, log_config=None, lifespan="on", server_header=False,
+        date_header=False, timeout_graceful_shutdown=_GRACE, timeout_keep_alive=75,
+    )  # fmt: skip
+    details = {
+        "url": f"http://{_shown(host)}:{listening.getsockname()[1]}",
+        "port": listening.getsockname()[1],
+        "clickhouse": find_endpoint(settings).url,
+    }
+    _Server(config, ready, details).run(sockets=[listening])
+    sys.exit(0)
+
+
+class _Server(uvicorn.Server):
+    """Tells when it serves."""
+
+    def __init__(self, config: uvicorn.Config, ready: Path | None, details: dict[str, str | int]) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._details = details
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._ready is not None:
+            announce(self._ready, self._details)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket; PortInUseError where the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+    except OSError as error:
+        found.close()
+        raise PortInUseError(
+            f"the server can't listen on {host}:{port}: {error.strerror}",
+            remedy="set DUET_SERVER_PORT to a free port (0: any), or stop what listens there",
+        ) from None
+    return found
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _leave(_: int, __: FrameType | None) -> NoReturn:
+    sys.exit(0)

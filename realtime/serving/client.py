@@ -1,0 +1,37 @@
+"""Calls a lambda of a running server, for the command line."""
+
+from __future__ import annotations
+
+import http.client
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from realtime.errors import UnavailableError
+
+
+def run_lambda(
+    server_url: str, name: str, params: Mapping[str, Any], *, version: str = "", suffix: str = "json"
+) -> tuple[int, bytes]:
+    """The HTTP status and body of lambda ``name`` for ``params`` (values as JSON holds them).
+
+    ``suffix`` picks the format (json, ndjson, csv, arrow, parquet). UnavailableError where nothing answers at
+    ``server_url``.
+    """
+    server = urllib.parse.urlsplit(server_url)
+    kind = http.client.HTTPSConnection if server.scheme == "https" else http.client.HTTPConnection
+    connection = kind(server.hostname or "", server.port, timeout=60)
+    pinned = f"/versions/{urllib.parse.quote(version, safe='')}" if version else ""
+    path = f"{server.path.rstrip('/')}/v1/lambdas/{urllib.parse.quote(name, safe='')}{pinned}.{suffix}"
+    try:
+        connection.request(
+            "POST", path, msgspec.json.encode(params, enc_hook=str), {"Content-Type": "application/json"}
+        )
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise UnavailableError(f"no server answers at {server_url}: {error}", remedy="start it: duet up") from None
+    finally:
+        connection.close()

@@ -1,0 +1,164 @@
+"""The lambdas and sources that this server knows: what the last deploy made active, polled from ClickHouse."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import msgspec
+
+from realtime.errors import ConfigError, DuetError, NotFoundError, RefusedError
+from realtime.planner.ir import LambdaSpec, Plan
+from realtime.serving.parameters import Signature, nearest
+from realtime.serving.upstream import RefusedQueryError, Upstream
+
+_LOG = logging.getLogger("duet.registry")
+_EVERY = 1.0
+_MISSING = {60, 81}  # UNKNOWN_TABLE, UNKNOWN_DATABASE: nothing was deployed yet
+_MARK = """
+SELECT (SELECT argMax(id, at) FROM {database:Identifier}.deployments),
+       (SELECT (count(), max(at)) FROM {database:Identifier}.lambdas)
+FORMAT TSV
+"""
+_PLAN = "SELECT plan FROM {database:Identifier}.deployments ORDER BY at DESC LIMIT 1 FORMAT RawBLOB"
+_SPECS = "SELECT spec FROM {database:Identifier}.lambdas FINAL ORDER BY at, name, version FORMAT TSVRaw"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One lambda version, ready to be called."""
+
+    spec: LambdaSpec
+    signature: Signature
+    select: bytes
+
+    @classmethod
+    def of(cls, spec: LambdaSpec) -> Entry:
+        """ConfigError where a parameter's declaration contradicts itself."""
+        return cls(spec, Signature.of(spec), spec.select.encode())
+
+
+@dataclasses.dataclass(frozen=True)
+class Catalog:
+    """A moment's lambdas: ``latest`` by name, and every version by name and version, oldest first."""
+
+    plan: Plan | None = None
+    latest: Mapping[str, Entry] = dataclasses.field(default_factory=dict)
+    versions: Mapping[str, Mapping[str, Entry]] = dataclasses.field(default_factory=dict)
+
+    def find(self, name: str, version: str = "") -> Entry:
+        """The version of lambda ``name``; without ``version``, the latest. NotFoundError names what exists."""
+        if not version:
+            found = self.latest.get(name)
+            if found is not None:
+                return found
+        known = self.versions.get(name)
+        if known is None:
+            raise NotFoundError(f"there is no lambda {name[:80]}", remedy=nearest(name, self.latest, "the lambdas are"))
+        if not version:
+            raise NotFoundError(f"lambda {name} is not deployed any more", remedy=_versions(known))
+        if version not in known:
+            raise NotFoundError(f"lambda {name} has no version {version[:80]}", remedy=_versions(known))
+        return known[version]
+
+
+class Registry:
+    """Keeps `catalog` up to date; ``changed`` is awaited with each new plan.
+
+    `problem` is empty, or says why the last refresh failed.
+    """
+
+    def __init__(
+        self, upstream: Upstream, database: str, changed: Callable[[Plan], Awaitable[None]] | None = None
+    ) -> None:
+        self.catalog = Catalog()
+        self.problem = "not asked yet"
+        self.refreshed = 0.0
+        self._upstream = upstream
+        self._changed = changed
+        self._mark = b""
+        self._told: Plan | None = None
+        self._database = {"database": f"{database}_duet"}
+
+    async def poll(self) -> None:
+        """Refreshes each second, for ever."""
+        while True:
+            await asyncio.sleep(_EVERY)
+            try:
+                await self.refresh()
+            except Exception:  # whatever it is, the server must not stay with what it knows for ever
+                _LOG.exception("the registry's refresh failed")
+
+    async def refresh(self) -> None:
+        """Reads what changed. What can't be read stays as it was, and `problem` says why."""
+        problem = ""
+        try:
+            await self._refresh()
+            self.refreshed = time.monotonic()
+        except DuetError as error:
+            problem = error.message
+        except (RefusedQueryError, msgspec.DecodeError) as error:
+            _LOG.error("the registry can't be read", extra={"fields": {"error": str(error)}})
+            problem = "what is deployed can't be read"
+        if problem != self.problem:
+            _LOG.info("registry", extra={"fields": {"problem": problem, "lambdas": len(self.catalog.latest)}})
+        self.problem = problem
+
+    async def _refresh(self) -> None:
+        mark = await self._read(_MARK)
+        if mark == self._mark:
+            return
+        self.catalog = self._catalog(await self._read(_PLAN), await self._read(_SPECS))
+        plan = self.catalog.plan
+        if self._changed is not None and plan is not None and plan != self._told:
+            await self._changed(plan)
+            self._told = plan
+        self._mark = mark
+
+    async def _read(self, sql: str) -> bytes:
+        """Empty where nothing was deployed yet."""
+        try:
+            return await self._upstream.read(sql, self._database)
+        except RefusedQueryError as error:
+            if error.code in _MISSING:
+                return b""
+            raise
+
+    def _catalog(self, plan: bytes, specs: bytes) -> Catalog:
+        active = msgspec.json.decode(plan, type=Plan) if plan else None
+        deployed = active.lambdas if active else ()
+        versions: dict[str, dict[str, Entry]] = {}
+        for spec in (*_specs(specs.splitlines()), *deployed):
+            entry = self._entry(spec)
+            if entry is not None:
+                versions.setdefault(spec.name, {})[spec.version] = entry
+        latest = {s.name: versions[s.name][s.version] for s in deployed if s.version in versions.get(s.name, {})}
+        return Catalog(active, dict(sorted(latest.items())), versions)
+
+    def _entry(self, spec: LambdaSpec) -> Entry | None:
+        known = self.catalog.versions.get(spec.name, {}).get(spec.version)
+        if known is not None and known.spec == spec:
+            return known
+        try:
+            return Entry.of(spec)
+        except (ConfigError, RefusedError) as error:
+            _LOG.error("lambda left out", extra={"fields": {"lambda": spec.name, "error": str(error)}})
+            return None
+
+
+def _specs(lines: Iterable[bytes]) -> list[LambdaSpec]:
+    """Those that this release can read: a version that an older one deployed may have another form."""
+    found = []
+    for line in lines:
+        try:
+            found.append(msgspec.json.decode(line, type=LambdaSpec))
+        except msgspec.DecodeError as error:
+            _LOG.error("lambda version left out", extra={"fields": {"error": str(error)}})
+    return found
+
+
+def _versions(known: Mapping[str, Entry]) -> str:
+    return f"its versions are {', '.join(list(known)[-20:])}"
