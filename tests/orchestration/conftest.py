@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -81,11 +82,15 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="session")
-def project_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's folder, shared by the tests: compiling it takes seconds."""
-    root = tmp_path_factory.mktemp("bakery") / "bakery"
-    for path, text in FILES.items():
+def write(root: Path, changed: Mapping[str, str] | None = None) -> Path:
+    """The project, with some files ``changed``, in ``root``."""
+    for path, text in {**FILES, **(changed or {})}.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(textwrap.dedent(text))
     return root
+
+
+@pytest.fixture(scope="session")
+def project_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's folder, shared by the tests: compiling it takes seconds."""
+    return write(tmp_path_factory.mktemp("bakery"))

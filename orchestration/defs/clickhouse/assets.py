@@ -68,7 +68,7 @@ def _state_spec(state: State, group: str, prepared: Prepared) -> dg.AssetSpec:
         description=f"{state.engine} by {', '.join(state.order_by)}, filled on every insert.\n\n{sql}",
         group_name=group,
         code_version=state.fingerprint,
-        kinds={"clickhouse", "materializedview"},
+        kinds={"clickhouse", "state"},
         metadata={"dagster/table_name": state.relation},
     )
 
