@@ -34,6 +34,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("DUET_SERVER_HOST", "127.0.0.1", "address that the HTTP server listens on"),
     Setting("DUET_LAKE", "", "folder of the lake's Parquet files; default: lake/ in the project"),
     Setting("DUET_INGEST_GAP_MS", "20", "least time between two inserts into one landing table, in milliseconds"),
+    Setting("DUET_INGEST_QUEUE_MB", "256", "rows that the server holds until they are stored, in MiB; beyond it, 429"),
     Setting("DUET_MAX_BODY_MB", "64", "largest request body taken, in MiB after decompression"),
 )
 

@@ -1,0 +1,44 @@
+"""How many bytes of rows the server holds at once: beyond that it says so instead of growing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from realtime.errors import OverloadedError
+
+
+class Room:
+    """``size`` bytes, shared by all requests."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.used = 0
+
+    @contextlib.contextmanager
+    def share(self) -> Iterator[Share]:
+        """A share that grows with `Share.add` and is given back at the end."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            self.used -= share.used
+
+
+class Share:
+    """What one request holds."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.used = 0
+
+    def add(self, size: int) -> None:
+        """Takes ``size`` bytes more; OverloadedError where they aren't free."""
+        if self._room.used + size > self._room.size:
+            raise OverloadedError(
+                f"{self._room.used / 2**20:.0f} MiB of rows wait to be inserted, and that is all the server holds",
+                retry_after=1.0,
+                remedy="send the request again after Retry-After seconds; raise DUET_INGEST_QUEUE_MB if this lasts",
+            )
+        self._room.used += size
+        self.used += size

@@ -1,0 +1,138 @@
+"""A source's rows, checked: JSON in, the same rows as ClickHouse reads them out, and those that don't fit with reasons.
+
+Whole pieces go through one msgspec call into a Struct made for the source. Only a piece in which something does not
+fit is taken apart, row by row and column by column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from realtime.emit.landing import quoted
+from realtime.ingest.reasons import BadRow, UnfitError, unknown_column
+from realtime.ingest.values import Codec, codec, optional
+from realtime.planner.ir import SourceSpec
+from realtime.transpile.types import Kind, duck_type
+
+_SEVENTH_PLACE = re.compile(rb"\.[0-9]{7}")
+_SEVENTH_PLACE_OF_A_SECOND = re.compile(rb":[0-9]{2}\.[0-9]{7}")
+_ESCAPED_DIGIT = re.compile(rb"\\u00(?:2[eE]|3[0-9aA])")
+_encoder = msgspec.json.Encoder()
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Checked(msgspec.Struct):
+    """``rows`` is NDJSON for ClickHouse, each row one line; ``count`` says how many; ``bad`` are the others."""
+
+    rows: bytes
+    count: int
+    bad: list[BadRow]
+
+
+class Schema:
+    """The checks of ``source``, or of the rows that delete from it: those hold its key and version and nothing else."""
+
+    def __init__(self, source: SourceSpec, *, deletes: bool = False) -> None:
+        named = {*source.key, source.version} if deletes else {c.name for c in source.columns}
+        columns = [c for c in source.columns if c.name in named]
+        required = {*source.not_null, *source.key, source.version}
+        types = [duck_type(c.type) for c in columns]
+        self._codecs: dict[str, Codec] = {
+            c.name: codec(t) if c.name in required else optional(codec(t)) for c, t in zip(columns, types, strict=True)
+        }
+        self._required = {n for n, c in self._codecs.items() if n in required or not c.nullable}
+        self._timed = any(t.kind in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.LIST, Kind.STRUCT, Kind.MAP) for t in types)
+        self._row = self._struct()
+        self._decoder = msgspec.json.Decoder(self._row)
+        self._fixes = [(f"c{i}", c.fix, c.keeps) for i, c in enumerate(self._codecs.values()) if c.fix]
+        self._tail = b"," + _encoder.encode({source.deleted: True})[1:] if deletes else b""
+        self._only = "a deletion holds the key and the version only" if deletes else ""
+        inserted = [*self._codecs, *([source.deleted] if deletes else [])]
+        self.insert = f"INSERT INTO {source.landing} ({', '.join(map(quoted, inserted))}) FORMAT JSONEachRow"
+
+    def check(self, piece: bytes, rows: Callable[[], Iterable[bytes]]) -> Checked:
+        """Checks the JSON rows of ``piece``, which ``rows`` gives one by one where that is needed."""
+        try:
+            found = self._fast(piece)
+        except (ValueError, ArithmeticError):  # msgspec's errors are ValueErrors too
+            return self._one_by_one(rows())
+        return Checked(self._lines(found), len(found), [])
+
+    def _struct(self) -> type[msgspec.Struct]:
+        fields: list[Any] = []
+        for i, (name, each) in enumerate(self._codecs.items()):
+            fields.append((f"c{i}", each.type) if name in self._required else (f"c{i}", each.type, None))
+        names = {f"c{i}": name for i, name in enumerate(self._codecs)}
+        return msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, kw_only=True, gc=False)
+
+    def _fast(self, piece: bytes) -> list[Any]:
+        if self._timed and _has_seventh_place(piece):
+            raise ValueError  # msgspec would round it
+        rows = self._decoder.decode_lines(piece)
+        for name, fix, keeps in self._fixes:
+            if keeps:
+                for row in rows:
+                    fix(getattr(row, name))
+            else:
+                for row in rows:
+                    setattr(row, name, fix(getattr(row, name)))
+        return rows
+
+    def _lines(self, rows: Sequence[Any]) -> bytes:
+        lines = _encoder.encode_lines(rows)
+        # An encoded row holds no newline but the one at its end.
+        return lines.replace(b"}\n", self._tail + b"\n") if self._tail else lines
+
+    def _one_by_one(self, rows: Iterable[bytes]) -> Checked:
+        good: list[Any] = []
+        bad: list[BadRow] = []
+        for text in rows:
+            try:
+                good += self._fast(text)
+            except (ValueError, ArithmeticError):
+                row = self._slow(text)
+                (bad if isinstance(row, BadRow) else good).append(row)  # type: ignore[arg-type]
+        return Checked(self._lines(good), len(good), bad)
+
+    def _slow(self, text: bytes) -> dict[str, Any] | BadRow:
+        try:
+            given = _fields.decode(text)
+        except UnicodeDecodeError:
+            return _bad(text, [("", "the row is not UTF-8")])
+        except msgspec.ValidationError:
+            return _bad(text, [("", "the row is JSON, but not an object")])
+        except msgspec.DecodeError as error:
+            return _bad(text, [("", f"the row is not JSON: {error}")])
+        values: dict[str, Any] = {}
+        reasons = [(n, self._only or unknown_column(n, self._codecs)) for n in given if n not in self._codecs]
+        for name, each in self._codecs.items():
+            try:
+                values[name] = self._read(name, each, given.get(name))
+            except UnfitError as error:
+                reasons.append((name, str(error)))
+        return _bad(text, reasons) if reasons else values
+
+    def _read(self, name: str, each: Codec, raw: msgspec.Raw | None) -> Any:
+        if name in self._required:
+            if raw is None:
+                raise UnfitError(
+                    "is missing, and must not be NULL" if each.nullable else "is missing, and can't be NULL"
+                )
+            if each.nullable and bytes(raw) == b"null":
+                raise UnfitError("must not be NULL")
+        return None if raw is None else each.read(raw)
+
+
+def _has_seventh_place(piece: bytes) -> bool:
+    if _SEVENTH_PLACE.search(piece) and _SEVENTH_PLACE_OF_A_SECOND.search(piece):
+        return True
+    return b"\\u00" in piece and _ESCAPED_DIGIT.search(piece) is not None
+
+
+def _bad(text: bytes, reasons: Sequence[tuple[str, str]]) -> BadRow:
+    columns = tuple(name for name, _ in reasons if name)
+    return BadRow(text.decode("utf-8", "backslashreplace"), columns, tuple(reason for _, reason in reasons))

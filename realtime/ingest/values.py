@@ -1,0 +1,363 @@
+"""How a JSON value becomes a value of a landing column: exactly, or not at all.
+
+Each DuckDB type has a `Codec` with two ways in. The fast one is msgspec's own decoding into ``type``, finished by
+``fix``. The slow one, ``read``, takes the value's JSON text, accepts every spelling that is exact (a whole number as
+text, a date with a time of 00:00) and raises `UnfitError` with the reason otherwise. Where the fast way fails,
+the slow way decides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import decimal
+import functools
+import re
+import struct
+import uuid
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from realtime.ingest.moments import read_date, read_moment, read_time
+from realtime.ingest.reasons import UnfitError, shown
+from realtime.serving.values import integer_range
+from realtime.transpile.types import DuckType, Kind
+
+_plain = msgspec.json.Decoder(float_hook=decimal.Decimal)
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NOT_FINITE = {"nan": "nan", "inf": "inf", "infinity": "inf", "-inf": "-inf", "-infinity": "-inf"}
+_FIRST, _LAST = 1900, 2299  # the years that Date32 and DateTime64 hold
+
+
+@dataclasses.dataclass(frozen=True)
+class Codec:
+    """Reads one type. ``fix`` raises a ValueError or ArithmeticError where it leaves a value to ``read``; with
+    ``keeps`` it only looks and returns the value as it is. ``nullable`` is False for what ClickHouse can't hold as
+    NULL."""
+
+    type: Any
+    read: Callable[[Any], Any]
+    fix: Callable[[Any], Any] | None = None
+    keeps: bool = False
+    nullable: bool = True
+
+
+@functools.cache
+def codec(wanted: DuckType) -> Codec:
+    """The codec of ``wanted``; a type that JSON has no form for gets one that refuses every value."""
+    make = _CODECS.get(wanted.kind)
+    return make(wanted) if make else Codec(msgspec.Raw, functools.partial(_refused, wanted), _leave)
+
+
+def optional(inner: Codec) -> Codec:
+    """``inner``, or NULL where that can be."""
+    if not inner.nullable:
+        return inner
+    fix = None if inner.fix is None else lambda value: None if value is None else inner.fix(value)
+    return Codec(inner.type | None, lambda raw: None if _is_null(raw) else inner.read(raw), fix, inner.keeps)
+
+
+def _is_null(raw: Any) -> bool:
+    return bytes(raw) == b"null"
+
+
+def _leave(value: Any) -> Any:
+    raise ValueError
+
+
+def _refused(wanted: DuckType, raw: Any) -> Any:
+    raise UnfitError(f"a {wanted.name} can't be sent as JSON")
+
+
+def _value(raw: Any) -> Any:
+    try:
+        return _plain.decode(raw)
+    except UnicodeDecodeError:
+        raise UnfitError("is not UTF-8") from None
+    except msgspec.DecodeError as error:
+        raise UnfitError(f"is not JSON ({error})") from None
+
+
+# -- numbers
+
+
+def _integer(wanted: DuckType) -> Codec:
+    low, high = integer_range(wanted)
+
+    def read(raw: Any) -> int:
+        value = _value(raw)
+        if isinstance(value, str) and _WHOLE.fullmatch(value) and len(value) < 60:
+            value = int(value)  # how JavaScript sends what its numbers can't hold
+        if isinstance(value, decimal.Decimal) and value.adjusted() < 60 and value == value.to_integral_value():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise UnfitError(f"expected a whole number, got {shown(raw)}")
+        return within(value)
+
+    def within(value: int) -> int:
+        if not low <= value <= high:
+            raise UnfitError(f"{value} is outside {wanted.name} ({low} to {high})")
+        return value
+
+    if high < 2**63:
+        return Codec(Annotated[int, msgspec.Meta(ge=low, le=high)], read)
+    return Codec(int, read, within, keeps=True)
+
+
+def _float(wanted: DuckType) -> Codec:
+    def read(raw: Any) -> float | str:
+        value = _value(raw)
+        if isinstance(value, str):
+            if value.lower() in _NOT_FINITE:
+                return _NOT_FINITE[value.lower()]  # JSON has no numbers for these; ClickHouse reads the text
+            value = decimal.Decimal(value) if _NUMBER.fullmatch(value) else value
+        if not isinstance(value, (int, decimal.Decimal)) or isinstance(value, bool):
+            raise UnfitError(f"expected a number, got {shown(raw)}")
+        try:
+            number = fix(float(value))
+        except OverflowError:
+            number = float("inf")
+        if number in (float("inf"), float("-inf")):
+            raise UnfitError(f"{shown(raw)} is outside {wanted.name}")
+        return number
+
+    def fix(value: float) -> float:
+        # DuckDB reads JSON numbers as DOUBLE first, so a FLOAT is rounded from that, not from the text.
+        single: float = struct.unpack("f", struct.pack("f", value))[0] if wanted.name == "FLOAT" else value
+        return single
+
+    return Codec(float, read, fix if wanted.name == "FLOAT" else None)
+
+
+def _decimal(wanted: DuckType) -> Codec:
+    exact = decimal.Context(prec=wanted.precision, traps=[decimal.Inexact, decimal.InvalidOperation])
+    places = decimal.Decimal(1).scaleb(-wanted.scale)
+    digits = wanted.precision - wanted.scale
+
+    def fix(value: decimal.Decimal) -> str:
+        if not value.is_finite():
+            raise UnfitError("is not a finite number")
+        return f"{value.quantize(places, context=exact):f}"
+
+    def read(raw: Any) -> str:
+        value = _value(raw)
+        if isinstance(value, str) and _NUMBER.fullmatch(value):
+            value = decimal.Decimal(value)
+        if not isinstance(value, (int, decimal.Decimal)) or isinstance(value, bool):
+            raise UnfitError(f"expected a number, got {shown(raw)}")
+        try:
+            return fix(decimal.Decimal(value))
+        except decimal.Inexact:
+            raise UnfitError(f"{shown(raw)} has more than {wanted.scale} places ({wanted.name})") from None
+        except decimal.InvalidOperation:
+            raise UnfitError(f"{shown(raw)} has more than {digits} digits before the point ({wanted.name})") from None
+
+    return Codec(decimal.Decimal, read, fix)
+
+
+# -- texts
+
+
+def _boolean(_: DuckType) -> Codec:
+    def read(raw: Any) -> bool:
+        value = _value(raw)
+        if not isinstance(value, bool):
+            raise UnfitError(f"expected true or false, got {shown(raw)}")
+        return value
+
+    return Codec(bool, read)
+
+
+def _text(_: DuckType) -> Codec:
+    return Codec(str, _read_text)
+
+
+def _read_text(raw: Any) -> str:
+    value = _value(raw)
+    if not isinstance(value, str):
+        raise UnfitError(f"expected text, got {shown(raw)}")
+    return value
+
+
+def _enum(wanted: DuckType) -> Codec:
+    values = tuple(v.replace("''", "'") for v in re.findall(r"'((?:[^']|'')*)'", wanted.name))
+
+    def read(raw: Any) -> str:
+        value = _read_text(raw)
+        if value not in values:
+            raise UnfitError(f"{shown(raw)} is none of {', '.join(values)}")
+        return value
+
+    return Codec(Literal[values], read)
+
+
+def _json(_: DuckType) -> Codec:
+    """The value's own JSON text, as it was sent."""
+
+    def fix(raw: Any) -> str:
+        text = str(memoryview(raw), "utf-8").strip()
+        if text == "null":
+            raise UnfitError("is NULL, which this column can't be")
+        if "\\u" in text:
+            _value(text.encode())  # half a surrogate pair passes as raw text
+        return text
+
+    def read(raw: Any) -> str:
+        _value(raw)
+        return fix(raw)
+
+    return Codec(msgspec.Raw, read, fix)
+
+
+def _uuid(_: DuckType) -> Codec:
+    def read(raw: Any) -> uuid.UUID:
+        try:
+            return uuid.UUID(_read_text(raw))
+        except ValueError:
+            raise UnfitError(f"expected a UUID, got {shown(raw)}") from None
+
+    return Codec(uuid.UUID, read)
+
+
+# -- dates
+
+
+def _date(_: DuckType) -> Codec:
+    def fix(value: dt.date) -> dt.date:
+        if not _FIRST <= value.year <= _LAST:
+            raise ValueError
+        return value
+
+    return Codec(dt.date, lambda raw: read_date(_read_text(raw)), fix, keeps=True)
+
+
+def _moment(wanted: DuckType) -> Codec:
+    zoned = wanted.kind is Kind.TIMESTAMPTZ
+    places = {"TIMESTAMP_S": 0, "TIMESTAMP_MS": 3, "TIMESTAMP_NS": 9}.get(wanted.name, 6)
+
+    def read(raw: Any) -> str:
+        return read_moment(_read_text(raw), places=places, zoned=zoned)
+
+    def look(value: dt.datetime) -> dt.datetime:
+        if value.tzinfo is not None and value.tzinfo is not dt.UTC:
+            if not zoned:
+                raise ValueError
+            value = value.astimezone(dt.UTC)
+        if not _FIRST <= value.year <= _LAST:
+            raise ValueError
+        if places < 6 and value.microsecond % 10 ** (6 - places):
+            raise ValueError
+        return value
+
+    if places > 6:
+        return Codec(str, read, lambda value: read_moment(value, places=places, zoned=zoned))
+    return Codec(dt.datetime, read, look, keeps=not zoned)
+
+
+def _time(_: DuckType) -> Codec:
+    return Codec(str, lambda raw: read_time(_read_text(raw)), read_time)
+
+
+# -- nested
+
+
+def _list(wanted: DuckType) -> Codec:
+    item = optional(codec(wanted.item))
+
+    def read(raw: Any) -> list[Any]:
+        try:
+            found = _raws.decode(raw)
+        except msgspec.DecodeError:
+            raise UnfitError(
+                "is NULL, which a list can't be: send []" if _is_null(raw) else f"expected a list, got {shown(raw)}"
+            ) from None
+        values = []
+        for place, each in enumerate(found, 1):
+            try:
+                values.append(item.read(each))
+            except UnfitError as error:
+                raise UnfitError(f"item {place}: {error}") from None
+        return values
+
+    fix = item.fix
+    return Codec(list[item.type], read, fix and (lambda values: [fix(v) for v in values]), item.keeps, False)  # type: ignore[name-defined]
+
+
+def _struct(wanted: DuckType) -> Codec:
+    inner = {name: optional(codec(t)) for name, t in wanted.fields}
+    shape = msgspec.defstruct(
+        "Struct",
+        [(f"f{i}", c.type, *((None,) if c.nullable else ())) for i, c in enumerate(inner.values())],
+        rename={f"f{i}": name for i, name in enumerate(inner)},
+        forbid_unknown_fields=True,
+        kw_only=True,
+    )
+    fixes = [(f"f{i}", c.fix) for i, c in enumerate(inner.values()) if c.fix]
+
+    def fix(value: Any) -> Any:
+        for name, each in fixes:
+            setattr(value, name, each(getattr(value, name)))
+        return value
+
+    def read(raw: Any) -> dict[str, Any]:
+        return _members(raw, inner)
+
+    return Codec(shape, read, fix if fixes else None, True, False)
+
+
+def _members(raw: Any, inner: dict[str, Codec]) -> dict[str, Any]:
+    try:
+        given = _fields.decode(raw)
+    except msgspec.DecodeError:
+        raise UnfitError(f"expected an object, got {shown(raw)}") from None
+    unknown = [name for name in given if name not in inner]
+    if unknown:
+        raise UnfitError(f"field {unknown[0]} is not declared")
+    values = {}
+    for name, each in inner.items():
+        try:
+            values[name] = each.read(given.get(name, msgspec.Raw(b"null")))
+        except UnfitError as error:
+            raise UnfitError(f"field {name}: {error}") from None
+    return values
+
+
+def _map(wanted: DuckType) -> Codec:
+    item = optional(codec(wanted.item))
+    if wanted.fields[0][1].kind is not Kind.TEXT:
+        return Codec(msgspec.Raw, functools.partial(_refused, wanted), _leave, nullable=False)
+
+    def read(raw: Any) -> dict[str, Any]:
+        try:
+            given = _fields.decode(raw)
+        except msgspec.DecodeError:
+            raise UnfitError(f"expected an object, got {shown(raw)}") from None
+        return {name: item.read(each) for name, each in given.items()}
+
+    fix = item.fix
+    fixed = fix and (lambda values: {k: fix(v) for k, v in values.items()})
+    return Codec(dict[str, item.type], read, fixed, item.keeps, False)  # type: ignore[name-defined]
+
+
+_CODECS: dict[Kind, Callable[[DuckType], Codec]] = {
+    Kind.INTEGER: _integer,
+    Kind.FLOAT: _float,
+    Kind.DECIMAL: _decimal,
+    Kind.BOOLEAN: _boolean,
+    Kind.TEXT: _text,
+    Kind.JSON: _json,
+    Kind.ENUM: _enum,
+    Kind.UUID: _uuid,
+    Kind.DATE: _date,
+    Kind.TIMESTAMP: _moment,
+    Kind.TIMESTAMPTZ: _moment,
+    Kind.TIME: _time,
+    Kind.LIST: _list,
+    Kind.STRUCT: _struct,
+    Kind.MAP: _map,
+}
