@@ -166,9 +166,9 @@ def parity(
 @app.command()
 def serve(context: typer.Context) -> None:
     """Run the HTTP server in the foreground."""
-    from realtime.server.process import run
+    from realtime.server.process import serve as run
 
-    run(context.obj)
+    run(context.obj, context.obj.text("DUET_SERVER_HOST"), context.obj.number("DUET_SERVER_PORT"), None)
 
 
 @app.command()
@@ -206,9 +206,9 @@ def lambda_run(
     from realtime.services import server_url
     from realtime.serving.client import run_lambda
 
-    ok, answer = run_lambda(server_url(context.obj), name, dict(_pair(p) for p in given or []))
-    typer.echo(answer, nl=False)
-    raise typer.Exit(0 if ok else 1)
+    status, answer = run_lambda(server_url(context.obj), name, dict(_pair(p) for p in given or []))
+    typer.echo(answer)
+    raise typer.Exit(0 if status == 200 else 1)
 
 
 def compiled(settings: Settings) -> Any:

@@ -69,5 +69,4 @@ def _server(settings: Settings) -> Service:
     found = process.daemon(settings).running()
     if found is None:
         return Service("server", False, "not running")
-    address = f"http://{found.details['host']}:{found.details['port']}"
-    return Service("server", True, address, "", found.pid, str(process.daemon(settings).log))
+    return Service("server", True, str(found.details["url"]), "", found.pid, str(process.daemon(settings).log))

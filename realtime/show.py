@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from realtime.deploy.diff import Change
     from realtime.ingest.export import Exported
     from realtime.ingest.files import Loaded
+    from realtime.parity.answers import Answered
     from realtime.parity.compare import Compared
     from realtime.planner.ir import LambdaSpec, Plan, Step
     from realtime.services import Service
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _OUT = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 _ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+_WIDEST = 40
 
 
 def json_document(value: Any) -> None:
@@ -143,18 +145,33 @@ def lambdas(found: Iterable[LambdaSpec]) -> None:
     _OUT.print(table)
 
 
-def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table of values under a title."""
-    table = _table(*columns)
-    table.title, table.title_justify, table.title_style = escape(title), "left", "bold"
-    for row in rows:
-        table.add_row(*(escape(str(v)) for v in row))
-    _OUT.print(table)
-
-
 def heading(text: str) -> None:
     """The next step of a longer run."""
     _OUT.print(f"\n[bold cyan]{escape(text)}[/]")
+
+
+def answered(found: Answered, most: int) -> None:
+    """A lambda's answer on both engines, at most ``most`` rows of it."""
+    given = ", ".join(f"{name}={value}" for name, value in found.params.items())
+    verdict = "[green]equal[/]" if found.equal else "[bold red]DIFFERENT[/]"
+    times = f"{found.realtime_ms:.1f} ms over HTTP, {found.batch_ms:.1f} ms in DuckDB"
+    _OUT.print(f"\n[bold]{found.name}[/]({escape(given)}): {len(found.realtime)} rows, {verdict}; {times}")
+    table = _table("engine", *found.columns)
+    for engine, rows in (("ClickHouse", found.realtime), ("DuckDB", found.batch)):
+        for row in rows[:most]:
+            table.add_row(engine, *(escape(_short(value)) for value in row))
+    _OUT.print(table)
+
+
+def _short(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+
+
+def lines(*texts: str) -> None:
+    """Plain lines."""
+    for text in texts:
+        _OUT.print(escape(text))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,98 @@
+"""`duet demo`: the whole path on a project's own data, ``data/<source>.ndjson``, step by step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from realtime import show
+from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.endpoint import find_endpoint
+from realtime.compile import compile_project
+from realtime.deploy.apply import deploy
+from realtime.errors import ConfigError, ParityError, RefusedError
+from realtime.ingest.export import export
+from realtime.ingest.files import load
+from realtime.parity.answers import Answered, answers
+from realtime.parity.compare import parity
+from realtime.planner.ir import Plan
+from realtime.project.batch import run_batch
+from realtime.project.profile import duckdb_path
+from realtime.services import server_url, start
+from realtime.settings import Settings
+
+_SHOWN_ROWS = 3
+
+
+def run_demo(settings: Settings) -> None:
+    """Every step; ParityError where an engine's answer differs from the other's, DuetError where a step fails."""
+    show.heading("1  ClickHouse and the server")
+    show.services(start(settings))
+    show.heading("2  compile: DuckDB models to ClickHouse")
+    plan = _compiled(settings)
+    files = _files(settings, plan)
+    with ClickHouse(find_endpoint(settings)) as client:
+        show.heading("3  deploy: landing tables, states, views, tests")
+        deploy(settings, plan, client, show.note)
+        show.heading("4  replay: every row through POST /v1/events/{source}")
+        for source, file in files.items():
+            _replay(settings, source, file)
+        show.heading("5  batch: export to the lake, dbt build on DuckDB")
+        show.exported(export(settings, plan, client), settings.lake_dir)
+        run_batch(settings, plan)
+        show.heading("6  parity: every model, every row, batch against real time")
+        compared = parity(settings, plan, client)
+        show.parity(compared)
+    _must_agree([c.model for c in compared if c.differing or c.reason])
+    show.heading("7  lambdas over HTTP, beside the same query on DuckDB")
+    _must_agree([a.name for a in _lambdas(settings, plan) if not a.equal])
+    _next(server_url(settings))
+
+
+def _compiled(settings: Settings) -> Plan:
+    outcome = compile_project(settings)
+    show.refusals(outcome.refusals)
+    if outcome.refusals:
+        raise RefusedError(f"{len(outcome.refusals)} refused", remedy="mend them and run the demo again")
+    show.shapes(outcome.plan)
+    return outcome.plan
+
+
+def _files(settings: Settings, plan: Plan) -> dict[str, Path]:
+    found = {s.name: settings.project_dir / "data" / f"{s.name}.ndjson" for s in plan.sources}
+    missing = [str(file) for file in found.values() if not file.exists()]
+    if missing:
+        raise ConfigError(f"no rows to replay: {', '.join(missing)} is missing", remedy="make demo prepares them")
+    return found
+
+
+def _replay(settings: Settings, source: str, file: Path) -> None:
+    with show.progress(f"{source}: rows") as advance:
+        loaded = load(server_url(settings), source, [file], advance)
+    show.taken(source, loaded)
+
+
+def _lambdas(settings: Settings, plan: Plan) -> list[Answered]:
+    """Every example that the authors of the lambdas gave, on both engines."""
+    url, database = server_url(settings), duckdb_path(settings.project_dir)
+    found = []
+    for spec in plan.lambdas:
+        for params in spec.examples:
+            answered = answers(spec, params, url, database)
+            show.answered(answered, _SHOWN_ROWS)
+            found.append(answered)
+    return found
+
+
+def _must_agree(differing: list[str]) -> None:
+    if differing:
+        raise ParityError(f"batch and real time differ in {', '.join(differing)}", remedy="see above; duet parity")
+
+
+def _next(url: str) -> None:
+    show.heading("Where to look next")
+    show.lines(
+        f"{url}/docs    the lambdas, with a form to try them",
+        "dagster dev     lineage, runs, tests and parity as asset checks (in .venv/bin)",
+        "duet explain stream_minutes    how a model is kept",
+        "duet status; make down    what runs; stop it",
+    )

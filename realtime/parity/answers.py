@@ -1,0 +1,96 @@
+"""One lambda answered by both engines: over HTTP as applications call it, and by the batch engine."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+from sqlglot import exp
+
+from realtime.errors import CommandError
+from realtime.planner.ir import LambdaSpec
+from realtime.serving.batch import answer
+from realtime.serving.client import run_lambda
+from realtime.transpile.form import column
+
+CALLS = 15
+TOLERANCE = 1e-9
+Rows = list[tuple[Any, ...]]
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """Rows of both engines in the lambda's order, and the median time of a call in milliseconds."""
+
+    name: str
+    params: Mapping[str, Any]
+    columns: tuple[str, ...]
+    realtime: Rows
+    batch: Rows
+    realtime_ms: float
+    batch_ms: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether the rows are the same; floats may differ by `TOLERANCE`, relatively."""
+        return len(self.realtime) == len(self.batch) and all(
+            _same(ours, theirs) for ours, theirs in zip(self.realtime, self.batch, strict=True)
+        )
+
+
+def answers(spec: LambdaSpec, params: Mapping[str, Any], server_url: str, duckdb_path: Path) -> Answered:
+    """Asks both; CommandError with the server's words where it refuses."""
+    calls = [_timed(lambda: _body(server_url, spec, params, "json")) for _ in range(CALLS)]
+    realtime = _typed(_body(server_url, spec, params, "parquet"), spec)
+    times, rows = [], []
+    for _ in range(3):
+        milliseconds, rows = _timed(lambda: answer(spec, params, duckdb_path))
+        times.append(milliseconds)
+    return Answered(
+        name=spec.name,
+        params=params,
+        columns=tuple(c.name for c in spec.columns),
+        realtime=realtime,
+        batch=[tuple(row.values()) for row in rows],
+        realtime_ms=statistics.median(milliseconds for milliseconds, _ in calls),
+        batch_ms=statistics.median(times),
+    )
+
+
+def _timed(run: Any) -> tuple[float, Any]:
+    start = time.perf_counter()
+    found = run()
+    return (time.perf_counter() - start) * 1000, found
+
+
+def _body(server_url: str, spec: LambdaSpec, params: Mapping[str, Any], suffix: str) -> bytes:
+    status, body = run_lambda(server_url, spec.name, params, version=spec.version, suffix=suffix)
+    if status != 200:
+        raise CommandError(f"lambda {spec.name} answered {status}: {body.decode(errors='replace')}")
+    return body
+
+
+def _typed(parquet: bytes, spec: LambdaSpec) -> Rows:
+    """Rows of a Parquet answer, as DuckDB reads them in the lambda's declared types."""
+    columns = [exp.cast(column(c.name), c.type, dialect="duckdb") for c in spec.columns]
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file, duckdb.connect() as connection:
+        file.write(parquet)
+        file.flush()
+        query = exp.select(*columns).from_(exp.func("read_parquet", exp.Literal.string(file.name)))
+        return connection.execute(query.sql("duckdb")).fetchall()
+
+
+def _same(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
+    return all(_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=TOLERANCE) or (math.isnan(a) and math.isnan(b))
+    return bool(a == b) and type(a) is type(b)
