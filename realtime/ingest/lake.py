@@ -69,7 +69,7 @@ def open_batch(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDB
 def batch_watermark(connection: duckdb.DuckDBPyConnection, spec: SourceSpec) -> datetime | None:
     """Up to which ``_ingested_at`` the batch database reads the lake of ``spec``; None where there is no such view."""
     relation = sqlglot.to_table(spec.batch, dialect="duckdb")
-    comment = _comment(connection, relation)
+    comment = relation_comment(connection, relation)
     return datetime.fromisoformat(comment.removeprefix(_MARK)) if comment and comment.startswith(_MARK) else None
 
 
@@ -104,7 +104,7 @@ def _create_view(
 
 def _check_own(connection: duckdb.DuckDBPyConnection, relation: exp.Table, spec: SourceSpec) -> None:
     """ConfigError where ``relation`` exists and is not a view that was made here."""
-    comment = _comment(connection, relation)
+    comment = relation_comment(connection, relation)
     if comment is not None and not comment.startswith(_MARK):
         raise ConfigError(
             f"source {spec.name}: {relation.sql('duckdb')} exists in the batch database and was not made by Duet",
@@ -112,7 +112,7 @@ def _check_own(connection: duckdb.DuckDBPyConnection, relation: exp.Table, spec:
         )
 
 
-def _comment(connection: duckdb.DuckDBPyConnection, relation: exp.Table) -> str | None:
+def relation_comment(connection: duckdb.DuckDBPyConnection, relation: exp.Table) -> str | None:
     """The comment of a table or view, empty where it has none; None where there is no such relation."""
     row = connection.execute(
         "SELECT coalesce(comment, '') FROM ("

@@ -269,9 +269,8 @@ def test_files_from_before_a_column_was_added(clickhouse: ClickHouse, database: 
     create_lake_views(settings, plan_of(database, new))
     absent: tuple[Any, ...] = (None, 0, datetime(1900, 1, 1).date(), [], datetime(1970, 1, 1), {"x": None})
     assert read(settings, "FROM shop.orders ORDER BY id") == [(1, *absent), (2, *absent)]
-    clickhouse.execute(
-        f"INSERT INTO {new.landing} (id, a, b, c, d, e, f) VALUES (3, 'x', 7, '2020-02-02', [1], '1970-01-01 00:00:01', (5))"
-    )
+    values = "3, 'x', 7, '2020-02-02', [1], '1970-01-01 00:00:01', (5)"
+    clickhouse.execute(f"INSERT INTO {new.landing} (id, a, b, c, d, e, f) VALUES ({values})")
     export(settings, plan_of(database, new), clickhouse)
     create_lake_views(settings, plan_of(database, new))
     written = ("x", 7, datetime(2020, 2, 2).date(), [1.0], datetime(1970, 1, 1, 0, 0, 1), {"x": 5})
