@@ -8,19 +8,19 @@ from datetime import datetime
 from typing import Any
 
 from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.moment import micros
 from realtime.errors import BusyError
 
-# `elapsed` is measured by another clock than `now64`; one insert too many to wait for does no harm.
-_MARGIN_SECONDS = 0.01
-
+# `elapsed` is measured by another clock than `now64`, so 10 ms are added: one insert too many does no harm.
 _RUNNING = """
 SELECT query_id, elapsed, query AS text, '' AS target FROM system.processes
 WHERE query_kind IN ('Insert', 'AsyncInsertFlush')
-  AND now64(6, 'UTC') - toIntervalMicrosecond(toInt64(elapsed * 1e6)) < {before:DateTime64(6, 'UTC')}
+  AND now64(6, 'UTC') - toIntervalMicrosecond(toInt64(elapsed * 1e6) + 10000)
+    < fromUnixTimestamp64Micro({before:Int64}, 'UTC')
 UNION ALL
 SELECT entries.query_id[1], dateDiff('microsecond', first_update, now64(6, 'UTC')) / 1e6, query,
   concat(database, '.', table)
-FROM system.asynchronous_inserts WHERE first_update < {before:DateTime64(6, 'UTC')}
+FROM system.asynchronous_inserts WHERE first_update < fromUnixTimestamp64Micro({before:Int64}, 'UTC')
 """
 
 
@@ -47,7 +47,7 @@ def wait_for_inserts(client: ClickHouse, tables: Sequence[str], before: datetime
 
 
 def _older(client: ClickHouse, tables: Sequence[str], before: datetime) -> list[dict[str, Any]]:
-    rows = client.rows(_RUNNING, {"before": before}, {"log_queries": 0})
+    rows = client.rows(_RUNNING, {"before": micros(before)}, {"log_queries": 0})
     names = [table.split(".")[-1] for table in tables]
     return [r for r in rows if (r["target"] in tables if r["target"] else any(name in r["text"] for name in names))]
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
 from realtime.clickhouse.client import ClickHouse
+from realtime.deploy.ledger import Ledger
 from realtime.errors import ConfigError
 from realtime.planner.ir import Plan
+from realtime.settings import Settings
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A table of ours. ``columns`` maps names to ClickHouse types in order (hidden ones included); ``engine`` and
-    ``sorting_key`` are as the server prints them, ``rows`` its own count (0 for views)."""
+    """A table of ours. ``columns`` maps names to ClickHouse types in their order, hidden ones included; ``engine``
+    and ``sorting_key`` are as the server prints them, ``rows`` is its own count."""
 
-    relation: str
     engine: str
     sorting_key: str
     rows: int
@@ -23,28 +26,49 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class ReadView(msgspec.Struct, frozen=True):
-    """An object in the database of read views. ``deployed`` says that a deploy made it; ``reads`` is its SQL."""
+    """An object in the database of read views, by name what callers select from. ``deployed`` says that a deploy
+    made it; ``select`` is its SQL as the server prints it."""
 
-    relation: str
     engine: str
     deployed: bool
-    reads: str
+    select: str
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything of one plan's databases. ``complete`` are the state tables whose views and backfill are whole;
-    ``staging`` the databases that an unfinished deploy left."""
+    """Everything of one plan's databases, each thing by its relation ``database.name``.
+
+    ``views`` are materialized views; ``complete`` the states that hold every landing row; ``lambdas`` pairs of
+    name and version; ``staging`` the databases that an unfinished deploy left.
+    """
 
     database: str
-    plan: Plan | None
-    databases: frozenset[str]
-    landing: Mapping[str, Table]
-    states: Mapping[str, Table]
-    views: frozenset[str]
-    complete: frozenset[str]
-    read_views: Mapping[str, ReadView]
-    lambdas: frozenset[tuple[str, str]]
-    staging: tuple[str, ...]
+    plan: Plan | None = None
+    landing: Mapping[str, Table] = {}
+    states: Mapping[str, Table] = {}
+    views: frozenset[str] = frozenset()
+    complete: frozenset[str] = frozenset()
+    read_views: Mapping[str, ReadView] = {}
+    lambdas: frozenset[tuple[str, str]] = frozenset()
+    staging: tuple[str, ...] = ()
+
+
+def read_live(client: ClickHouse, database: str) -> Live:
+    """Reads the server; nothing is changed. A plan that this version can't read counts as none."""
+    ledger = Ledger(client, database)
+    known = _has_ledger(client, database)
+    tables = _tables(client, database)
+    in_state = {r: t for r, t in tables.items() if r.startswith(f"{database}_state.")}
+    return Live(
+        database=database,
+        plan=_readable_plan(client, database),
+        landing={r: _table(t) for r, t in tables.items() if r.startswith(f"{database}_raw.")},
+        states={r: _table(t) for r, t in in_state.items() if t["engine"] != "MaterializedView"},
+        views=frozenset(r for r, t in in_state.items() if t["engine"] == "MaterializedView"),
+        complete=ledger.complete() if known else frozenset(),
+        read_views=_read_views(tables, database, ledger.deployed_views() if known else frozenset()),
+        lambdas=ledger.lambdas() if known else frozenset(),
+        staging=_staging(client, database),
+    )
 
 
 def active_plan(client: ClickHouse, database: str) -> Plan | None:
@@ -52,7 +76,7 @@ def active_plan(client: ClickHouse, database: str) -> Plan | None:
 
     ConfigError where it was written by a version of Duet whose plans this one can't read.
     """
-    if not _exists(client, f"{database}_duet", "deployments"):
+    if not _has_ledger(client, database):
         return None
     text = client.value(f"SELECT plan FROM `{database}_duet`.deployments ORDER BY at DESC, id DESC LIMIT 1")
     try:
@@ -63,9 +87,62 @@ def active_plan(client: ClickHouse, database: str) -> Plan | None:
         ) from None
 
 
-def _exists(client: ClickHouse, database: str, name: str) -> bool:
-    found = client.value(
-        "SELECT count() FROM system.tables WHERE database = {database:String} AND name = {name:String}",
-        {"database": database, "name": name},
+def deployed_plan(settings: Settings, client: ClickHouse) -> Plan:
+    """The active plan of the project in ``settings``; ConfigError where nothing is deployed yet."""
+    from realtime.compile import database_name
+
+    database = database_name(settings)
+    plan = active_plan(client, database)
+    if plan is None:
+        raise ConfigError(f"nothing is deployed to {database} at {client.endpoint.url}", remedy="run: duet deploy")
+    return plan
+
+
+def _readable_plan(client: ClickHouse, database: str) -> Plan | None:
+    try:
+        return active_plan(client, database)
+    except ConfigError:
+        return None
+
+
+def _has_ledger(client: ClickHouse, database: str) -> bool:
+    """Whether all of Duet's own tables are there: the last to be made is."""
+    sql = "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'chunks'"
+    return bool(client.value(sql, {"database": f"{database}_duet"}))
+
+
+def _tables(client: ClickHouse, database: str) -> dict[str, dict[str, Any]]:
+    """Rows of ``system.tables`` with their columns, by relation."""
+    databases = {"databases": [database, f"{database}_raw", f"{database}_state"]}
+    columns: dict[str, dict[str, str]] = {}
+    for row in client.rows(
+        "SELECT concat(database, '.', table) AS relation, name, type FROM system.columns "
+        "WHERE database IN {databases:Array(String)} ORDER BY database, table, position",
+        databases,
+    ):
+        columns.setdefault(row["relation"], {})[row["name"]] = row["type"]
+    tables = client.rows(
+        "SELECT concat(database, '.', name) AS relation, engine, sorting_key, ifNull(total_rows, 0) AS rows, as_select "
+        "FROM system.tables WHERE database IN {databases:Array(String)}",
+        databases,
     )
-    return bool(found)
+    return {t["relation"]: {**t, "columns": columns.get(t["relation"], {})} for t in tables}
+
+
+def _table(row: Mapping[str, Any]) -> Table:
+    return Table(engine=row["engine"], sorting_key=row["sorting_key"], rows=int(row["rows"]), columns=row["columns"])
+
+
+def _read_views(tables: Mapping[str, Mapping[str, Any]], database: str, deployed: Iterable[str]) -> dict[str, ReadView]:
+    made = frozenset(deployed)
+    return {
+        relation: ReadView(engine=row["engine"], deployed=relation in made, select=row["as_select"])
+        for relation, row in tables.items()
+        if relation.startswith(f"{database}.")
+    }
+
+
+def _staging(client: ClickHouse, database: str) -> tuple[str, ...]:
+    """Databases named as `realtime.deploy.promote.staging_database` names them."""
+    names = [r["name"] for r in client.rows("SELECT name FROM system.databases ORDER BY name")]
+    return tuple(n for n in names if re.fullmatch(re.escape(database) + r"_staging_[0-9a-f]{12}", n))

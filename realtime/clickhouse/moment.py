@@ -1,0 +1,36 @@
+"""Moments to the microsecond, as ClickHouse's clock tells them.
+
+They travel as whole microseconds since 1970: no time zone of a driver, a session or this machine can shift them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from realtime.clickhouse.client import ClickHouse
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970; a moment without time zone is in UTC.
+
+    >>> micros(datetime(1970, 1, 1, 0, 0, 1, 5))
+    1000005
+    """
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return (aware - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_micros(value: int) -> datetime:
+    """The moment in UTC.
+
+    >>> from_micros(1000005).isoformat()
+    '1970-01-01T00:00:01.000005+00:00'
+    """
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def server_now(client: ClickHouse) -> datetime:
+    """What the server's clock says, in UTC: the clock that stamps ``_ingested_at``."""
+    return from_micros(int(client.value("SELECT toUnixTimestamp64Micro(now64(6, 'UTC'))")))

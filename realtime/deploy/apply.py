@@ -1,0 +1,157 @@
+"""Carries out what `realtime.deploy.diff` finds, so that no row is lost and no reader sees a version half made.
+
+Every step can be repeated: a deploy that was killed anywhere is continued by the next one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from realtime.clickhouse.client import ClickHouse
+from realtime.deploy.backfill import backfill
+from realtime.deploy.cutover import cut_over
+from realtime.deploy.diff import Change, Kind, changes, is_whole, states_of
+from realtime.deploy.ledger import Ledger
+from realtime.deploy.live import Live, read_live
+from realtime.deploy.lock import Lock, exclusive
+from realtime.deploy.promote import build_staging, settle, staging_database, swap_to_staging
+from realtime.emit.landing import add_column, landing_ddl, quoted
+from realtime.errors import CommandError, ConfigError, SourceError
+from realtime.planner.ir import Plan, SourceSpec
+from realtime.settings import Settings
+
+Report = Callable[[str], None]
+
+GRACE = 1.5
+"""Seconds between swapping views and dropping what the old ones read: by then a query that began before has found
+its tables, and servers, which look for the active plan each second, have the new one."""
+
+_UNBUILT = frozenset({Kind.REGISTER_LAMBDA, Kind.DROP_STATE, Kind.DROP_VIEW, Kind.DROP_STAGING})
+
+
+def deploy(settings: Settings, plan: Plan, client: ClickHouse, report: Report) -> None:
+    """Makes the server run ``plan``, which is compiled in ``settings.realtime_dir``; ``report`` takes lines to show.
+
+    Raises BusyError while another deploy to the same database runs or an insert does not end, SourceError and
+    ConfigError as `realtime.deploy.diff.changes` does, CommandError where a statement or a test fails: the version
+    before goes on serving then.
+    """
+    with exclusive(client, plan.database) as lock:
+        _end_leftovers(client, plan)
+        live = read_live(client, plan.database)
+        found = changes(plan, live)
+        if not found:
+            report("nothing to do: the server runs this project as it is")
+            return
+        for change in found:
+            report(str(change))
+        _carry_out(settings, plan, client, report, lock, live, found)
+
+
+def _carry_out(
+    settings: Settings,
+    plan: Plan,
+    client: ClickHouse,
+    report: Report,
+    lock: Lock,
+    live: Live,
+    found: Iterable[Change],
+) -> None:
+    ledger = Ledger(client, plan.database)
+    _create_databases(client, plan, ledger)
+    for source in plan.sources:
+        _make_source(client, source, live)
+    _fill_states(plan, client, ledger, live, lock, report)
+    if not {change.kind for change in found} <= _UNBUILT:
+        _swap_views(settings, plan, client, live, lock, report)
+    ledger.register(spec for spec in plan.lambdas if (spec.name, spec.version) not in live.lambdas)
+    if live.plan != plan:
+        ledger.activate(plan)
+    settle(client, plan)
+    lock.check()
+    _drop_unused(client, plan, ledger, GRACE if _is_read(plan, live) else 0)
+
+
+def _create_databases(client: ClickHouse, plan: Plan, ledger: Ledger) -> None:
+    for name in (plan.database, f"{plan.database}_raw", f"{plan.database}_state"):
+        client.execute(f"CREATE DATABASE IF NOT EXISTS {quoted(name)}")
+    ledger.create()
+
+
+def _make_source(client: ClickHouse, source: SourceSpec, live: Live) -> None:
+    table = live.landing.get(source.landing)
+    try:
+        for statement in landing_ddl(source):
+            client.execute(statement)
+        for column in source.columns:
+            if table is not None and column.name not in table.columns:
+                client.execute(add_column(source, column))
+    except CommandError as error:
+        raise SourceError(
+            f"source {source.name}: its landing table can't be made: {error.message}",
+            remedy="check its types, and `partition_by` and `ttl`, which are ClickHouse expressions over its columns",
+        ) from None
+
+
+def _fill_states(plan: Plan, client: ClickHouse, ledger: Ledger, live: Live, lock: Lock, report: Report) -> None:
+    wanted = [state for state in states_of(plan).values() if not is_whole(state, live)]
+    cuts = cut_over(client, ledger, wanted, live, report)
+    for state in wanted:
+        backfill(client, ledger, state, cuts[state.relation], lock, report, _comment(plan))
+
+
+def _swap_views(settings: Settings, plan: Plan, client: ClickHouse, live: Live, lock: Lock, report: Report) -> None:
+    """Tests the new version, then makes readers see it; an interrupted swap, whose tests had passed, is finished."""
+    staging = staging_database(plan)
+    if not any(staging in view.select for view in live.read_views.values()):
+        _check_compiled(settings, plan)
+        report("dbt builds and tests the read views")
+        build_staging(settings, client, plan)
+    lock.check()
+    if _is_read(plan, live):
+        swap_to_staging(client, plan)
+    else:
+        settle(client, plan)
+
+
+def _is_read(plan: Plan, live: Live) -> bool:
+    """Whether there was a version before, which someone may be reading."""
+    return live.plan is not None or any(step.relation in live.read_views for step in plan.steps)
+
+
+def _check_compiled(settings: Settings, plan: Plan) -> None:
+    """ConfigError where the generated project, which dbt is about to run, is of another plan."""
+    file = settings.realtime_dir / "plan.json"
+    try:
+        same = msgspec.json.decode(file.read_bytes(), type=Plan) == plan
+    except (OSError, msgspec.DecodeError):
+        same = False
+    if not same:
+        raise ConfigError(
+            f"{settings.realtime_dir} does not hold the plan that is deployed", remedy="run: duet compile"
+        )
+
+
+def _drop_unused(client: ClickHouse, plan: Plan, ledger: Ledger, grace: float) -> None:
+    """Drops what deploys made and ``plan`` does not use, after ``grace`` seconds: views before the tables they fill."""
+    live = read_live(client, plan.database)
+    found = [change.subject for change in changes(plan, live) if change.kind in (Kind.DROP_STATE, Kind.DROP_VIEW)]
+    if found or live.staging:
+        time.sleep(grace)
+    ledger.mark([relation for relation in found if relation in live.states], "dropped")
+    for relation in sorted(found, key=lambda r: r in live.states):
+        client.execute(f"DROP TABLE IF EXISTS {'.'.join(quoted(part) for part in relation.split('.'))}")
+    for name in live.staging:
+        client.execute(f"DROP DATABASE IF EXISTS {quoted(name)} SYNC")
+
+
+def _end_leftovers(client: ClickHouse, plan: Plan) -> None:
+    """Ends backfills of a deploy that was killed: the server goes on with a query whose client is gone."""
+    client.execute("KILL QUERY WHERE Settings['log_comment'] = {comment:String} SYNC", {"comment": _comment(plan)})
+
+
+def _comment(plan: Plan) -> str:
+    return f"duet deploy to {plan.database}"

@@ -1,0 +1,155 @@
+"""What Duet keeps for itself in ``<database>_duet``: deployments, lambdas, and how far each state has come.
+
+Nothing is updated in place: every record is an insert of one row, so a deploy that is killed leaves the record
+before or after it, never half of one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.moment import from_micros, micros
+from realtime.planner.ir import LambdaSpec, Plan, View
+
+_MOMENT = "DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')"
+_TABLES = (
+    ("deployments", f"id String, at {_MOMENT}, plan String", "MergeTree ORDER BY at"),
+    (
+        "lambdas",
+        f"name String, version String, at {_MOMENT}, spec String",
+        "ReplacingMergeTree(at) ORDER BY (name, version)",
+    ),
+    # phase: 'cut' once the views take all rows from `cutover` on, 'complete' once those before are in too,
+    # 'dropped' before anything of it is dropped.
+    (
+        "states",
+        f"relation String, cutover Int64, phase String, at {_MOMENT}",
+        "ReplacingMergeTree(at) ORDER BY relation",
+    ),
+    (
+        "chunks",
+        f"relation String, cutover Int64, number UInt32, view String, since Int64, until Int64, rows UInt64, "
+        f"done UInt8, at {_MOMENT}",
+        "ReplacingMergeTree(done) ORDER BY (relation, cutover, number) TTL at + INTERVAL 90 DAY",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """Landing rows from ``since`` until ``until`` that one insert backfills through ``view``; ``rows`` counts them."""
+
+    number: int
+    view: str
+    since: datetime
+    until: datetime
+    rows: int
+    done: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Ledger:
+    """The records of one database."""
+
+    client: ClickHouse
+    database: str
+
+    def create(self) -> None:
+        """Makes the database and its tables where they are missing."""
+        self.client.execute(f"CREATE DATABASE IF NOT EXISTS `{self.database}_duet`")
+        for name, columns, engine in _TABLES:
+            self.client.execute(f"CREATE TABLE IF NOT EXISTS {self._table(name)} ({columns}) ENGINE = {engine}")
+
+    def cutovers(self) -> dict[str, datetime]:
+        """States whose views take everything from a moment on, with that moment; complete or not."""
+        rows = self._rows("SELECT relation, cutover FROM {table} FINAL WHERE phase IN ('cut', 'complete')", "states")
+        return {r["relation"]: from_micros(int(r["cutover"])) for r in rows}
+
+    def complete(self) -> frozenset[str]:
+        """States that hold every landing row."""
+        rows = self._rows("SELECT relation FROM {table} FINAL WHERE phase = 'complete'", "states")
+        return frozenset(r["relation"] for r in rows)
+
+    def mark(self, relations: Iterable[str], phase: str, cutover: datetime | None = None) -> None:
+        """Records that states have come to ``phase`` (see `_TABLES`), all at once."""
+        moment = micros(cutover) if cutover is not None else 0
+        rows = [[relation, moment, phase] for relation in relations]
+        if rows:
+            self.client.insert(self._table("states"), ["relation", "cutover", "phase"], rows)
+
+    def chunks(self, relation: str, cutover: datetime) -> list[Chunk]:
+        """The chunks of a state's backfill, in order; empty where none are planned yet."""
+        found = self.client.rows(
+            f"SELECT number, view, since, until, rows, done FROM {self._table('chunks')} FINAL "
+            "WHERE relation = {relation:String} AND cutover = {cutover:Int64} ORDER BY number",
+            {"relation": relation, "cutover": micros(cutover)},
+        )
+        return [_chunk(row) for row in found]
+
+    def save_chunks(self, relation: str, cutover: datetime, chunks: Iterable[Chunk]) -> None:
+        """Records chunks as planned, or as done."""
+        columns = ["relation", "cutover", "number", "view", "since", "until", "rows", "done"]
+        rows = [
+            [relation, micros(cutover), c.number, c.view, micros(c.since), micros(c.until), c.rows, int(c.done)]
+            for c in chunks
+        ]
+        if rows:
+            self.client.insert(self._table("chunks"), columns, rows)
+
+    def register(self, lambdas: Iterable[LambdaSpec]) -> None:
+        """Adds versions of lambdas."""
+        rows = [[spec.name, spec.version, msgspec.json.encode(spec).decode()] for spec in lambdas]
+        if rows:
+            self.client.insert(self._table("lambdas"), ["name", "version", "spec"], rows)
+
+    def lambdas(self) -> frozenset[tuple[str, str]]:
+        """Name and version of every lambda ever deployed."""
+        rows = self._rows("SELECT DISTINCT name, version FROM {table}", "lambdas")
+        return frozenset((r["name"], r["version"]) for r in rows)
+
+    def activate(self, plan: Plan) -> None:
+        """Makes ``plan`` the active one: servers take it from here."""
+        row = [plan_id(plan), msgspec.json.encode(plan).decode()]
+        self.client.insert(self._table("deployments"), ["id", "plan"], [row])
+
+    def deployed_views(self) -> frozenset[str]:
+        """Relations of all read views that any deploy made, the active one included."""
+        rows = self._rows(
+            "SELECT DISTINCT arrayJoin(JSONExtract(plan, 'steps', 'Array(Tuple(relation String))')).relation "
+            "AS relation FROM {table}",
+            "deployments",
+        )
+        return frozenset(r["relation"] for r in rows)
+
+    def _table(self, name: str) -> str:
+        return f"`{self.database}_duet`.{name}"
+
+    def _rows(self, sql: str, name: str) -> list[dict[str, Any]]:
+        return self.client.rows(sql.replace("{table}", self._table(name)))
+
+
+def plan_id(plan: Plan) -> str:
+    """Names a plan by its contents."""
+    return hashlib.sha256(msgspec.json.encode(plan)).hexdigest()[:12]
+
+
+def _chunk(row: dict[str, Any]) -> Chunk:
+    since, until = from_micros(int(row["since"])), from_micros(int(row["until"]))
+    return Chunk(int(row["number"]), row["view"], since, until, int(row["rows"]), bool(row["done"]))
+
+
+def token(relation: str, cutover: datetime, chunk: Chunk) -> str:
+    """The deduplication token of a chunk's insert: the same whenever it is repeated."""
+    return f"{relation}:{micros(cutover)}:{chunk.number}"
+
+
+def view_named(views: Iterable[View], name: str) -> View:
+    """The view called ``name``."""
+    return next(view for view in views if view.name == name)

@@ -1,0 +1,101 @@
+"""One deploy at a time: a lock that is a running query.
+
+It is kept in ClickHouse, not in a file, so that deploys from other checkouts and machines exclude each other too.
+ClickHouse lets one query with a given id run; the lock is a query that streams a row five times a second for as
+long as its reader reads. When the deploy ends, however it ends, the connection goes and the server ends the query
+within half a second: there is no lease to renew, and nothing is left to clean up after ``kill -9``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from realtime.clickhouse.client import ClickHouse
+from realtime.errors import BusyError, DuetError, UnavailableError
+
+_HOLD = "SELECT sleepEachRow(0.2) FROM numbers(4000000000) FORMAT TSV"
+_SETTINGS = {
+    "max_block_size": 1,
+    "function_sleep_max_microseconds_per_block": 0,
+    "max_execution_time": 0,
+    "output_format_parallel_formatting": 0,
+    "buffer_size": 1,
+    "log_queries": 0,
+}
+_MINE = "SELECT count() FROM system.processes WHERE query_id = {id:String} AND Settings['log_comment'] = {mark:String}"
+_PATIENCE = 5.0
+"""Seconds to wait for a lock whose holder may just have been killed."""
+
+
+class Lock:
+    """The lock on one database, held by this process."""
+
+    def __init__(self, client: ClickHouse, database: str) -> None:
+        self.query_id = f"duet-deploy-{database}"
+        self._client = client
+        self._database = database
+        self._mark = uuid.uuid4().hex
+        self._ended = threading.Event()
+        self._error: DuetError | None = None
+
+    def acquire(self) -> None:
+        """Takes the lock; BusyError where another deploy holds it."""
+        deadline = time.monotonic() + _PATIENCE
+        while not self._try():
+            if time.monotonic() > deadline:
+                raise BusyError(
+                    f"another deploy to {self._database} is running (query {self.query_id})",
+                    remedy="wait until it is done, then deploy again",
+                )
+            time.sleep(0.1)
+
+    def check(self) -> None:
+        """UnavailableError where the server ended the lock: then another deploy may have begun."""
+        if self._ended.is_set():
+            raise UnavailableError(
+                f"the lock on {self._database} is lost: {self._error or 'its query ended'}",
+                remedy="run the deploy again; it continues where it stopped",
+            )
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        with contextlib.suppress(DuetError):
+            self._client.execute("KILL QUERY WHERE query_id = {id:String} SYNC", {"id": self.query_id})
+        self._ended.wait(5)
+
+    def _try(self) -> bool:
+        self._ended.clear()
+        threading.Thread(target=self._hold, daemon=True).start()
+        while not self._ended.is_set():
+            if self._client.value(_MINE, {"id": self.query_id, "mark": self._mark}):
+                return True
+            self._ended.wait(0.02)
+        if self._error is not None and "QUERY_WITH_SAME_ID" not in str(self._error):
+            raise self._error
+        return False
+
+    def _hold(self) -> None:
+        try:
+            settings = {**_SETTINGS, "query_id": self.query_id, "log_comment": self._mark}
+            self._client.download(_HOLD, Path(os.devnull), settings)
+        except DuetError as error:
+            self._error = error
+        finally:
+            self._ended.set()
+
+
+@contextlib.contextmanager
+def exclusive(client: ClickHouse, database: str) -> Iterator[Lock]:
+    """Holds the lock on ``database``; BusyError where another deploy does."""
+    lock = Lock(client, database)
+    lock.acquire()
+    try:
+        yield lock
+    finally:
+        lock.release()

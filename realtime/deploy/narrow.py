@@ -1,0 +1,82 @@
+"""A view's select, narrowed to the rows that came in a span of time: one side of a cut-over, or a chunk of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import pairwise
+
+import sqlglot
+from sqlglot import Token, TokenType, exp
+
+from realtime.clickhouse.moment import micros
+from realtime.emit.landing import INGESTED_AT
+from realtime.emit.readable import readable
+from realtime.errors import ConfigError
+from realtime.planner.ir import View
+from realtime.transpile.form import CLICKHOUSE, column, form
+
+_VERBATIM = "__verbatim_"
+
+
+def narrowed(view: View, since: datetime | None = None, until: datetime | None = None) -> str:
+    """The select of ``view`` over landing rows from ``since`` (included) until ``until`` (not), both in UTC.
+
+    The condition stands where the landing table is read, so whatever the view does to a row comes after it.
+    ConfigError where the select is not printed as this version prints it: then it can't be changed safely.
+    """
+    tree = _parsed(view)
+    database, name = view.landing.split(".")
+    tables = [t for t in tree.find_all(exp.Table) if (t.db, t.name) == (database, name)]
+    if not tables:
+        raise _other_version(view)
+    for table in tables:
+        select = table.find_ancestor(exp.Select)
+        assert select is not None
+        for condition in _conditions(table.alias_or_name, since, until):
+            select.where(condition, copy=False)
+    return readable(tree)
+
+
+def selected(view: View) -> tuple[str, ...]:
+    """The columns that the view's select gives, in its order."""
+    return tuple(_parsed(view).named_selects)
+
+
+def _conditions(alias: str, since: datetime | None, until: datetime | None) -> list[exp.Expr]:
+    ingested = column(INGESTED_AT, alias)
+    found = []
+    if since is not None:
+        found.append(form("x >= fromUnixTimestamp64Micro(moment, 'UTC')", x=ingested, moment=micros(since)))
+    if until is not None:
+        found.append(form("x < fromUnixTimestamp64Micro(moment, 'UTC')", x=ingested, moment=micros(until)))
+    return found
+
+
+def _parsed(view: View) -> exp.Query:
+    """The select as a tree that prints as it was written: calls keep the names that sqlglot would translate."""
+    tokens = CLICKHOUSE.tokenize(view.select)
+    pieces, at = [], 0
+    for token, following in pairwise(tokens):
+        if _is_call(token, following, view.select):
+            pieces += [view.select[at : token.start], _VERBATIM]
+            at = token.start
+    tree = sqlglot.parse_one("".join([*pieces, view.select[at:]]), read=CLICKHOUSE)
+    for node in tree.find_all(exp.Anonymous):
+        node.set("this", node.name.removeprefix(_VERBATIM))
+    if not isinstance(tree, exp.Query) or readable(tree) != view.select:
+        raise _other_version(view)
+    return tree
+
+
+def _is_call(token: Token, following: Token, text: str) -> bool:
+    """Whether ``token`` names a function: the parenthesis follows at once, which it never does after a keyword."""
+    return (
+        following.token_type == TokenType.L_PAREN and token.end + 1 == following.start and text[token.start].isalpha()
+    )
+
+
+def _other_version(view: View) -> ConfigError:
+    return ConfigError(
+        f"the select of {view.name} is not written as this version of Duet writes it, so no cut-over can be added",
+        remedy="compile again with this version: duet compile",
+    )
