@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import sqlglot
-from sqlglot import exp
 
 from realtime.emit.readable import readable
 from realtime.errors import RefusedError
@@ -25,21 +24,25 @@ AS_OF = "as_of"
 _MARK = "duet.param "
 
 
-def plan_lambda(query: Query, tree: exp.Query, binder: Binder, relations: Relations, database: str) -> LambdaSpec:
-    """The compiled lambda; RefusedError where its SQL can't be kept exactly or a parameter is contradictory."""
+def plan_lambda(
+    query: Query, reads: tuple[str, ...], binder: Binder, relations: Relations, database: str
+) -> LambdaSpec:
+    """The compiled lambda; ``reads`` names what it reads, as authored.
+
+    RefusedError where its SQL can't be kept exactly or a parameter is contradictory.
+    """
     params = _params(query, binder)
-    compiled = transpile(tree, binder)
+    compiled = transpile(query.sql, binder)
     select = readable(with_settings(to_read_views(compiled.tree, relations, database)))
-    batch = _batch(query.sql)
     return LambdaSpec(
         name=query.name,
         version=_version(select, params),
         select=select,
-        batch=batch,
+        batch=query.sql.strip(),
         params=params,
         columns=compiled.columns,
         description=query.description,
-        depends_on=tuple(sorted(query.depends_on)),
+        depends_on=reads,
         examples=_examples(query, params),
     )
 
@@ -47,11 +50,6 @@ def plan_lambda(query: Query, tree: exp.Query, binder: Binder, relations: Relati
 def _version(select: str, params: tuple[Param, ...]) -> str:
     """A hash of everything that decides an answer."""
     return hashlib.sha256(select.encode() + b"\0" + msgspec.json.encode(params)).hexdigest()[:12]
-
-
-def _batch(sql: str) -> str:
-    """The same query for DuckDB, its comments kept out."""
-    return sqlglot.parse_one(sql, read="duckdb").sql("duckdb", comments=False, pretty=True)
 
 
 def _params(query: Query, binder: Binder) -> tuple[Param, ...]:
@@ -87,8 +85,8 @@ def _param(query: Query, given: Mapping[str, Any], binder: Binder) -> Param:
         required=bool(required) if required is not None else default is None and name != AS_OF,
         default=default,
         description=given.get("description") or "",
-        minimum=given.get("minimum"),
-        maximum=given.get("maximum"),
+        minimum=given.get("min"),
+        maximum=given.get("max"),
         enum=tuple(given.get("enum") or ()),
     )
 

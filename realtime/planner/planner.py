@@ -5,13 +5,14 @@ Every refusal is collected, so that one run names them all; nothing is planned i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-import sqlglot
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
-from realtime.errors import DuetError, RefusedError
+from realtime.errors import DuetError, RefusedError, SourceError
 from realtime.planner.data_tests import plan_tests
 from realtime.planner.ir import LambdaSpec, Plan, SourceSpec, Step
 from realtime.planner.lambdas import plan_lambda
@@ -20,7 +21,9 @@ from realtime.planner.relations import Relations, key_of
 from realtime.planner.shapes import Planned, plan_model
 from realtime.planner.sources import plan_source
 from realtime.project.binder import Binder
+from realtime.project.lines import place_as_authored
 from realtime.project.manifest import Model, Project, Query, Source
+from realtime.transpile.transpile import parse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,18 +62,23 @@ def plan_project(project: Project, database: str) -> Outcome:
 def _sources(
     project: Project, models: Iterable[Model], binder: Binder, database: str, refusals: list[DuetError]
 ) -> dict[str, SourceSpec]:
-    """Sources that a real-time model reads, directly or through models that did not opt in."""
-    specs = {}
-    for source in _read_sources(project, models):
+    """Sources that opted in, and those that a real-time model reads."""
+    specs: dict[str, SourceSpec] = {}
+    for source in _used_sources(project, models):
         try:
-            specs[source.unique_id] = plan_source(source, binder, database)
+            spec = plan_source(source, binder, database)
+            if spec.landing in {s.landing for s in specs.values()}:
+                raise SourceError(
+                    f"source {source.name}: another source has the table {spec.landing}", remedy="rename one"
+                )
+            specs[source.unique_id] = spec
         except DuetError as error:
             refusals.append(error)
     return specs
 
 
-def _read_sources(project: Project, models: Iterable[Model]) -> list[Source]:
-    seen: set[str] = set()
+def _used_sources(project: Project, models: Iterable[Model]) -> list[Source]:
+    seen: set[str] = {u for u, s in project.sources.items() if s.opted_in}
     waiting = [u for m in models for u in m.depends_on]
     while waiting:
         unique_id = waiting.pop()
@@ -94,15 +102,26 @@ class _Planner:
 
     def add(self, model: Model) -> None:
         """Plans ``model``, or notes why not."""
-        try:
+        with self._refusing(model):
             self._check_upstream(model)
-            tree = inline_streams(_parsed(model.sql, model.path), self._stream)
-            planned = plan_model(model, tree, self.binder, self.relations, self.database)
+            self._check_name(model)
+            tree = inline_streams(parse(model.sql), self._stream)
+            reads = self._names(model.depends_on)
+            planned = plan_model(model, tree, reads, self.binder, self.relations, self.database)
+            self._keep(model, tree, planned)
+
+    @contextlib.contextmanager
+    def _refusing(self, of: Model | Query) -> Iterator[None]:
+        """Notes a refusal with its place in the authored file."""
+        try:
+            yield
         except RefusedError as error:
-            error.model = error.model or model.path
+            error.model = of.path
+            place_as_authored(error, of.sql, of.raw)
             self.refusals.append(error)
-            return
-        self._keep(model, tree, planned)
+        except (SqlglotError, RecursionError) as error:
+            reason = f"this SQL can't be analysed: {str(error).splitlines()[0]}"
+            self.refusals.append(RefusedError(reason, model=of.path, remedy="split it into simpler models"))
 
     def _keep(self, model: Model, tree: exp.Query, planned: Planned) -> None:
         self.steps[model.unique_id] = planned.step
@@ -117,49 +136,63 @@ class _Planner:
             return None
         return model.name, self.streams[model.unique_id]
 
-    def _check_upstream(self, model: Model) -> None:
-        for unique_id in model.depends_on:
-            upstream = self.project.models.get(unique_id)
-            if upstream is not None and unique_id not in self.steps:
-                if upstream.options is None:
-                    raise RefusedError(
-                        f"reads {upstream.name}, which is not kept in real time",
-                        construct=f"ref('{upstream.name}')",
-                        remedy=f"add `meta: {{realtime: true}}` to {upstream.name}, or drop it from {model.name}",
-                    )
+    def _names(self, unique_ids: Iterable[str]) -> tuple[str, ...]:
+        """What is read, as authored: models by name, sources as ``chat.messages``; not ephemeral models."""
+        return tuple(sorted({n.name for n in self._nodes(unique_ids)}))
+
+    def _nodes(self, unique_ids: Iterable[str]) -> Iterator[Model | Source]:
+        for unique_id in unique_ids:
+            model = self.project.models.get(unique_id)
+            if model is not None and model.ephemeral:
+                yield from self._nodes(model.depends_on)
+            elif model is not None:
+                yield model
+            elif unique_id in self.project.sources:
+                yield self.project.sources[unique_id]
+
+    def _check_name(self, model: Model) -> None:
+        for step in self.steps.values():
+            if step.model == model.name:
                 raise RefusedError(
-                    f"reads {upstream.name}, which is refused", remedy=f"mend {upstream.name} first ({upstream.path})"
+                    f"{step.unique_id} has the same name", construct=model.name, remedy="rename one of both models"
                 )
-            source = self.project.sources.get(unique_id)
-            if source is not None and self.relations.source(source.relation) is None:
-                raise RefusedError(f"reads source {source.name}, which has errors", remedy=f"mend {source.path} first")
+
+    def _check_upstream(self, reader: Model | Query) -> None:
+        for found in self._nodes(reader.depends_on):
+            if isinstance(found, Source):
+                if self.relations.source(found.relation) is None:
+                    raise RefusedError(
+                        f"reads source {found.name}, which has errors",
+                        construct=f"source {found.name}",
+                        remedy=f"mend {found.path} first",
+                    )
+            elif found.unique_id not in self.steps:
+                raise _not_kept(found, reader)
 
     def query(self, query: Query) -> LambdaSpec | None:
         """Plans a lambda, or notes why not."""
-        try:
-            for unique_id in query.depends_on:
-                if unique_id in self.project.models and unique_id not in self.steps:
-                    name = self.project.models[unique_id].name
-                    raise RefusedError(f"reads {name}, which is not kept in real time", remedy=f"see {name}")
-            return plan_lambda(query, _parsed(query.sql, query.path), self.binder, self.relations, self.database)
-        except RefusedError as error:
-            error.model = error.model or query.path
-            self.refusals.append(error)
-            return None
+        with self._refusing(query):
+            self._check_upstream(query)
+            reads = self._names(query.depends_on)
+            return plan_lambda(query, reads, self.binder, self.relations, self.database)
+        return None
 
 
-def _parsed(sql: str, path: str) -> exp.Query:
-    try:
-        tree = sqlglot.parse_one(sql, read="duckdb")
-    except sqlglot.ParseError as error:
-        first = error.errors[0] if error.errors else {}
-        raise RefusedError(
-            f"this SQL can't be parsed: {first.get('description', error)}",
-            model=path,
-            line=first.get("line") or 0,
-            column=first.get("col") or 0,
-            remedy="check the statement; `dbt compile` shows it with Jinja resolved",
-        ) from None
-    if not isinstance(tree, exp.Query):
-        raise RefusedError(f"a model is one SELECT; this is {tree.key}", model=path)
-    return tree
+def _not_kept(model: Model, reader: Model | Query) -> RefusedError:
+    """Why ``reader`` can't read ``model``, and what to do."""
+    reads = f"ref('{model.name}')"
+    if model.kind != "model":
+        return RefusedError(
+            f"reads the {model.kind} {model.name}, which ClickHouse does not have",
+            construct=reads,
+            remedy="declare a source for its rows and send them as events",
+        )
+    if model.options is None:
+        return RefusedError(
+            f"reads {model.name}, which is not kept in real time",
+            construct=reads,
+            remedy=f"add `meta: {{realtime: true}}` to the config of {model.name}, or drop it from {reader.name}",
+        )
+    return RefusedError(
+        f"reads {model.name}, which is refused", construct=reads, remedy=f"mend {model.name} first ({model.path})"
+    )

@@ -75,6 +75,11 @@ def state_table(name: str) -> exp.Table:
     return _jinja_table(f"source('state', '{name}')")
 
 
+def is_state(reference: exp.Table) -> bool:
+    """Whether ``reference`` is a `state_table`."""
+    return reference.name.startswith("{{ source('state', ")
+
+
 def _read_source(reference: exp.Table, landing: exp.Table, spec: SourceSpec) -> None:
     """Makes ``reference`` read ``landing``; of an upserted source the newest row per key that is not deleted."""
     if spec.mode == "append":

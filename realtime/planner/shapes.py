@@ -13,11 +13,13 @@ from realtime.emit.readable import readable
 from realtime.errors import RefusedError
 from realtime.planner.ctes import prune, resolve
 from realtime.planner.ir import Column, Shape, State, Step
-from realtime.planner.passes.split_aggregate import is_grouped, split_aggregate
+from realtime.planner.passes.split_aggregate import Split, is_grouped, split_aggregate
 from realtime.planner.passes.split_latest import is_latest, split_latest
-from realtime.planner.relations import Relations, to_dbt
+from realtime.planner.passes.thread_ingested import INGESTED_AT
+from realtime.planner.relations import Relations, is_state, to_dbt
 from realtime.planner.states import make_state, read_from
 from realtime.planner.streams import own_expressions, stateless, stream_tables
+from realtime.planner.throws import throwing
 from realtime.project.binder import Binder
 from realtime.project.manifest import Model
 from realtime.transpile.settings import with_settings
@@ -34,16 +36,24 @@ class Planned:
     inline: bool
 
 
-def plan_model(model: Model, tree: exp.Query, binder: Binder, relations: Relations, database: str) -> Planned:
-    """Compiles ``tree``, the model with streams inlined. RefusedError where it can't be kept exactly."""
+def plan_model(
+    model: Model, tree: exp.Query, reads: tuple[str, ...], binder: Binder, relations: Relations, database: str
+) -> Planned:
+    """Compiles ``tree``, the model with streams inlined; ``reads`` names what it reads, as authored.
+
+    RefusedError where it can't be kept exactly.
+    """
     options = _options(model)
     compiled = transpile(tree, binder)
     query = compiled.tree
-    inline = stream_tables(query, relations.appended) is not None
+    _check_names(query)
+    only_read = options.get("mode") == Shape.READ
+    inline = not only_read and stream_tables(query, relations.appended) is not None
     states: tuple[State, ...] = ()
-    if not inline:
-        query, states = _extract_states(model, query, relations, database, options)
-    shape, why = _shape(query, states, inline)
+    failing: tuple[str, ...] = ()
+    if not inline and not only_read:
+        query, states, failing = _extract_states(model, query, relations, database, options)
+    shape, why = _shape(query, states, inline, failing)
     _check_mode(model, options, shape, why)
     step = Step(
         model=model.name,
@@ -54,12 +64,19 @@ def plan_model(model: Model, tree: exp.Query, binder: Binder, relations: Relatio
         batch=model.relation.sql("duckdb"),
         select=readable(with_settings(to_dbt(query, relations))),
         columns=tuple(_described(c, model.descriptions) for c in compiled.columns),
-        depends_on=tuple(sorted(model.depends_on)),
-        keys=states[0].order_by if len(states) == 1 else (),
+        depends_on=reads,
+        keys=_identity(query, states) if shape in (Shape.AGGREGATE, Shape.LATEST) else (),
         states=states,
         description=model.description,
     )
     return Planned(step, inline)
+
+
+def _check_names(query: exp.Query) -> None:
+    if any(alias.alias == INGESTED_AT for alias in query.find_all(exp.Alias)):
+        raise RefusedError(
+            f"{INGESTED_AT} is the hidden column of landing tables", construct=INGESTED_AT, remedy="choose another name"
+        )
 
 
 def _described(column: Column, descriptions: Mapping[str, str]) -> Column:
@@ -68,17 +85,20 @@ def _described(column: Column, descriptions: Mapping[str, str]) -> Column:
 
 def _extract_states(
     model: Model, query: exp.Query, relations: Relations, database: str, options: Mapping[str, Any]
-) -> tuple[exp.Query, tuple[State, ...]]:
-    """Moves what can be kept on insert out of ``query``: what is left of it reads the states."""
+) -> tuple[exp.Query, tuple[State, ...], tuple[str, ...]]:
+    """Moves what can be kept on insert out of ``query``: what is left of it reads the states.
+
+    Also says what could be kept, were it not that it may fail on a row.
+    """
     states: list[State] = []
+    failing: list[str] = []
     for select in list(query.find_all(exp.Select)):
-        if not _over_stream(select, relations):
+        split = _split(select, relations)
+        if split is None:
             continue
-        if is_grouped(select):
-            split = split_aggregate(select)
-        elif is_latest(select):
-            split = split_latest(select)
-        else:
+        reason = next(filter(None, map(throwing, split.views)), None)
+        if reason is not None:
+            failing.append(reason)
             continue
         name = model.name if not states else f"{model.name}__{len(states) + 1}"
         state = make_state(name, split, relations, database, options)
@@ -88,7 +108,16 @@ def _extract_states(
             query = read
         else:
             select.replace(read)
-    return prune(query), tuple(states)
+    return prune(query), tuple(states), tuple(dict.fromkeys(failing))
+
+
+def _split(select: exp.Select, relations: Relations) -> Split | None:
+    """``select`` split between insert and read; None where it has no such split."""
+    if not _over_stream(select, relations):
+        return None
+    if is_grouped(select):
+        return split_aggregate(select)
+    return split_latest(select) if is_latest(select) else None
 
 
 def _over_stream(select: exp.Select, relations: Relations) -> bool:
@@ -96,37 +125,64 @@ def _over_stream(select: exp.Select, relations: Relations) -> bool:
     origin = select.args.get("from_")
     if origin is None or any(j.args.get("kind") != "ARRAY" for j in select.args.get("joins") or []):
         return False
-    if any(isinstance(n, exp.Query) for n in own_expressions(select)):
+    if any(isinstance(n, exp.Query) for n in own_expressions(select)) or _is_correlated(select):
         return False
     return stream_tables(origin.this, relations.appended) is not None
 
 
-def _shape(query: exp.Query, states: tuple[State, ...], inline: bool) -> tuple[Shape, str]:
-    """The shape, and the reason in words."""
+def _is_correlated(select: exp.Select) -> bool:
+    """Whether ``select`` names columns of a query around it."""
+    own = {s.alias_or_name for s in select.find_all(exp.Table, exp.Subquery)}
+    return any(c.table and c.table not in own for c in select.find_all(exp.Column))
+
+
+def _shape(query: exp.Query, states: tuple[State, ...], inline: bool, failing: tuple[str, ...]) -> tuple[Shape, str]:
+    """The shape, and the reason in words; ``failing`` is what keeps aggregates from being kept on insert."""
     if inline:
         return Shape.STREAM, "each row by itself"
+    reasons = [f"{what}, which must not happen on insert" for what in failing] or _reasons(query)
     if not states:
-        return Shape.READ, f"computed when read: {', '.join(_reasons(query))}"
-    keys = ", ".join(states[0].order_by) or "one row"
-    if len(states) == 1 and _maps_state(query):
-        if states[0].latest:
-            return Shape.LATEST, f"newest row per {keys}, kept on insert"
-        return Shape.AGGREGATE, f"grouped by {keys}, kept on insert"
-    kept = "; ".join(f"grouped by {', '.join(s.order_by) or 'one row'}" for s in states)
-    return Shape.READ, f"{kept}, kept on insert; when read: {', '.join(_reasons(query))}"
+        return Shape.READ, f"computed when read: {', '.join(reasons)}"
+    if len(states) == 1 and not failing and _path_to_state(query) is not None:
+        return (Shape.LATEST if states[0].latest else Shape.AGGREGATE), _kept(states[0])
+    return Shape.READ, f"{'; '.join(map(_kept, states))}; when read: {', '.join(reasons)}"
 
 
-def _maps_state(query: exp.Query) -> bool:
-    """Whether what is left over the one state is a select of it, mapped and filtered row by row."""
+def _kept(state: State) -> str:
+    keys = ", ".join(state.order_by)
+    if state.latest:
+        return f"newest row per {keys}, kept on insert"
+    return f"grouped by {keys}, kept on insert" if keys else "one row, kept on insert"
+
+
+def _path_to_state(query: exp.Query) -> list[exp.Select] | None:
+    """The selects from ``query`` down to the one that reads a state, each mapping and filtering single rows of
+    the next; None where there is more to ``query``."""
+    path: list[exp.Select] = []
     at: exp.Expr = query
     while isinstance(at, exp.Select):
-        source = at.args["from_"].this
-        if isinstance(source, exp.Table) and resolve(source) is None:
-            return not any(isinstance(n, exp.Window) for n in own_expressions(at))
-        if not stateless(at):
-            return False
-        at = source.this if isinstance(source, exp.Subquery) else resolve(source).this  # type: ignore[union-attr]
-    return False
+        path.append(at)
+        source = at.args["from_"].this if at.args.get("from_") else None
+        if isinstance(source, exp.Table) and is_state(source):
+            whole = ("distinct", "limit", "offset", "qualify", "joins")
+            inner = (isinstance(n, (exp.Window, exp.Query)) for n in own_expressions(at))
+            return None if any(at.args.get(p) for p in whole) or any(inner) else path
+        cte = resolve(source) if isinstance(source, exp.Table) else None
+        if not stateless(at) or (cte is None and not isinstance(source, exp.Subquery)):
+            return None
+        at = cte.this if cte is not None else source.this  # type: ignore[union-attr]
+    return None
+
+
+def _identity(query: exp.Query, states: tuple[State, ...]) -> tuple[str, ...]:
+    """The model's columns that hold the keys of its one state; empty where not all are shown."""
+    path = _path_to_state(query)
+    assert path is not None
+    names = {key: key for key in states[0].order_by}
+    for select in reversed(path):
+        shown = {p.unalias().name: p.alias_or_name for p in select.expressions if isinstance(p.unalias(), exp.Column)}
+        names = {key: shown[name] for key, name in names.items() if name in shown}
+    return tuple(names.values()) if len(names) == len(states[0].order_by) else ()
 
 
 def _reasons(query: exp.Query) -> list[str]:
@@ -162,8 +218,13 @@ def _check_mode(model: Model, options: Mapping[str, Any], shape: Shape, why: str
     if wanted is None or wanted == shape:
         return
     if wanted not in list(Shape):
-        raise RefusedError(f"meta.realtime.mode is {wanted!r}", remedy=f"it is one of {', '.join(Shape)}")
+        raise RefusedError(
+            f"meta.realtime.mode is {wanted!r}",
+            construct="meta.realtime.mode",
+            remedy=f"it is one of {', '.join(Shape)}",
+        )
     raise RefusedError(
         f"meta.realtime.mode asks for {wanted}, but the model is {shape}: {why}",
-        remedy=f"drop `mode`, or rewrite the model so that it is {wanted}",
+        construct="meta.realtime.mode",
+        remedy=f"drop `mode`, or rewrite the model so that it is {wanted} (try_cast where a cast may fail)",
     )

@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from realtime.emit.readable import readable
 from realtime.errors import RefusedError
-from realtime.planner.ir import State, View
+from realtime.planner.ir import SourceSpec, State, View
 from realtime.planner.passes.split_aggregate import PLACEHOLDER, Split
 from realtime.planner.relations import Relations, state_table, to_landing
 from realtime.planner.streams import stream_tables
@@ -33,7 +33,8 @@ def make_state(name: str, split: Split, relations: Relations, database: str, opt
         views=views,
         latest=split.latest,
     )
-    fingerprint = hashlib.sha256(msgspec.json.encode(state)).hexdigest()[:10]
+    types = [_types(view, relations) for view in split.views]
+    fingerprint = hashlib.sha256(msgspec.json.encode([state, types])).hexdigest()[:10]
     table = f"{database}_state.{name}__{fingerprint}"
     named = tuple(
         msgspec.structs.replace(v, name=f"{table}__mv" if len(views) == 1 else f"{table}__mv_{i}")
@@ -43,12 +44,24 @@ def make_state(name: str, split: Split, relations: Relations, database: str, opt
 
 
 def _view(select: exp.Select, relations: Relations) -> View:
+    landing = _source(select, relations).landing
+    query = to_landing(select.copy(), relations)
+    return View(name="", landing=landing, select=readable(with_settings(query)))
+
+
+def _source(select: exp.Select, relations: Relations) -> SourceSpec:
     tables = stream_tables(select.args["from_"].this, relations.appended)
     assert tables is not None
     (table,) = tables  # pick_branch leaves no union
     source = relations.source(table)
     assert source is not None
-    return View(name="", landing=source.landing, select=readable(with_settings(to_landing(select, relations))))
+    return source
+
+
+def _types(select: exp.Select, relations: Relations) -> list[tuple[str, str, bool]]:
+    """The landing columns that a view reads: with another type its text is the same, its state is not."""
+    source, used = _source(select, relations), {c.name for c in select.find_all(exp.Column)}
+    return [(c.name, c.clickhouse, c.name in source.not_null) for c in source.columns if c.name in used]
 
 
 def _order_by(split: Split, options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ class Binder:
         columns = {n: t.name for n, t in self.describe(exp.select("*").from_(placed.copy()).sql("duckdb"))}
         self.columns[(placed.catalog.lower(), placed.db.lower(), placed.name.lower())] = columns
         # Only names matter to sqlglot here; the types come from the binder.
-        self.schema.add_table(placed, {n: "UNKNOWN" for n in columns}, dialect="duckdb")
+        self.schema.add_table(placed, dict.fromkeys(columns, "UNKNOWN"), dialect="duckdb")
 
     def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
         try:
@@ -95,4 +95,6 @@ def table(name: str, schema: str = SCHEMA, catalog: str = CATALOG) -> exp.Table:
 
 
 def _definition(name: str, kind: str) -> exp.ColumnDef:
-    return exp.ColumnDef(this=exp.to_identifier(name, quoted=True), kind=exp.DataType.build(kind, dialect="duckdb", udt=True))
+    return exp.ColumnDef(
+        this=exp.to_identifier(name, quoted=True), kind=exp.DataType.build(kind, dialect="duckdb", udt=True)
+    )

@@ -13,6 +13,8 @@ from sqlglot import exp
 from realtime.errors import ConfigError, SourceError
 from realtime.project.binder import table
 
+_MODELS = ("model", "seed", "snapshot")
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -27,6 +29,7 @@ class Source:
     description: str
     descriptions: Mapping[str, str]
     path: str
+    opted_in: bool = False
 
     def typed_columns(self) -> tuple[tuple[str, str], ...]:
         """Names and types; SourceError naming every column that lacks its ``data_type``."""
@@ -35,14 +38,15 @@ class Source:
             what = f"columns without data_type: {', '.join(missing)}" if missing else "no columns declared"
             raise SourceError(
                 f"source {self.name} ({self.path}): {what}",
-                remedy="declare every column of the source with its data_type, as in `- name: id` / `data_type: bigint`",
+                remedy="declare every column of the source with its type, as in `- name: id` / `data_type: bigint`",
             )
         return tuple(self.columns.items())
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A dbt model, Jinja resolved. ``options`` is ``meta.realtime`` (None: not opted in)."""
+    """A dbt model, Jinja resolved. ``options`` is ``meta.realtime`` (None: not opted in); ``raw`` the file's text;
+    ``kind`` is model, seed or snapshot. An ephemeral model is part of those that read it, in dbt's own words."""
 
     unique_id: str
     name: str
@@ -53,6 +57,9 @@ class Model:
     description: str
     descriptions: Mapping[str, str]
     path: str
+    raw: str = ""
+    kind: str = "model"
+    ephemeral: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +77,13 @@ class Test:
     description: str
     path: str
 
+    @property
+    def forbids_null(self) -> bool:
+        """Whether it is ``not_null`` without any ifs."""
+        name = self.metadata["name"] if self.metadata is not None else ""
+        conditions = self.config.get("where") or str(self.config.get("severity", "error")).lower() != "error"
+        return name == "not_null" and not conditions
+
 
 @dataclasses.dataclass(frozen=True)
 class Query:
@@ -81,6 +95,7 @@ class Query:
     options: Mapping[str, Any]
     description: str
     path: str
+    raw: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +111,7 @@ class Project:
 
     def realtime_models(self) -> list[Model]:
         """Models that opted in, each after those it reads."""
-        return [m for m in self._ordered() if m.options is not None]
+        return [m for m in self._ordered() if m.options is not None and not m.ephemeral]
 
     def _ordered(self) -> list[Model]:
         done: dict[str, Model] = {}
@@ -120,15 +135,17 @@ def read_manifest(path: Path) -> Project:
         manifest = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} can't be read: {error}", remedy="run `dbt compile` (duet compile does)") from None
-    nodes = manifest["nodes"]
+    root, nodes = path.parent.parent, manifest["nodes"]
     tests = tuple(_test(n) for n in nodes.values() if n["resource_type"] == "test" and n["config"].get("enabled", True))
     return Project(
         name=manifest["metadata"]["project_name"],
         adapter=manifest["metadata"]["adapter_type"],
         sources={s["unique_id"]: _source(s, tests) for s in manifest["sources"].values()},
-        models={n["unique_id"]: _model(n) for n in nodes.values() if n["resource_type"] in ("model", "seed", "snapshot")},
+        models={n["unique_id"]: _model(n, root) for n in nodes.values() if n["resource_type"] in _MODELS},
         tests=tests,
-        queries=tuple(_query(n) for n in nodes.values() if n["resource_type"] == "analysis" and "lambda" in _meta(n)),
+        queries=tuple(
+            _query(n, root) for n in nodes.values() if n["resource_type"] == "analysis" and "lambda" in _meta(n)
+        ),
     )
 
 
@@ -152,30 +169,40 @@ def _options(node: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
     return given
 
 
+def _raw(node: Mapping[str, Any], root: Path) -> str:
+    """The authored text. dbt strips it; the file, where it is at hand, still has its first lines."""
+    stripped: str = node.get("raw_code") or ""
+    file = root / node["original_file_path"]
+    text = file.read_text() if file.is_file() else ""
+    return text if text.strip() == stripped.strip() else stripped
+
+
 def _relation(node: Mapping[str, Any]) -> exp.Table:
     name = node.get("identifier") or node.get("alias") or node["name"]
     return table(name, node["schema"], node.get("database") or "memory")
 
 
 def _source(node: Mapping[str, Any], tests: tuple[Test, ...]) -> Source:
-    on_it = [t for t in tests if t.attached == node["unique_id"] and t.metadata is not None]
+    never_null = [t for t in tests if t.attached == node["unique_id"] and t.forbids_null]
     return Source(
         unique_id=node["unique_id"],
         name=f"{node['source_name']}.{node['name']}",
         relation=_relation(node),
         columns={c["name"]: c.get("data_type") or "" for c in node["columns"].values()},
         options=_options(node, "realtime") or {},
-        not_null=tuple(sorted({t.column for t in on_it if t.metadata and t.metadata["name"] == "not_null"})),
+        opted_in=_options(node, "realtime") is not None,
+        not_null=tuple(sorted({t.column for t in never_null})),
         description=node.get("description") or "",
         descriptions={c["name"]: c.get("description") or "" for c in node["columns"].values()},
         path=node["original_file_path"],
     )
 
 
-def _model(node: Mapping[str, Any]) -> Model:
+def _model(node: Mapping[str, Any], root: Path) -> Model:
+    version = node.get("version")
     return Model(
         unique_id=node["unique_id"],
-        name=node["name"],
+        name=node["name"] if version is None else f"{node['name']}_v{version}",
         sql=node.get("compiled_code") or node.get("raw_code") or "",
         relation=_relation(node),
         depends_on=tuple((node.get("depends_on") or {}).get("nodes") or ()),
@@ -183,6 +210,9 @@ def _model(node: Mapping[str, Any]) -> Model:
         description=node.get("description") or "",
         descriptions={c["name"]: c.get("description") or "" for c in node["columns"].values()},
         path=node["original_file_path"],
+        raw=_raw(node, root),
+        kind=node["resource_type"],
+        ephemeral=(node.get("config") or {}).get("materialized") == "ephemeral",
     )
 
 
@@ -193,7 +223,7 @@ def _test(node: Mapping[str, Any]) -> Test:
         sql=node.get("compiled_code") or "",
         depends_on=tuple((node.get("depends_on") or {}).get("nodes") or ()),
         metadata=node.get("test_metadata"),
-        attached=node.get("attached_node") or "",
+        attached=node.get("attached_node") or _tested_source(node),
         column=node.get("column_name") or "",
         config=node["config"],
         description=node.get("description") or "",
@@ -201,7 +231,17 @@ def _test(node: Mapping[str, Any]) -> Test:
     )
 
 
-def _query(node: Mapping[str, Any]) -> Query:
+def _tested_source(node: Mapping[str, Any]) -> str:
+    """The source that a generic test is on: dbt names it only in the test's ``model`` argument."""
+    argument = ((node.get("test_metadata") or {}).get("kwargs") or {}).get("model") or ""
+    for unique_id in node["depends_on"]["nodes"]:
+        kind, *_, group, name = unique_id.split(".")
+        if kind == "source" and f"source('{group}', '{name}')" in argument:
+            return str(unique_id)
+    return ""
+
+
+def _query(node: Mapping[str, Any], root: Path) -> Query:
     return Query(
         name=node["name"],
         sql=node.get("compiled_code") or "",
@@ -209,4 +249,5 @@ def _query(node: Mapping[str, Any]) -> Query:
         options=_options(node, "lambda") or {},
         description=node.get("description") or "",
         path=node["original_file_path"],
+        raw=_raw(node, root),
     )

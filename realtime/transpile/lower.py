@@ -60,7 +60,8 @@ def refused(node: exp.Expr, reason: str, *, remedy: str = "", construct: str = "
 
 def place(node: exp.Expr) -> tuple[int, int]:
     """Line and column of the first token under ``node`` that the parser knows; zeros where none."""
-    known = [(n.meta["line"], n.meta["col"]) for n in node.walk() if "line" in n.meta]
+    # sqlglot's ``col`` is where the token ends.
+    known = [(m["line"], m["col"] - (m["end"] - m["start"])) for m in (n.meta for n in node.walk()) if "line" in m]
     return min(known, default=(0, 0))
 
 

@@ -44,7 +44,11 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _cte(name: str, query: exp.Query) -> exp.CTE:
-    return exp.CTE(this=query.copy(), alias=exp.TableAlias(this=exp.to_identifier(name, quoted=True)))
+    query = query.copy()
+    for node in query.walk():
+        # Lines of another file would mislead.
+        node.meta.pop("line", None)
+    return exp.CTE(this=query, alias=exp.TableAlias(this=exp.to_identifier(name, quoted=True)))
 
 
 def _refer(reference: exp.Table, name: str) -> None:

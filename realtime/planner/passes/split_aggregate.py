@@ -11,6 +11,7 @@ import dataclasses
 from sqlglot import exp
 
 from realtime.planner.ctes import standalone
+from realtime.planner.passes.drop_unused import drop_unused
 from realtime.planner.passes.pick_branch import pick_branch
 from realtime.planner.passes.thread_ingested import thread_ingested
 from realtime.planner.streams import own_expressions
@@ -35,12 +36,34 @@ PLACEHOLDER = "_state"
 
 
 def is_grouped(select: exp.Select) -> bool:
-    """Whether ``select`` aggregates in a way that a state can keep: plain keys, or none."""
+    """Whether ``select`` aggregates in a way that a state can keep: plain keys, or none, or DISTINCT rows."""
     group = select.args.get("group")
+    if is_distinct(select):
+        return True
     if group is not None:
         special = ("rollup", "cube", "grouping_sets", "totals", "all")
         return bool(group.expressions) and not any(group.args.get(k) for k in special) and _plain(group)
     return any(n.meta.get("component") for n in own_expressions(select))
+
+
+def is_distinct(select: exp.Select) -> bool:
+    """Whether ``select`` gives distinct rows of its source and does nothing else: each row is a key."""
+    others = any(select.args.get(part) for part in ("group", "having", "qualify", "windows", "limit", "offset"))
+    inner = own_expressions(select)
+    return bool(select.args.get("distinct")) and not others and not any(_collects(n) for n in inner)
+
+
+def _collects(node: exp.Expr) -> bool:
+    return isinstance(node, (exp.Window, exp.Query)) or bool(node.meta.get("component"))
+
+
+def _by_rows(select: exp.Select) -> exp.Select:
+    """``SELECT DISTINCT a, b`` as ``SELECT a, b … GROUP BY a, b``, where it stands, so that its CTEs stay known."""
+    grouped = select.copy()
+    grouped.parent, grouped.arg_key, grouped.index = select.parent, select.arg_key, select.index
+    grouped.set("distinct", None)
+    grouped.set("group", exp.Group(expressions=[p.unalias().copy() for p in select.expressions]))
+    return grouped
 
 
 def _plain(group: exp.Group) -> bool:
@@ -49,8 +72,10 @@ def _plain(group: exp.Group) -> bool:
 
 def split_aggregate(select: exp.Select) -> Split:
     """The split of ``select``, a grouped select over a stream; ``select`` itself is left as it is."""
+    if is_distinct(select):
+        select = _by_rows(select)
     keys = _keys(select)
-    components = _components(select, set(keys.values()))
+    components = _components(select, {UPDATED_AT, *keys.values()})
     view = standalone(select)
     assert isinstance(view, exp.Select)
     projections = [exp.alias_(k.copy(), quote(keys[k])) for k in keys]
@@ -58,7 +83,7 @@ def split_aggregate(select: exp.Select) -> Split:
     for part in ("having", "qualify", "order", "limit", "offset", "distinct", "windows"):
         view.set(part, None)
     view.set("expressions", projections)
-    views = tuple(with_updated_at(branch) for branch in pick_branch(view))
+    views = tuple(with_updated_at(drop_unused(branch)) for branch in pick_branch(view))
     return Split(views=views, read=_read(select, keys, components), keys=tuple(keys.values()))
 
 
@@ -76,7 +101,7 @@ def _keys(select: exp.Select) -> dict[exp.Expr, str]:
     names: dict[exp.Expr, str] = {}
     for number, key in enumerate(group.expressions if group is not None else [], start=1):
         name = shown.get(_bare(key), f"key_{number}")
-        names[key] = name if name not in names.values() else f"key_{number}"
+        names[key] = name if name not in {UPDATED_AT, *names.values()} else f"key_{number}"
     return names
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 from sqlglot import exp
 
 from realtime.planner.ctes import resolve, standalone
+from realtime.planner.passes.drop_unused import drop_unused
 from realtime.planner.passes.pick_branch import pick_branch
-from realtime.planner.passes.split_aggregate import PLACEHOLDER, Split, with_updated_at
+from realtime.planner.passes.split_aggregate import PLACEHOLDER, UPDATED_AT, Split, with_updated_at
 from realtime.planner.streams import own_expressions
 from realtime.transpile.form import call, column, form, number, quote
 
 _ROW = "_row"
+_HIDDEN = (_ROW, UPDATED_AT)
 
 
 def is_latest(select: exp.Select) -> bool:
@@ -23,10 +25,13 @@ def is_latest(select: exp.Select) -> bool:
         return False
     if any(select.args.get(p) for p in ("group", "having", "distinct", "limit", "offset", "windows")):
         return False
+    numbers = _numbers(select)
+    if any(p.find(exp.Window) for p in select.expressions if p.alias_or_name not in numbers):
+        return False
     qualify = select.args.get("qualify")
     if qualify is not None:
         return _is_first(qualify.this, window)
-    return _shown(select) is not None and _read_for_first_only(select)
+    return len(numbers) == 1 and _read_for_first_only(select, numbers[0])
 
 
 def split_latest(select: exp.Select) -> Split:
@@ -34,9 +39,10 @@ def split_latest(select: exp.Select) -> Split:
     window = _window(select)
     assert window is not None
     keys = {k: f"key_{i}" for i, k in enumerate(window.args["partition_by"], start=1)}
-    shown = {p.unalias(): p.alias_or_name for p in reversed(select.expressions)}
+    shown = {p.unalias(): p.alias_or_name for p in reversed(select.expressions) if p.alias_or_name not in _HIDDEN}
     keys = {k: shown.get(k, name) for k, name in keys.items()}
-    payload = [p for p in select.expressions if p.unalias() not in keys and p.alias_or_name != _shown(select)]
+    numbers = _numbers(select)
+    payload = [p for p in select.expressions if p.unalias() not in keys and p.alias_or_name not in numbers]
     view = standalone(select)
     assert isinstance(view, exp.Select)
     view.set("qualify", None)
@@ -44,16 +50,17 @@ def split_latest(select: exp.Select) -> Split:
     newest = call(_function(window) + "State", _payload(payload), _rank(window))
     projections = [exp.alias_(k.copy(), quote(n)) for k, n in keys.items()]
     view.set("expressions", [*projections, exp.alias_(newest, quote(_ROW))])
-    views = tuple(with_updated_at(branch) for branch in pick_branch(view))
+    views = tuple(with_updated_at(drop_unused(branch)) for branch in pick_branch(view))
     return Split(views=views, read=_read(select, keys, payload, window), keys=tuple(keys.values()), latest=True)
 
 
 def _window(select: exp.Select) -> exp.Window | None:
-    """The one window of ``select`` if it is ``row_number()`` without a frame."""
+    """The window of ``select`` if there is one only (written once or again) and it is ``row_number()``, no frame."""
     windows = [n for n in own_expressions(select) if isinstance(n, exp.Window)]
-    if len(windows) != 1 or windows[0].args.get("spec") or windows[0].this.name != "row_number":
+    first = windows[0] if windows else None
+    if first is None or any(w != first for w in windows) or first.args.get("spec") or first.this.name != "row_number":
         return None
-    return windows[0]
+    return first
 
 
 def _one_direction(window: exp.Window) -> bool:
@@ -85,28 +92,21 @@ def _converts(node: exp.Anonymous) -> bool:
     return node.name == "CAST" or node.name.startswith(("toInt", "toUInt"))
 
 
-def _shown(select: exp.Select) -> str | None:
-    """The name of the projection that is the row number itself."""
+def _numbers(select: exp.Select) -> list[str]:
+    """Names of the projections that are the row number itself."""
     window = _window(select)
-    for projection in select.expressions:
-        if _bare(projection.unalias()) == window:
-            return str(projection.alias_or_name)
-    return None
+    return [p.alias_or_name for p in select.expressions if _bare(p.unalias()) == window]
 
 
-def _read_for_first_only(select: exp.Select) -> bool:
-    """Whether the one query that reads ``select`` keeps only its row number 1."""
+def _read_for_first_only(select: exp.Select, number_of: str) -> bool:
+    """Whether the one query that reads ``select`` keeps only rows whose column ``number_of`` is 1."""
     reader = _reader(select)
     if reader is None or reader[0].args.get("where") is None:
         return False
     query, alias = reader
-    numbered = column(_shown(select) or "", alias)
-    conditions = (
-        list(query.args["where"].this.flatten())
-        if isinstance(query.args["where"].this, exp.And)
-        else [query.args["where"].this]
-    )
-    return any(_is_first(c, numbered) for c in conditions)
+    where = query.args["where"].this
+    conditions = where.flatten() if isinstance(where, exp.And) else [where]
+    return any(_is_first(c, column(number_of, alias)) for c in conditions)
 
 
 def _reader(select: exp.Select) -> tuple[exp.Select, str] | None:
