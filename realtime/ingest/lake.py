@@ -127,7 +127,7 @@ def relation_comment(connection: duckdb.DuckDBPyConnection, relation: exp.Table)
 
 def _values(spec: SourceSpec, files: Sequence[LakeFile]) -> list[exp.Expr]:
     """The declared columns in their declared types; one that is in no file yet has its value of old rows."""
-    names = [set(column_names(f.path)) for f in files]
+    names = column_names([f.path for f in files])
     return [
         exp.alias_(_value(spec, c, sum(c.name in found for found in names), len(files)), c.name, quoted=True)
         for c in spec.columns

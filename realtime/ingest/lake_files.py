@@ -5,12 +5,12 @@ The names are the only record of what was exported: the watermark is the end of 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -66,19 +66,26 @@ def row_count(paths: Sequence[Path]) -> int:
     """How many rows are in ``paths``, from their footers; ConfigError where one is no whole Parquet file."""
     if not paths:
         return 0
-    found = _asked(paths, "SELECT sum(num_rows) FROM parquet_file_metadata($1)", [str(p) for p in paths])
-    return int(found[0][0])
+    with _reading(paths) as connection:
+        sql = "SELECT sum(num_rows)::BIGINT FROM parquet_file_metadata($1)"
+        row = connection.execute(sql, [[str(p) for p in paths]]).fetchone()
+        assert row is not None
+        return int(row[0])
 
 
-def column_names(path: Path) -> tuple[str, ...]:
-    """Names of a file's columns; ConfigError where it is no whole Parquet file."""
-    return tuple(row[0] for row in _asked([path], "DESCRIBE FROM read_parquet($1)", str(path)))
+def column_names(paths: Sequence[Path]) -> list[frozenset[str]]:
+    """Names of each file's columns; ConfigError where one is no whole Parquet file."""
+    # One connection for all: opening one takes 20 ms, a footer half a millisecond.
+    with _reading(paths) as connection:
+        described = (connection.execute("DESCRIBE FROM read_parquet($1)", [str(p)]).fetchall() for p in paths)
+        return [frozenset(row[0] for row in rows) for rows in described]
 
 
-def _asked(paths: Sequence[Path], sql: str, argument: object) -> list[tuple[Any, ...]]:
+@contextlib.contextmanager
+def _reading(paths: Sequence[Path]) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         with duckdb.connect() as connection:
-            return connection.execute(sql, [argument]).fetchall()
+            yield connection
     except duckdb.Error as error:
         raise ConfigError(
             f"a Parquet file in {paths[0].parent} can't be read: {str(error).splitlines()[0]}",

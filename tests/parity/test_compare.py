@@ -159,8 +159,8 @@ def test_floats_inside_lists_and_structs(clickhouse: ClickHouse, database: str, 
 
 def test_examples_name_the_columns_that_differ(clickhouse: ClickHouse, database: str, settings: Settings) -> None:
     step = step_of(database, {"who": "VARCHAR", "n": "BIGINT", "x": "DOUBLE"}, keys=("who",))
-    batch = [["same", 1, 1.0], ["changed", 1, 2.0], ["gone", 3, None], [None, 4, 4.0]]
-    realtime = [["same", 1, 1.0], ["changed", 2, 2.5], ["new", 5, 5.0], [None, 4, 4.5]]
+    batch: Rows = [["same", 1, 1.0], ["changed", 1, 2.0], ["gone", 3, None], [None, 4, 4.0]]
+    realtime: Rows = [["same", 1, 1.0], ["changed", 2, 2.5], ["new", 5, 5.0], [None, 4, 4.5]]
     found = compare(settings, clickhouse, step, batch, realtime)
     assert found.differing == 6
     assert [(e.side, e.row["who"], e.row["n"], e.differs) for e in found.examples] == [
