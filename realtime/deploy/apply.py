@@ -6,17 +6,17 @@ Every step can be repeated: a deploy that was killed anywhere is continued by th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Set
 
 import msgspec
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.deploy.backfill import backfill
 from realtime.deploy.cutover import cut_over
-from realtime.deploy.diff import Change, Kind, changes, is_whole, states_of
-from realtime.deploy.ledger import Ledger
+from realtime.deploy.diff import Kind, changes, is_whole, states_of
+from realtime.deploy.ledger import Ledger, Work
 from realtime.deploy.live import Live, read_live
-from realtime.deploy.lock import Lock, exclusive
+from realtime.deploy.lock import exclusive
 from realtime.deploy.promote import build_staging, settle, staging_database, swap_to_staging
 from realtime.emit.landing import add_column, landing_ddl, quoted
 from realtime.errors import CommandError, ConfigError, SourceError
@@ -29,7 +29,8 @@ GRACE = 1.5
 """Seconds between swapping views and dropping what the old ones read: by then a query that began before has found
 its tables, and servers, which look for the active plan each second, have the new one."""
 
-_UNBUILT = frozenset({Kind.REGISTER_LAMBDA, Kind.DROP_STATE, Kind.DROP_VIEW, Kind.DROP_STAGING})
+_DROPPED = frozenset({Kind.DROP_STATE, Kind.DROP_MATERIALIZED_VIEW, Kind.DROP_VIEW})
+_UNBUILT = _DROPPED | {Kind.REGISTER_LAMBDA, Kind.DROP_STAGING}
 
 
 def deploy(settings: Settings, plan: Plan, client: ClickHouse, report: Report) -> None:
@@ -40,45 +41,39 @@ def deploy(settings: Settings, plan: Plan, client: ClickHouse, report: Report) -
     before goes on serving then.
     """
     with exclusive(client, plan.database) as lock:
-        _end_leftovers(client, plan)
+        comment = f"duet deploy to {plan.database}"
+        work = Work(client, Ledger(client, plan.database), report, lock.check, comment)
+        _end_leftovers(work)
         live = read_live(client, plan.database)
         found = changes(plan, live)
-        if not found:
-            report("nothing to do: the server runs this project as it is")
-            return
         for change in found:
             report(str(change))
-        _carry_out(settings, plan, client, report, lock, live, found)
+        if found:
+            _carry_out(settings, plan, work, live, {change.kind for change in found})
+        else:
+            report("nothing to do: the server runs this project as it is")
 
 
-def _carry_out(
-    settings: Settings,
-    plan: Plan,
-    client: ClickHouse,
-    report: Report,
-    lock: Lock,
-    live: Live,
-    found: Iterable[Change],
-) -> None:
-    ledger = Ledger(client, plan.database)
-    _create_databases(client, plan, ledger)
+def _carry_out(settings: Settings, plan: Plan, work: Work, live: Live, kinds: Set[Kind]) -> None:
+    client, ledger = work.client, work.ledger
+    _create_databases(work, plan)
     for source in plan.sources:
         _make_source(client, source, live)
-    _fill_states(plan, client, ledger, live, lock, report)
-    if not {change.kind for change in found} <= _UNBUILT:
-        _swap_views(settings, plan, client, live, lock, report)
+    _fill_states(plan, work, live)
+    if not kinds <= _UNBUILT:
+        _swap_views(settings, plan, work, live)
     ledger.register(spec for spec in plan.lambdas if (spec.name, spec.version) not in live.lambdas)
     if live.plan != plan:
         ledger.activate(plan)
     settle(client, plan)
-    lock.check()
-    _drop_unused(client, plan, ledger, GRACE if _is_read(plan, live) else 0)
+    work.check()
+    _drop_unused(work, plan, GRACE if _is_read(plan, live) else 0)
 
 
-def _create_databases(client: ClickHouse, plan: Plan, ledger: Ledger) -> None:
+def _create_databases(work: Work, plan: Plan) -> None:
     for name in (plan.database, f"{plan.database}_raw", f"{plan.database}_state"):
-        client.execute(f"CREATE DATABASE IF NOT EXISTS {quoted(name)}")
-    ledger.create()
+        work.client.execute(f"CREATE DATABASE IF NOT EXISTS {quoted(name)}")
+    work.ledger.create()
 
 
 def _make_source(client: ClickHouse, source: SourceSpec, live: Live) -> None:
@@ -96,25 +91,25 @@ def _make_source(client: ClickHouse, source: SourceSpec, live: Live) -> None:
         ) from None
 
 
-def _fill_states(plan: Plan, client: ClickHouse, ledger: Ledger, live: Live, lock: Lock, report: Report) -> None:
+def _fill_states(plan: Plan, work: Work, live: Live) -> None:
     wanted = [state for state in states_of(plan).values() if not is_whole(state, live)]
-    cuts = cut_over(client, ledger, wanted, live, report)
+    cuts = cut_over(work, wanted, live)
     for state in wanted:
-        backfill(client, ledger, state, cuts[state.relation], lock, report, _comment(plan))
+        backfill(work, state, cuts[state.relation])
 
 
-def _swap_views(settings: Settings, plan: Plan, client: ClickHouse, live: Live, lock: Lock, report: Report) -> None:
+def _swap_views(settings: Settings, plan: Plan, work: Work, live: Live) -> None:
     """Tests the new version, then makes readers see it; an interrupted swap, whose tests had passed, is finished."""
     staging = staging_database(plan)
     if not any(staging in view.select for view in live.read_views.values()):
         _check_compiled(settings, plan)
-        report("dbt builds and tests the read views")
-        build_staging(settings, client, plan)
-    lock.check()
+        work.report("dbt builds and tests the read views")
+        build_staging(settings, work.client, plan)
+    work.check()
     if _is_read(plan, live):
-        swap_to_staging(client, plan)
+        swap_to_staging(work.client, plan)
     else:
-        settle(client, plan)
+        settle(work.client, plan)
 
 
 def _is_read(plan: Plan, live: Live) -> bool:
@@ -135,23 +130,20 @@ def _check_compiled(settings: Settings, plan: Plan) -> None:
         )
 
 
-def _drop_unused(client: ClickHouse, plan: Plan, ledger: Ledger, grace: float) -> None:
+def _drop_unused(work: Work, plan: Plan, grace: float) -> None:
     """Drops what deploys made and ``plan`` does not use, after ``grace`` seconds: views before the tables they fill."""
-    live = read_live(client, plan.database)
-    found = [change.subject for change in changes(plan, live) if change.kind in (Kind.DROP_STATE, Kind.DROP_VIEW)]
+    live = read_live(work.client, plan.database)
+    found = [change.subject for change in changes(plan, live) if change.kind in _DROPPED]
     if found or live.staging:
         time.sleep(grace)
-    ledger.mark([relation for relation in found if relation in live.states], "dropped")
+    work.ledger.mark([relation for relation in found if relation in live.states], "dropped")
     for relation in sorted(found, key=lambda r: r in live.states):
-        client.execute(f"DROP TABLE IF EXISTS {'.'.join(quoted(part) for part in relation.split('.'))}")
+        work.client.execute(f"DROP TABLE IF EXISTS {'.'.join(quoted(part) for part in relation.split('.'))}")
     for name in live.staging:
-        client.execute(f"DROP DATABASE IF EXISTS {quoted(name)} SYNC")
+        work.client.execute(f"DROP DATABASE IF EXISTS {quoted(name)} SYNC")
 
 
-def _end_leftovers(client: ClickHouse, plan: Plan) -> None:
+def _end_leftovers(work: Work) -> None:
     """Ends backfills of a deploy that was killed: the server goes on with a query whose client is gone."""
-    client.execute("KILL QUERY WHERE Settings['log_comment'] = {comment:String} SYNC", {"comment": _comment(plan)})
-
-
-def _comment(plan: Plan) -> str:
-    return f"duet deploy to {plan.database}"
+    sql = "KILL QUERY WHERE Settings['log_comment'] = {comment:String} SYNC"
+    work.client.execute(sql, {"comment": work.comment})

@@ -7,14 +7,14 @@ out of the state's own log.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.moment import from_micros, micros
-from realtime.deploy.cutover import BACKFILL, Report
-from realtime.deploy.ledger import Chunk, Ledger, token, view_named
-from realtime.deploy.lock import Lock
+from realtime.deploy.cutover import BACKFILL
+from realtime.deploy.ledger import Chunk, Work
 from realtime.deploy.narrow import narrowed, selected
 from realtime.emit.landing import INGESTED_AT, quoted
 from realtime.planner.ir import State
@@ -30,40 +30,36 @@ _MICROSECOND = timedelta(microseconds=1)
 _ONE_BLOCK = {"max_insert_threads": 1, "min_insert_block_size_rows": 1 << 40, "min_insert_block_size_bytes": 0}
 
 
-def backfill(
-    client: ClickHouse, ledger: Ledger, state: State, cutover: datetime, lock: Lock, report: Report, comment: str
-) -> None:
+def backfill(work: Work, state: State, cutover: datetime, chunk_rows: int = CHUNK_ROWS) -> None:
     """Puts all landing rows from before ``cutover`` into ``state`` and records it as complete; continues where an
-    earlier deploy was stopped. ``comment`` marks its inserts, so that a later deploy can end them."""
+    earlier deploy was stopped."""
     beside = state.relation + BACKFILL
-    chunks = ledger.chunks(state.relation, cutover)
+    chunks = work.ledger.chunks(state.relation, cutover)
     if not chunks:
-        chunks = list(_planned(client, state, cutover))
-        ledger.save_chunks(state.relation, cutover, chunks)
+        chunks = list(_planned(work.client, state, cutover, chunk_rows))
+        work.ledger.save_chunks(state.relation, cutover, chunks)
     if chunks:
-        client.execute(f"CREATE TABLE IF NOT EXISTS {beside} AS {state.relation}")
+        work.client.execute(f"CREATE TABLE IF NOT EXISTS {beside} AS {state.relation}")
     for chunk in chunks:
+        work.check()
         if not chunk.done:
-            lock.check()
-            _insert(client, state, cutover, chunk, comment)
-            ledger.save_chunks(state.relation, cutover, [_done(chunk)])
-        report(_progress(state, chunks, chunk))
+            insert_chunk(work, state, cutover, chunk)
+            work.ledger.save_chunks(state.relation, cutover, [dataclasses.replace(chunk, done=True)])
+        work.report(_progress(state, chunks, chunk))
     if chunks:
-        _move(client, beside, state.relation)
-    ledger.mark([state.relation], "complete", cutover)
-    client.execute(f"DROP TABLE IF EXISTS {beside} SYNC")
+        _move(work.client, beside, state.relation)
+    work.ledger.mark([state.relation], "complete", cutover)
+    work.client.execute(f"DROP TABLE IF EXISTS {beside} SYNC")
 
 
-def _insert(client: ClickHouse, state: State, cutover: datetime, chunk: Chunk, comment: str) -> None:
-    view = view_named(state.views, chunk.view)
+def insert_chunk(work: Work, state: State, cutover: datetime, chunk: Chunk) -> None:
+    """Puts one chunk into the table beside the state; again, it changes nothing."""
+    view = next(view for view in state.views if view.name == chunk.view)
     columns = ", ".join(quoted(c) for c in selected(view))
-    client.execute(
+    token = f"{state.relation}:{micros(cutover)}:{chunk.number}"
+    work.client.execute(
         f"INSERT INTO {state.relation}{BACKFILL} ({columns})\n{narrowed(view, chunk.since, chunk.until)}",
-        settings={
-            **_ONE_BLOCK,
-            "insert_deduplication_token": token(state.relation, cutover, chunk),
-            "log_comment": comment,
-        },
+        settings={**_ONE_BLOCK, "insert_deduplication_token": token, "log_comment": work.comment},
     )
 
 
@@ -79,8 +75,10 @@ def _move(client: ClickHouse, beside: str, table: str) -> None:
         client.execute(f"ALTER TABLE {beside} MOVE PARTITION ID '{row['partition_id']}' TO TABLE {table}")
 
 
-def _planned(client: ClickHouse, state: State, cutover: datetime) -> Iterator[Chunk]:
-    spans = {landing: list(_spans(client, landing, cutover)) for landing in {v.landing for v in state.views}}
+def _planned(client: ClickHouse, state: State, cutover: datetime, chunk_rows: int) -> Iterator[Chunk]:
+    spans = {
+        landing: list(_spans(client, landing, cutover, chunk_rows)) for landing in {v.landing for v in state.views}
+    }
     number = 0
     for view in state.views:
         for since, until, rows in spans[view.landing]:
@@ -88,23 +86,25 @@ def _planned(client: ClickHouse, state: State, cutover: datetime) -> Iterator[Ch
             number += 1
 
 
-def _spans(client: ClickHouse, landing: str, cutover: datetime) -> Iterator[tuple[datetime, datetime, int]]:
-    """Spans of ingest time that hold about `CHUNK_ROWS` rows each and cover all rows before ``cutover``."""
-    steps = list(_steps(client, landing, cutover))
+def _spans(
+    client: ClickHouse, landing: str, cutover: datetime, chunk_rows: int
+) -> Iterator[tuple[datetime, datetime, int]]:
+    """Spans of ingest time that hold about ``chunk_rows`` rows each and cover all rows before ``cutover``."""
+    steps = list(_steps(client, landing, cutover, chunk_rows))
     begin, rows = 0, 0
     for index, (since, count) in enumerate(steps):
         begin = begin if rows else since
         rows += count
         last = index + 1 == len(steps)
-        if last or rows + steps[index + 1][1] > CHUNK_ROWS:
+        if last or rows + steps[index + 1][1] > chunk_rows:
             yield from_micros(begin), cutover if last else from_micros(steps[index + 1][0]), rows
             rows = 0
 
 
-def _steps(client: ClickHouse, landing: str, cutover: datetime) -> Iterator[tuple[int, int]]:
+def _steps(client: ClickHouse, landing: str, cutover: datetime, chunk_rows: int) -> Iterator[tuple[int, int]]:
     """Rows per minute, where there are more than a chunk's per tenth of a second: (its begin, rows) in order."""
     for since, rows in _counts(client, landing, 0, micros(cutover), _MINUTE):
-        if rows <= CHUNK_ROWS:
+        if rows <= chunk_rows:
             yield since, rows
         else:
             until = min(micros(cutover), since + _MINUTE // _MICROSECOND)
@@ -120,10 +120,6 @@ def _counts(client: ClickHouse, landing: str, since: int, until: int, step: time
         {"since": since, "until": until},
     )
     return [(int(row["since"]), int(row["rows"])) for row in rows]
-
-
-def _done(chunk: Chunk) -> Chunk:
-    return Chunk(chunk.number, chunk.view, chunk.since, chunk.until, chunk.rows, done=True)
 
 
 def _progress(state: State, chunks: Sequence[Chunk], chunk: Chunk) -> str:

@@ -10,20 +10,19 @@ rows after it, so it has to end before the backfill reads.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
 from realtime.clickhouse.moment import server_now
-from realtime.deploy.ledger import Ledger
+from realtime.deploy.ledger import Work
 from realtime.deploy.live import Live
 from realtime.deploy.narrow import narrowed
 from realtime.emit.ddl import create_state, create_view
 from realtime.errors import BusyError
 from realtime.planner.ir import State
 
-Report = Callable[[str], None]
 BACKFILL = "__backfill"
 INSERT_TIMEOUT = 600.0
 """Seconds that a deploy waits for an insert that is already running."""
@@ -32,24 +31,22 @@ _MARGINS = (0.3, 1.5, 7.5, 40.0)
 """Seconds between making views and their cut-over; the next one is tried where making them took longer."""
 
 
-def cut_over(
-    client: ClickHouse, ledger: Ledger, states: Sequence[State], live: Live, report: Report
-) -> Mapping[str, datetime]:
+def cut_over(work: Work, states: Sequence[State], live: Live) -> Mapping[str, datetime]:
     """Makes the tables and views of ``states`` and returns the cut-over of each, once it has passed and no insert
     from before it is running. States that an earlier deploy had brought so far are kept as they are.
 
     BusyError where an insert into a landing table does not end.
     """
-    known = ledger.cutovers()
+    known = work.ledger.cutovers()
     cuts = {s.relation: known[s.relation] for s in states if s.relation in known and _intact(s, live)}
     fresh = [s for s in states if s.relation not in cuts]
     if fresh:
-        moment = _cut(client, fresh, report)
-        ledger.mark([s.relation for s in fresh], "cut", moment)
+        moment = _cut(work, fresh)
+        work.ledger.mark([s.relation for s in fresh], "cut", moment)
         cuts |= {s.relation: moment for s in fresh}
     if cuts:
-        _wait_until(client, max(cuts.values()))
-        wait_for_inserts(client, _landings(states), max(cuts.values()), INSERT_TIMEOUT)
+        _wait_until(work.client, max(cuts.values()))
+        wait_for_inserts(work.client, _landings(states), max(cuts.values()), INSERT_TIMEOUT)
     return cuts
 
 
@@ -57,30 +54,38 @@ def _intact(state: State, live: Live) -> bool:
     return state.relation in live.states and all(view.name in live.views for view in state.views)
 
 
-def _cut(client: ClickHouse, states: Sequence[State], report: Report) -> datetime:
+def _cut(work: Work, states: Sequence[State]) -> datetime:
     """Makes ``states`` with views from one moment on, which has not come yet when it returns, and no insert that
     does not feed them is running."""
     landings = _landings(states)
     for margin in _MARGINS:
-        wait_for_inserts(client, landings, server_now(client), INSERT_TIMEOUT)
-        for state in states:
-            drop_state(client, state)
-            client.execute(create_state(state))
-        moment = server_now(client) + timedelta(seconds=margin + 0.02 * len(states))
-        for state in states:
-            for view in state.views:
-                client.execute(create_view(state, view, narrowed(view, since=moment)))
-        wait_for_inserts(client, landings, server_now(client), INSERT_TIMEOUT)
-        if server_now(client) < moment:
+        wait_for_inserts(work.client, landings, server_now(work.client), INSERT_TIMEOUT)
+        # What was recorded of tables by these names does not hold for those that are made now.
+        work.ledger.mark([s.relation for s in states], "dropped")
+        moment = _make(work.client, states, margin + 0.02 * len(states))
+        wait_for_inserts(work.client, landings, server_now(work.client), INSERT_TIMEOUT)
+        if server_now(work.client) < moment:
             return moment
-        report(f"making the views took longer than {margin:.1f} s; again with more time")
+        work.report(f"making the views took longer than {margin:.1f} s; again with more time")
     raise BusyError(
         f"views over {', '.join(landings)} can't be made before their cut-over: each time an insert ran on for longer",
         remedy="deploy again while no long insert into these tables is running",
     )
 
 
-def drop_state(client: ClickHouse, state: State) -> None:
+def _make(client: ClickHouse, states: Sequence[State], margin: float) -> datetime:
+    """Makes ``states`` anew, with views from a moment ``margin`` seconds ahead on."""
+    for state in states:
+        _drop(client, state)
+        client.execute(create_state(state))
+    moment = server_now(client) + timedelta(seconds=margin)
+    for state in states:
+        for view in state.views:
+            client.execute(create_view(state, view, narrowed(view, since=moment)))
+    return moment
+
+
+def _drop(client: ClickHouse, state: State) -> None:
     """Drops what is there of ``state``: its views first, so that no insert meets a view without its table."""
     for view in state.views:
         client.execute(f"DROP TABLE IF EXISTS {view.name} SYNC")

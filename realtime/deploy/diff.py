@@ -23,6 +23,7 @@ class Kind(enum.StrEnum):
     ADD_COLUMN = "add column"
     CREATE_STATE = "create state"
     DROP_STATE = "drop state"
+    DROP_MATERIALIZED_VIEW = "drop materialized view"
     CREATE_VIEW = "create read view"
     REPLACE_VIEW = "replace read view"
     DROP_VIEW = "drop read view"
@@ -101,7 +102,7 @@ def _check_table(source: SourceSpec, table: Table, wanted_engine: str, live: Liv
         raise _changed(source, f"mode is {source.mode} now", "upsert" if replacing else "append")
     for what, now, then in (
         ("version", wanted_engine, engine(before) if before is not None else wanted_engine),
-        ("order", _plain(", ".join(sorting_key(source))), _plain(table.sorting_key)),
+        ("order", _plain(", ".join(sorting_key(source))), _plain(table.sorting_key).strip("()")),
         ("partition_by", source.partition_by, before.partition_by if before is not None else source.partition_by),
         ("ttl", source.ttl, before.ttl if before is not None else source.ttl),
     ):
@@ -187,7 +188,8 @@ def _leftovers(plan: Plan, live: Live) -> Iterator[Change]:
     states = states_of(plan)
     views = {view.name for state in states.values() for view in state.views}
     for relation in sorted({*live.states, *live.views} - set(states) - views):
-        yield Change(Kind.DROP_STATE, relation, "no model uses it")
+        kind = Kind.DROP_MATERIALIZED_VIEW if relation in live.views else Kind.DROP_STATE
+        yield Change(kind, relation, "no model uses it")
     kept = {step.relation for step in plan.steps}
     for relation, view in sorted(live.read_views.items()):
         if view.deployed and relation not in kept:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ import msgspec
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.moment import from_micros, micros
-from realtime.planner.ir import LambdaSpec, Plan, View
+from realtime.planner.ir import LambdaSpec, Plan
 
 _MOMENT = "DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')"
 _TABLES = (
@@ -135,6 +135,18 @@ class Ledger:
         return self.client.rows(sql.replace("{table}", self._table(name)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What the parts of one deploy share: ``report`` takes lines to show, ``check`` raises where the deploy must not
+    go on, ``comment`` marks its long queries, so that the next deploy can end those of one that was killed."""
+
+    client: ClickHouse
+    ledger: Ledger
+    report: Callable[[str], None]
+    check: Callable[[], None]
+    comment: str
+
+
 def plan_id(plan: Plan) -> str:
     """Names a plan by its contents."""
     return hashlib.sha256(msgspec.json.encode(plan)).hexdigest()[:12]
@@ -143,13 +155,3 @@ def plan_id(plan: Plan) -> str:
 def _chunk(row: dict[str, Any]) -> Chunk:
     since, until = from_micros(int(row["since"])), from_micros(int(row["until"]))
     return Chunk(int(row["number"]), row["view"], since, until, int(row["rows"]), bool(row["done"]))
-
-
-def token(relation: str, cutover: datetime, chunk: Chunk) -> str:
-    """The deduplication token of a chunk's insert: the same whenever it is repeated."""
-    return f"{relation}:{micros(cutover)}:{chunk.number}"
-
-
-def view_named(views: Iterable[View], name: str) -> View:
-    """The view called ``name``."""
-    return next(view for view in views if view.name == name)

@@ -29,7 +29,7 @@ _SETTINGS = {
     "log_queries": 0,
 }
 _MINE = "SELECT count() FROM system.processes WHERE query_id = {id:String} AND Settings['log_comment'] = {mark:String}"
-_PATIENCE = 5.0
+PATIENCE = 5.0
 """Seconds to wait for a lock whose holder may just have been killed."""
 
 
@@ -44,9 +44,9 @@ class Lock:
         self._ended = threading.Event()
         self._error: DuetError | None = None
 
-    def acquire(self) -> None:
-        """Takes the lock; BusyError where another deploy holds it."""
-        deadline = time.monotonic() + _PATIENCE
+    def acquire(self, patience: float) -> None:
+        """Takes the lock; BusyError where another deploy still holds it after ``patience`` seconds."""
+        deadline = time.monotonic() + patience
         while not self._try():
             if time.monotonic() > deadline:
                 raise BusyError(
@@ -91,10 +91,10 @@ class Lock:
 
 
 @contextlib.contextmanager
-def exclusive(client: ClickHouse, database: str) -> Iterator[Lock]:
-    """Holds the lock on ``database``; BusyError where another deploy does."""
+def exclusive(client: ClickHouse, database: str, patience: float = PATIENCE) -> Iterator[Lock]:
+    """Holds the lock on ``database``; BusyError where another deploy does, still after ``patience`` seconds."""
     lock = Lock(client, database)
-    lock.acquire()
+    lock.acquire(patience)
     try:
         yield lock
     finally:
