@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlglot import exp
 
 from realtime.transpile.annotate import aggregated, visible_ctes, without_params
@@ -101,15 +103,21 @@ def _group(lower: Lower, group: exp.Group) -> exp.Group:
 _SETS = (exp.Rollup, exp.Cube, exp.GroupingSets)
 
 
-def _grouping_sets(lower: Lower, sets: list[exp.Expr]) -> dict[str, list[exp.Expr]]:
-    out: dict[str, list[exp.Expr]] = {}
-    for found in sets:
-        name = {exp.Rollup: "rollup", exp.Cube: "cube", exp.GroupingSets: "grouping_sets"}[type(found)]
-        members = [_members(lower, m) for m in found.expressions]
-        out.setdefault(name, []).append(type(found)(expressions=members))
+def _grouping_sets(lower: Lower, sets: Sequence[exp.Expr]) -> dict[str, list[exp.Expr]]:
+    found = sets[0]
     if len(sets) > 1:
-        raise refused(sets[0], "several grouping sets multiply", remedy="write one GROUPING SETS")
-    return out
+        raise refused(found, "several grouping sets multiply", remedy="write one GROUPING SETS")
+    if not isinstance(found, exp.GroupingSets) or any(_is_total(m) for m in found.expressions):
+        raise refused(
+            found,
+            "of no rows DuckDB gives a total, ClickHouse nothing",
+            remedy="write GROUPING SETS without (), and UNION ALL the total",
+        )
+    return {"grouping_sets": [exp.GroupingSets(expressions=[_members(lower, m) for m in found.expressions])]}
+
+
+def _is_total(member: exp.Expr) -> bool:
+    return isinstance(member, exp.Tuple) and not member.expressions
 
 
 def _members(lower: Lower, member: exp.Expr) -> exp.Expr:
@@ -148,9 +156,18 @@ def _set_operation(lower: Lower, query: exp.SetOperation) -> exp.Select:
     tail = exp.Select(expressions=[exp.Star()])
     alias = exp.TableAlias(this=quote(lower.fresh("union")))
     tail.set("from_", exp.From(this=exp.Subquery(this=joined, alias=alias)))
+    _type_order(query, dict(zip(names, types, strict=True)))
     lower_order(lower, query, tail)
     lower_limit(lower, query, tail)
     return tail
+
+
+def _type_order(query: exp.SetOperation, types: dict[str, DuckType]) -> None:
+    """ORDER BY of a set operation names columns of its result, whose types are known only now."""
+    order = query.args.get("order")
+    for item in order.expressions if order is not None else []:
+        if isinstance(item.this, exp.Column) and item.this.name in types:
+            item.this.meta["duck"] = types[item.this.name]
 
 
 def _side(lower: Lower, side: exp.Expr, names: list[str], types: list[DuckType]) -> exp.Select:

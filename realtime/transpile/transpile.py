@@ -18,6 +18,8 @@ from realtime.transpile.lower import Lower
 from realtime.transpile.passes.expand_between import expand_between
 from realtime.transpile.passes.expand_case import expand_case
 from realtime.transpile.passes.expand_group_all import expand_group_all
+from realtime.transpile.passes.expand_order_all import expand_order_all
+from realtime.transpile.passes.lambda_columns import lambda_columns
 from realtime.transpile.passes.refuse_unknown import refuse_unknown
 from realtime.transpile.passes.semi_to_exists import semi_to_exists
 from realtime.transpile.passes.true_names import true_names
@@ -29,7 +31,7 @@ from realtime.transpile.rules.casts import convert
 Pass = Callable[[exp.Query], exp.Query]
 
 BEFORE_QUALIFY: tuple[Pass, ...] = (refuse_unknown, semi_to_exists)
-AFTER_QUALIFY: tuple[Pass, ...] = (expand_group_all, expand_case, expand_between, unique_aliases)
+AFTER_QUALIFY: tuple[Pass, ...] = (lambda_columns, expand_group_all, expand_order_all, expand_case, expand_between, unique_aliases)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import enum
 import functools
 
 from sqlglot import exp
+from sqlglot.errors import ParseError
 
 from realtime.errors import RefusedError
 
@@ -138,7 +139,11 @@ def duck_type(name: str) -> DuckType:
         return DuckType(name, SCALARS[name][0])
     if name == "INTERVAL":
         return DuckType(name, Kind.INTERVAL)
-    return _nested(name, exp.DataType.build(name, dialect="duckdb"))
+    try:
+        parsed = exp.DataType.build(name, dialect="duckdb")
+    except ParseError:
+        return DuckType(name, Kind.OTHER)
+    return _nested(name, parsed)
 
 
 def _nested(name: str, parsed: exp.DataType) -> DuckType:
@@ -158,6 +163,7 @@ def _nested(name: str, parsed: exp.DataType) -> DuckType:
 
 
 _SPELLING = {"INT": "INTEGER", "TEXT": "VARCHAR", "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE", "REAL": "FLOAT"}
+_SPELLING |= {"INT128": "HUGEINT", "UINT128": "UHUGEINT"}
 
 
 def _printed(node: exp.Expr) -> DuckType:

@@ -336,7 +336,7 @@ def _first(first: bool) -> Callable[[Lower, Call], Aggregate]:
         descending = _direction(found)
         newest = descending == first
         payload = call("tuple", _nullable(lower(found.value)))
-        by = _rank(lower, found.order, "isNotNull" if newest else "isNull")
+        by = _rank(lower, found.order, "isNotNull" if descending else "isNull")
         part = Component("argMax" if newest else "argMin", (payload, by))
         return Aggregate((part,), lambda v: call("tupleElement", v, 1))
 
@@ -363,6 +363,12 @@ def _rank(lower: Lower, order: tuple[exp.Ordered, ...], null: str) -> exp.Expr:
 
 
 def _list(lower: Lower, found: Call) -> Aggregate:
+    select = found.node.find_ancestor(exp.Select)
+    if found.condition is not None or select is None or not select.args.get("group"):
+        raise refused(
+            found.node, f"{_name(found.node)} of no rows is NULL, and ClickHouse has no NULL list",
+            remedy="group by a key, without FILTER",
+        )  # fmt: skip
     return _ordered_list(lower, found, lower(found.value), None)
 
 
@@ -371,8 +377,8 @@ def _string_agg(lower: Lower, found: Call) -> Aggregate:
     between = lower(separator) if separator is not None else exp.Literal.string(",")
     shown = lower.to(found.value, VARCHAR)
     spec = _ordered_list(lower, found, shown, call("isNotNull", shown))
-    joined = "if(empty(a), NULL, arrayStringConcat(items, between))"
-    return Aggregate(spec.components, lambda a: form(joined, a=a, items=spec.finish(a), between=between))
+    joined = "if(empty(a), NULL, arrayStringConcat(items, separator))"
+    return Aggregate(spec.components, lambda a: form(joined, a=a, items=spec.finish(a), separator=between))
 
 
 def _ordered_list(lower: Lower, found: Call, shown: exp.Expr, condition: exp.Expr | None) -> Aggregate:
@@ -405,7 +411,7 @@ SPECS: dict[type[exp.Expr], Callable[[Lower, Call], Aggregate]] = {
     exp.StddevPop: _deviation("stddevPopStable", 1),
     exp.Variance: _deviation("varSampStable", 2),
     exp.VariancePop: _deviation("varPopStable", 1),
-    exp.Corr: _covariance("corrStable", 2),
+    exp.Corr: _covariance("corrStable", 1),
     exp.CovarSamp: _covariance("covarSampStable", 2),
     exp.CovarPop: _covariance("covarPopStable", 1),
     exp.BitwiseAndAgg: _bitwise("groupBitAnd"),

@@ -94,7 +94,7 @@ def _whole_division(lower: Lower, node: exp.IntDiv) -> exp.Expr:
         raise refused(node, f"// that gives {found}", remedy="cast both sides to integers")
     wide = "toInt256" if found.name in ("HUGEINT", "UHUGEINT", "UBIGINT", "BIGINT") else "toInt64"
     left, right = call(wide, lower(node.left)), call(wide, lower(node.right))
-    return checked(form("intDiv(l, nullIf(r, 0))", l=left, r=right), found)
+    return checked(form("intDiv(l, r)", l=left, r=right), found)
 
 
 def _modulo(lower: Lower, node: exp.Mod) -> exp.Expr:
@@ -102,10 +102,11 @@ def _modulo(lower: Lower, node: exp.Mod) -> exp.Expr:
     if found.kind is Kind.FLOAT:
         return form("l % r", l=double(lower, node.left), r=double(lower, node.right))
     if found.kind is Kind.INTEGER:
-        return cast(form("l % nullIf(r, 0)", l=lower(node.left), r=lower(node.right)), found.clickhouse)
+        # Of sides of different signedness ClickHouse takes the bits as unsigned.
+        return cast(form("l % r", l=lower.to(node.left, found), r=lower.to(node.right, found)), found.clickhouse)
     if found.kind is Kind.DECIMAL:
         scaled = [_scaled(lower, side, found.scale) for side in (node.left, node.right)]
-        whole = form("l % nullIf(r, 0)", l=scaled[0], r=scaled[1])
+        whole = form("l % r", l=scaled[0], r=scaled[1])
         shown = form("toDecimal256(x, places) / by", x=whole, places=found.scale, by=number(10**found.scale))
         return cast(shown, found.clickhouse)
     raise refused(node, f"% that gives {found}", remedy="cast both sides to numbers")
@@ -139,7 +140,10 @@ def _absolute(lower: Lower, node: exp.Abs) -> exp.Expr:
 
 
 def _sign(lower: Lower, node: exp.Sign) -> exp.Expr:
-    return cast(call("sign", lower(node.this)), type_of(node).clickhouse)
+    x = lower(node.this)
+    if type_of(node.this).kind is Kind.FLOAT:
+        return cast(form("if(isNaN(x), 0, sign(x))", x=x), type_of(node).clickhouse)
+    return cast(call("sign", x), type_of(node).clickhouse)
 
 
 def _whole(function: str) -> Callable[[Lower, exp.Func], exp.Expr]:
@@ -211,10 +215,18 @@ def _is_nan(lower: Lower, node: exp.IsNan) -> exp.Expr:
     return call("isNaN", double(lower, node.this))
 
 
+def _is_infinite(lower: Lower, node: exp.IsInf) -> exp.Expr:
+    return call("isInfinite", _float(lower, node, node.this))
+
+
 def _is_finite(lower: Lower, node: exp.Anonymous) -> exp.Expr:
-    if type_of(node.expressions[0]).kind is not Kind.FLOAT:
-        raise refused(node, "isfinite of what is no float", remedy="drop it")
-    return call("isFinite", lower(node.expressions[0]))
+    return call("isFinite", _float(lower, node, node.expressions[0]))
+
+
+def _float(lower: Lower, node: exp.Expr, argument: exp.Expr) -> exp.Expr:
+    if type_of(argument).kind is not Kind.FLOAT:
+        raise refused(node, "this test is of floats", remedy="drop it")
+    return lower(argument)
 
 
 RULES: dict[type[exp.Expr], Rule] = {
@@ -237,5 +249,6 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.Pow: rule(_power),
     exp.Log: rule(_log),
     exp.IsNan: rule(_is_nan),
+    exp.IsInf: rule(_is_infinite),
 }
 FUNCTIONS: dict[str, Rule] = {"isfinite": rule(_is_finite)}

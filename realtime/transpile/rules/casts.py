@@ -137,6 +137,8 @@ def _integer_to_decimal(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> ex
 
 def _float_to_decimal(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     scaled = rounded(form("x * by", x=x, by=power_of_ten(b.scale)))
+    if try_:
+        scaled = form("if(abs(scaled) < 1e76, scaled, NULL)", scaled=scaled)
     exact = form(
         "toDecimal256(toInt256(scaled), places) / by", scaled=scaled, places=b.scale, by=exp.Literal.number(10**b.scale)
     )

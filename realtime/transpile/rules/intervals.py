@@ -112,6 +112,11 @@ def shifted(lower: Lower, node: exp.Binary) -> exp.Expr:
     return moved(lower, left, parts(lower, right), type_of(node), minus=minus)
 
 
+def shifted_by(lower: Lower, moment: exp.Expr, interval: exp.Expr, target: DuckType, *, minus: bool) -> exp.Expr:
+    """``moment`` plus or minus ``interval``, as ``target``."""
+    return moved(lower, moment, parts(lower, interval), target, minus=minus)
+
+
 def moved(lower: Lower, moment: exp.Expr, by: list[Part], target: DuckType, *, minus: bool) -> exp.Expr:
     """``moment`` moved by ``by``: months first, then days, then the rest, as DuckDB does."""
     value = lower.to(moment, TIMESTAMP)

@@ -30,6 +30,10 @@ def _window(lower: Lower, node: exp.Window) -> exp.Expr:
     node = _resolved(node)
     over = _over(lower, node)
     function = node.this
+    if isinstance(function, exp.IgnoreNulls):
+        return over(_skipping_nulls(lower, node, function.this))
+    if isinstance(function, exp.RespectNulls):
+        function = function.this
     if is_aggregate(function) or isinstance(function, exp.Filter):
         inner = function.this if isinstance(function, exp.Filter) else function
         if isinstance(inner, (exp.GroupConcat, exp.ArrayAgg)):
@@ -66,7 +70,7 @@ def _over(lower: Lower, node: exp.Window) -> Callable[[exp.Expr], exp.Expr]:
     for item in order.expressions if order is not None else []:
         key = lower(item.this)
         if by_time:
-            if type_of(item.this).kind is not Kind.TIMESTAMP or len(order.expressions) > 1:
+            if type_of(item.this).kind is not Kind.TIMESTAMP or keys:
                 raise refused(node, "a frame in time over another order", remedy="order by one timestamp")
             key = call("toUnixTimestamp64Micro", key)
         keys += ordered(lower, item, key)
@@ -113,8 +117,6 @@ def _ntile(lower: Lower, node: exp.Ntile) -> exp.Expr:
 
 def _shift(name: str) -> Callable[[Lower, exp.Func], exp.Expr]:
     def build(lower: Lower, node: exp.Func) -> exp.Expr:
-        if isinstance(node.this, exp.IgnoreNulls):
-            raise refused(node, f"{name} IGNORE NULLS", remedy="filter the NULLs out first")
         arguments = [call("toNullable", lower(node.this))]
         offset, default = node.args.get("offset"), node.args.get("default")
         if offset is not None or default is not None:
@@ -128,12 +130,16 @@ def _shift(name: str) -> Callable[[Lower, exp.Func], exp.Expr]:
 
 def _edge(name: str) -> Callable[[Lower, exp.Func], exp.Expr]:
     def build(lower: Lower, node: exp.Func) -> exp.Expr:
-        value, suffix = node.this, "_respect_nulls"
-        if isinstance(value, exp.IgnoreNulls):
-            value, suffix = value.this, ""
-        return call(name + suffix, call("toNullable", lower(value)))
+        return call(f"{name}_respect_nulls", call("toNullable", lower(node.this)))
 
     return build
+
+
+def _skipping_nulls(lower: Lower, node: exp.Window, function: exp.Expr) -> exp.Expr:
+    names: dict[type[exp.Expr], str] = {exp.FirstValue: "first_value", exp.LastValue: "last_value"}
+    if type(function) not in names:
+        raise refused(node, f"{function.key} IGNORE NULLS", remedy="filter the NULLs out first")
+    return call(names[type(function)], call("toNullable", lower(function.this)))
 
 
 def _nth(lower: Lower, node: exp.NthValue) -> exp.Expr:

@@ -1,0 +1,65 @@
+"""JSON: one value out of a document, guarded so that what is missing is NULL, as in DuckDB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlglot import exp
+
+from realtime.transpile.form import call, form, number, text
+from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.types import Kind
+
+
+def _path(node: exp.JSONExtract | exp.JSONExtractScalar) -> list[exp.Expr]:
+    """Keys as text, indexes counted from 1."""
+    path = node.expression
+    steps: list[exp.Expr] = []
+    for part in path.expressions if isinstance(path, exp.JSONPath) else [path]:
+        if isinstance(part, exp.JSONPathRoot):
+            continue
+        if isinstance(part, exp.JSONPathKey) and isinstance(part.this, str):
+            steps.append(text(part.this))
+        elif isinstance(part, exp.JSONPathSubscript) and isinstance(part.this, int) and part.this >= 0:
+            steps.append(number(part.this + 1))
+        else:
+            raise refused(node, "this path into JSON", remedy="write keys and numbers, as in '$.a.b[0]'")
+    if not steps:
+        raise refused(node, "a path to the whole document", remedy="name a key")
+    return steps
+
+
+def _extracted(scalar: bool) -> Callable[[Lower, exp.JSONExtract | exp.JSONExtractScalar], exp.Expr]:
+    def build(lower: Lower, node: exp.JSONExtract | exp.JSONExtractScalar) -> exp.Expr:
+        if type_of(node.this).kind not in (Kind.JSON, Kind.TEXT):
+            raise refused(node, f"a path into {type_of(node.this)}", remedy="cast it to JSON")
+        document, path = lower(node.this), _path(node)
+        raw, kind = call("JSONExtractRaw", document, *path), call("JSONType", document, *path)
+        missing = exp.paren(exp.or_(*_missing(document, path), copy=True), copy=False)
+        # ClickHouse drops the fraction of 1.0, by which DuckDB tells a DOUBLE.
+        double = form("concat(raw, if(match(raw, whole), '.0', ''))", raw=raw, whole="^-?[0-9]+$")
+        if scalar:
+            template = """multiIf(missing OR kind = 'Null', NULL, kind = 'String', JSONExtractString_, kind = 'Double', double, raw)"""
+            shown = call("JSONExtractString", document, *path)
+            return form(template, missing=missing, kind=kind, JSONExtractString_=shown, double=double, raw=raw)
+        template = "multiIf(missing, NULL, kind = 'Double', double, raw)"
+        return form(template, missing=missing, kind=kind, double=double, raw=raw)
+
+    return build
+
+
+def _missing(document: exp.Expr, path: list[exp.Expr]) -> list[exp.Expr]:
+    """Conditions under which nothing is at ``path``: an index into an object would be its n-th member."""
+    conditions: list[exp.Expr] = [call("isNull", document), form("NOT found", found=call("JSONHas", document, *path))]
+    for at, step in enumerate(path):
+        if not step.is_string:
+            kind = call("JSONType", document, *path[:at])
+            conditions.append(form("kind != 'Array'", kind=kind))
+    return conditions
+
+
+_ARGS = "only_json_types scalar_only requires_json variant_extract"
+RULES: dict[type[exp.Expr], Rule] = {
+    exp.JSONExtract: rule(_extracted(False), _ARGS),
+    exp.JSONExtractScalar: rule(_extracted(True), _ARGS),
+}

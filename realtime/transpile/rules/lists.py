@@ -1,0 +1,207 @@
+"""Lists: literals, elements, searches, sorting and unnest.
+
+ClickHouse has no NULL list. A list column or literal is never NULL there; what makes one of text
+(``string_split``) is NULL where the text is, so it is taken only where its user can be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlglot import exp
+
+from realtime.transpile.form import call, cast, form
+from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.rules.order import UNORDERED
+from realtime.transpile.rules.text import constant_of, text_of, whole
+from realtime.transpile.types import DuckType, Kind
+
+
+def _list(lower: Lower, node: exp.Expr) -> exp.Expr:
+    found = type_of(node)
+    if found.kind is not Kind.LIST:
+        raise refused(node, f"{found} where a list is expected", remedy="see docs/sql.md")
+    return lower(node)
+
+
+def _literal(lower: Lower, node: exp.Array) -> exp.Expr:
+    found = type_of(node)
+    if any(isinstance(x, exp.Comprehension) for x in node.expressions):
+        raise refused(node, "a list comprehension", remedy="write list_transform and list_filter")
+    if not node.expressions or found.item.kind in (Kind.NULL, Kind.LIST, Kind.STRUCT, Kind.MAP):
+        raise refused(node, f"a literal of type {found}", remedy="put typed values into the list")
+    items = exp.Array(expressions=[lower.to(x, found.item) for x in node.expressions])
+    return cast(items, found.clickhouse)
+
+
+def _size(lower: Lower, node: exp.ArraySize) -> exp.Expr:
+    return call("toInt64", call("length", _list(lower, node.this)))
+
+
+def _item(lower: Lower, node: exp.Expr, sought: exp.Expr, found: DuckType) -> exp.Expr:
+    """``sought`` as an element of a list of type ``found`` is compared."""
+    if found.item.kind not in (Kind.INTEGER, Kind.TEXT, Kind.DATE, Kind.TIMESTAMP, Kind.BOOLEAN, Kind.DECIMAL):
+        raise refused(node, f"searching {found}", remedy="search a list of numbers, text or dates")
+    return lower.to(sought, found.item)
+
+
+def _contains(lower: Lower, node: exp.ArrayContains) -> exp.Expr:
+    found, sought = type_of(node.this), _item(lower, node, node.expression, type_of(node.this))
+    if type_of(node.expression).kind is Kind.NULL or found.kind is not Kind.LIST:
+        raise refused(node, "searching for NULL, or in what is no list", remedy="search for a value")
+    return form("if(isNull(x), NULL, has(a, x))", a=_list(lower, node.this), x=sought)
+
+
+def _position(lower: Lower, node: exp.Anonymous) -> exp.Expr:
+    items, sought = node.expressions
+    x = _item(lower, node, sought, type_of(items))
+    return form("toInt32(nullIf(indexOf(a, x), 0))", a=_list(lower, items), x=x)
+
+
+def _element(lower: Lower, node: exp.Bracket) -> exp.Expr:
+    """``xs[i]``; sqlglot stores the index counted from 0."""
+    index = node.expressions[0]
+    at = whole(index) if len(node.expressions) == 1 else None
+    if at is None:
+        raise refused(node, "an index that is no constant, or a slice", remedy="write the number of one element")
+    return _at(lower, node, node.this, at + 1)
+
+
+def _at(lower: Lower, node: exp.Expr, items: exp.Expr, number: int) -> exp.Expr:
+    found = type_of(items)
+    if found.kind is Kind.TEXT and number > 0:
+        return call("substringUTF8", lower(items), number, 1)
+    if found.kind is not Kind.LIST or number == 0:
+        raise refused(node, f"element {number} of {found}", remedy="write substr(x, n, 1), or a list's element from 1")
+    if found.item.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+        raise refused(node, "an element that is a list or a struct may be NULL", remedy="unnest it")
+    if isinstance(items.unnest(), exp.Split):
+        return call("arrayElementOrNull", _parts(lower, items.unnest()), number)
+    return call("arrayElementOrNull", lower(items), number)
+
+
+def _extract(lower: Lower, node: exp.Anonymous) -> exp.Expr:
+    number = whole(node.expressions[1])
+    if number is None:
+        raise refused(node, "an index that is no constant", remedy="write the number of one element")
+    return _at(lower, node, node.expressions[0], number)
+
+
+def _end(number: int) -> Callable[[Lower, exp.Anonymous], exp.Expr]:
+    return lambda lower, node: _at(lower, node, node.expressions[0], number)
+
+
+def _parts(lower: Lower, node: exp.Expr) -> exp.Expr:
+    """The parts of a split text; of NULL none."""
+    delimiter = constant_of(node.expression, "a delimiter")
+    if not delimiter:
+        raise refused(node, "splitting into letters", remedy="name a delimiter")
+    template = "arrayMap(_part -> toNullable(_part), if(isNull(x), [], splitByString(delimiter, assumeNotNull(ifNull(x, '')))))"
+    return form(template, x=text_of(lower, node.this), delimiter=delimiter)
+
+
+def _split(lower: Lower, node: exp.Split) -> exp.Expr:
+    parent = node.parent
+    if not isinstance(parent, exp.Explode):
+        raise refused(node, "a split text is NULL where the text is, and ClickHouse has no NULL list", remedy="use split_part")
+    return _parts(lower, node)
+
+
+def _sort(lower: Lower, node: exp.ArraySort) -> exp.Expr:
+    found = type_of(node.this)
+    ascending, nulls_first = node.args.get("asc"), node.args.get("nulls_first")
+    down = isinstance(ascending, exp.Boolean) and not ascending.this
+    if found.kind is not Kind.LIST or found.item.kind in (*UNORDERED, Kind.FLOAT):
+        raise refused(node, f"sorting {found}", remedy="sort a list of numbers, text or dates")
+    if isinstance(nulls_first, exp.Boolean) and nulls_first.this:
+        raise refused(node, "NULLS FIRST in a list", remedy="sort NULLs last")
+    if down:
+        return form("arraySort(_v -> (isNull(_v)), arrayReverseSort(a))", a=_list(lower, node.this))
+    return call("arraySort", _list(lower, node.this))
+
+
+def _extreme(name: str) -> Callable[[Lower, exp.Func], exp.Expr]:
+    def build(lower: Lower, node: exp.Func) -> exp.Expr:
+        found = type_of(node.this)
+        if found.kind is not Kind.LIST or found.item.kind not in (Kind.INTEGER, Kind.TEXT, Kind.DATE, Kind.TIMESTAMP):
+            raise refused(node, f"{name} of {found}", remedy="use a list of whole numbers, text or dates")
+        return call("arrayReduce", name, _list(lower, node.this))
+
+    return build
+
+
+def _sum(lower: Lower, node: exp.Anonymous) -> exp.Expr:
+    items = node.expressions[0]
+    if type_of(items).item.kind is not Kind.INTEGER:
+        raise refused(node, f"list_sum of {type_of(items)}", remedy="use a list of whole numbers")
+    wide = form("arrayMap(_v -> CAST(_v, 'Nullable(Int128)'), a)", a=_list(lower, items))
+    return cast(call("arrayReduce", "sum", wide), type_of(node).clickhouse)
+
+
+def _of_list(template: str) -> Callable[[Lower, exp.Anonymous], exp.Expr]:
+    def build(lower: Lower, node: exp.Anonymous) -> exp.Expr:
+        return form(template, a=_list(lower, node.expressions[0]))
+
+    return build
+
+
+def _joined(lower: Lower, node: exp.ArrayToString) -> exp.Expr:
+    if type_of(node.this).item.kind is not Kind.TEXT:
+        raise refused(node, "joining a list that is no text", remedy="cast it to VARCHAR[]")
+    separator = constant_of(node.expression, "a separator")
+    template = """if(notEmpty(a) AND arrayAll(_v -> isNull(_v), a), NULL,
+        arrayStringConcat(arrayFilter(_v -> isNotNull(_v), a), separator))"""
+    return form(template, a=_list(lower, node.this), separator=separator)
+
+
+def _mapped(lower: Lower, node: exp.Transform) -> exp.Expr:
+    return _with_lambda(lower, node, "arrayMap", lambda body: cast(body, type_of(node).item.clickhouse))
+
+
+def _filtered(lower: Lower, node: exp.ArrayFilter) -> exp.Expr:
+    return _with_lambda(lower, node, "arrayFilter", lambda body: call("ifNull", body, 0))
+
+
+def _with_lambda(lower: Lower, node: exp.Func, function: str, finish: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
+    function_of = node.expression
+    if not isinstance(function_of, exp.Lambda) or len(function_of.expressions) != 1:
+        raise refused(node, "a lambda of several arguments", remedy="write a lambda of the element")
+    body = finish(lower(function_of.this))
+    return call(function, exp.Lambda(this=body, expressions=[function_of.expressions[0].copy()]), _list(lower, node.this))
+
+
+def _unnest(lower: Lower, node: exp.Explode) -> exp.Expr:
+    select = node.find_ancestor(exp.Select)
+    alone = isinstance(node.parent, exp.Alias) and isinstance(node.parent.parent, exp.Select)
+    if select is None or not alone or len(list(select.find_all(exp.Explode))) > 1 or type_of(node.this).kind is not Kind.LIST:
+        raise refused(node, "unnest inside an expression, twice, or of a struct", remedy="select unnest(list) AS x in a CTE")
+    if any(select.args.get(part) for part in ("group", "having", "qualify", "order", "limit", "distinct", "windows")):
+        raise refused(node, "unnest beside GROUP BY, ORDER BY or LIMIT", remedy="select unnest(list) AS x in a CTE")
+    return call("arrayJoin", lower(node.this))
+
+
+RULES: dict[type[exp.Expr], Rule] = {
+    exp.Array: rule(_literal),
+    exp.ArraySize: rule(_size),
+    exp.ArrayContains: rule(_contains),
+    exp.Bracket: rule(_element),
+    exp.Split: rule(_split),
+    exp.ArraySort: rule(_sort, "asc nulls_first"),
+    exp.ArrayMin: rule(_extreme("min")),
+    exp.ArrayMax: rule(_extreme("max")),
+    exp.ArrayToString: rule(_joined),
+    exp.Transform: rule(_mapped),
+    exp.ArrayFilter: rule(_filtered),
+    exp.Explode: rule(_unnest),
+}
+FUNCTIONS: dict[str, Rule] = {
+    "list_extract": rule(_extract),
+    "list_element": rule(_extract),
+    "list_first": rule(_end(1)),
+    "list_last": rule(_end(-1)),
+    "list_position": rule(_position),
+    "list_sum": rule(_sum),
+    "list_count": rule(_of_list("toInt64(arrayCount(_v -> isNotNull(_v), a))")),
+    "list_unique": rule(_of_list("toUInt64(length(arrayDistinct(arrayFilter(_v -> isNotNull(_v), a))))")),
+    "list_reverse": rule(_of_list("reverse(a)")),
+}
