@@ -33,7 +33,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("DUET_SERVER_PORT", "8787", "port of the HTTP server; 0 lets the system pick one"),
     Setting("DUET_SERVER_HOST", "127.0.0.1", "address that the HTTP server listens on"),
     Setting("DUET_LAKE", "", "folder of the lake's Parquet files; default: lake/ in the project"),
-    Setting("DUET_INGEST_GAP_MS", "20", "least time between two inserts into one landing table, in milliseconds"),
+    Setting("DUET_INGEST_GAP_MS", "20", "least ms between two inserts into a landing table; not for large requests"),
     Setting("DUET_INGEST_QUEUE_MB", "256", "rows that the server holds until they are stored, in MiB; beyond it, 429"),
     Setting("DUET_MAX_BODY_MB", "64", "largest request body taken, in MiB after decompression"),
 )

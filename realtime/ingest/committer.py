@@ -2,7 +2,8 @@
 
 An insert starts at once where the last one began at least ``gap`` ago, else when that time is over; one is in flight
 per table. An insert costs ClickHouse about 4 ms for one row and 5 ms for a thousand, so that waiting together is
-what makes small requests cheap.
+what makes small requests cheap. A request of a thousand rows or more has nothing to gain and does not wait: one
+caller that sends such requests in turn is about as fast as with ClickHouse directly, and 0.4 times as fast if it waits.
 
 Requests with a key are not put together: their token must be the same when they come again, whoever else waits
 then. They are inserts of their own, a few at a time, without the gap. So keys are for requests of many rows.
@@ -11,6 +12,7 @@ then. They are inserts of their own, a few at a time, without the gap. So keys a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import uuid
 from collections import deque
@@ -21,6 +23,7 @@ from realtime.ingest.writer import RowsRefusedError, Writer
 
 MAX_ROWS = 200_000  # of one insert
 MAX_BYTES = 16 * 2**20
+_BULK_ROWS = 1_000  # of one request, that goes without the gap
 _KEYED_AT_ONCE = 4
 
 
@@ -49,6 +52,7 @@ class Table:
         self._waiting: deque[_Block] = deque()
         self._last = float("-inf")
         self._worker: asyncio.Task[None] | None = None
+        self._bulk = asyncio.Event()
         self._keyed = asyncio.Semaphore(_KEYED_AT_ONCE)
 
     async def put(self, statement: str, rows: bytes, count: int, token: str = "") -> list[Refused]:
@@ -62,6 +66,8 @@ class Table:
                 return list((await self._insert(statement, rows, token)).values())
         block = _Block(statement, rows, count, asyncio.get_running_loop().create_future())
         self._waiting.append(block)
+        if count >= _BULK_ROWS:
+            self._bulk.set()
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
         return await block.done
@@ -76,8 +82,9 @@ class Table:
         try:
             while self._waiting:
                 wait = self._last + self._gap - clock()
-                if wait > 0:
-                    await asyncio.sleep(wait)
+                if wait > 0 and not self._bulk.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._bulk.wait(), wait)
                 self._last = clock()
                 await self._commit(self._next())
         finally:
@@ -92,6 +99,8 @@ class Table:
             if rows > MAX_ROWS or size > MAX_BYTES:
                 break
             batch.append(self._waiting.popleft())
+        if not any(block.count >= _BULK_ROWS for block in self._waiting):
+            self._bulk.clear()
         return batch
 
     async def _commit(self, batch: list[_Block]) -> None:

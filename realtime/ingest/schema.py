@@ -14,7 +14,7 @@ import msgspec
 
 from realtime.emit.landing import quoted
 from realtime.ingest.reasons import BadRow, UnfitError, unknown_column
-from realtime.ingest.values import Codec, codec, optional
+from realtime.ingest.values import Codec, codec, optional, row_type
 from realtime.planner.ir import SourceSpec
 from realtime.transpile.types import Kind, duck_type
 
@@ -46,8 +46,8 @@ class Schema:
         }
         self._required = {n for n, c in self._codecs.items() if n in required or not c.nullable}
         self._timed = any(t.kind in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.LIST, Kind.STRUCT, Kind.MAP) for t in types)
-        self._row = self._struct()
-        self._decoder = msgspec.json.Decoder(self._row)
+        row = row_type({n: (c.type, n in self._required) for n, c in self._codecs.items()})
+        self._decoder = msgspec.json.Decoder(row) if row else None
         self._fixes = [(f"c{i}", c.fix, c.keeps) for i, c in enumerate(self._codecs.values()) if c.fix]
         self._tail = b"," + _encoder.encode({source.deleted: True})[1:] if deletes else b""
         self._only = "a deletion holds the key and the version only" if deletes else ""
@@ -62,17 +62,10 @@ class Schema:
             return self._one_by_one(rows())
         return Checked(self._lines(found), len(found), [])
 
-    def _struct(self) -> type[msgspec.Struct]:
-        fields: list[Any] = []
-        for i, (name, each) in enumerate(self._codecs.items()):
-            fields.append((f"c{i}", each.type) if name in self._required else (f"c{i}", each.type, None))
-        names = {f"c{i}": name for i, name in enumerate(self._codecs)}
-        return msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, kw_only=True, gc=False)
-
     def _fast(self, piece: bytes) -> list[Any]:
-        if self._timed and _has_seventh_place(piece):
-            raise ValueError  # msgspec would round it
-        rows = self._decoder.decode_lines(piece)
+        if self._decoder is None or (self._timed and _has_seventh_place(piece)):
+            raise ValueError  # msgspec would round a seventh place
+        rows: list[Any] = self._decoder.decode_lines(piece)
         for name, fix, keeps in self._fixes:
             if keeps:
                 for row in rows:

@@ -15,7 +15,7 @@ import functools
 import re
 import struct
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -127,8 +127,9 @@ def _float(wanted: DuckType) -> Codec:
         return number
 
     def fix(value: float) -> float:
-        # DuckDB reads JSON numbers as DOUBLE first, so a FLOAT is rounded from that, not from the text.
-        single: float = struct.unpack("f", struct.pack("f", value))[0] if wanted.name == "FLOAT" else value
+        # DuckDB reads JSON numbers as DOUBLE first, so a FLOAT is rounded from that, not from the text. The "<" makes
+        # struct raise where a float is too large, instead of giving infinity.
+        single: float = struct.unpack("<f", struct.pack("<f", value))[0] if wanted.name == "FLOAT" else value
         return single
 
     return Codec(float, read, fix if wanted.name == "FLOAT" else None)
@@ -266,6 +267,19 @@ def _time(_: DuckType) -> Codec:
 # -- nested
 
 
+def row_type(fields: Mapping[str, tuple[Any, bool]]) -> type[msgspec.Struct] | None:
+    """A Struct with the fields ``c0``, ``c1`` … for these names in JSON, each with its type and whether it must be
+    there. None where a name has a character that msgspec does not take in names."""
+    made: list[Any] = []
+    for i, (kind, required) in enumerate(fields.values()):
+        made.append((f"c{i}", kind) if required else (f"c{i}", kind, None))
+    names = {f"c{i}": name for i, name in enumerate(fields)}
+    try:
+        return msgspec.defstruct("Row", made, rename=names, forbid_unknown_fields=True, kw_only=True, gc=False)
+    except ValueError:
+        return None
+
+
 def _list(wanted: DuckType) -> Codec:
     item = optional(codec(wanted.item))
 
@@ -290,14 +304,10 @@ def _list(wanted: DuckType) -> Codec:
 
 def _struct(wanted: DuckType) -> Codec:
     inner = {name: optional(codec(t)) for name, t in wanted.fields}
-    shape = msgspec.defstruct(
-        "Struct",
-        [(f"f{i}", c.type, *((None,) if c.nullable else ())) for i, c in enumerate(inner.values())],
-        rename={f"f{i}": name for i, name in enumerate(inner)},
-        forbid_unknown_fields=True,
-        kw_only=True,
-    )
-    fixes = [(f"f{i}", c.fix) for i, c in enumerate(inner.values()) if c.fix]
+    shape = row_type({n: (c.type, not c.nullable) for n, c in inner.items()})
+    if shape is None:
+        return Codec(msgspec.Raw, lambda raw: _members(raw, inner), _leave, nullable=False)
+    fixes = [(f"c{i}", c.fix) for i, c in enumerate(inner.values()) if c.fix]
 
     def fix(value: Any) -> Any:
         for name, each in fixes:
