@@ -12,10 +12,12 @@ from starlette.middleware import Middleware
 
 from realtime.clickhouse.endpoint import find_endpoint
 from realtime.compile import database_name
+from realtime.ingest.intake import Intake
+from realtime.ingest.intake import Limits as IntakeLimits
 from realtime.server.access import Access
 from realtime.server.errors import HANDLERS
 from realtime.server.metrics import Metrics
-from realtime.server.routes import docs, health, lambdas
+from realtime.server.routes import docs, events, health, lambdas
 from realtime.serving.limits import Limits
 from realtime.serving.registry import Registry
 from realtime.serving.upstream import Upstream
@@ -23,8 +25,9 @@ from realtime.settings import Settings
 
 
 def create_app(settings: Settings, limits: Limits | None = None) -> Starlette:
-    """The application of the project of ``settings``; a route finds what it uses in ``request.state``:
-    ``registry``, ``upstream``, ``metrics``, ``settings``.
+    """The application of the project of ``settings``.
+
+    A route finds ``registry``, ``upstream`` and ``metrics`` in ``request.state``, ``intake`` in ``app.state``.
 
     UnavailableError where the local ClickHouse is meant and is not up; one that is merely not reached is waited for.
     """
@@ -32,20 +35,29 @@ def create_app(settings: Settings, limits: Limits | None = None) -> Starlette:
     metrics = Metrics()
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         upstream = Upstream(endpoint, limits or Limits())
-        registry = Registry(upstream, database)
+        intake = Intake(endpoint, limits=IntakeLimits.of(settings))
+        app.state.intake = intake
+        registry = Registry(upstream, database, intake.update)
         metrics.watch(upstream, registry)
         await registry.refresh()
         polling = asyncio.create_task(registry.poll())
         try:
-            yield {"registry": registry, "upstream": upstream, "metrics": metrics, "settings": settings}
+            yield {
+                "registry": registry,
+                "upstream": upstream,
+                "intake": intake,
+                "metrics": metrics,
+                "settings": settings,
+            }
         finally:
             polling.cancel()
+            await intake.close()
             await upstream.close()
 
     return Starlette(
-        routes=[*lambdas.routes, *docs.routes, *health.routes],
+        routes=[*lambdas.routes, *events.routes, *docs.routes, *health.routes],
         middleware=[Middleware(Access, metrics=metrics)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,

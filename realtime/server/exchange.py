@@ -29,13 +29,14 @@ class Exchange:
 
 
 def begin(scope: Scope) -> Exchange:
-    """Makes the request's exchange and leaves it in ``scope``."""
+    """Makes the request's exchange and leaves it in ``scope``; its id also in ``request.state.request_id``."""
     request_id = ""
     for name, value in scope["headers"]:
         if name == _HEADER:
             request_id = value.decode() if _ID.fullmatch(value) else ""
     found = Exchange(request_id or secrets.token_hex(8), time.perf_counter())
     scope[_KEY] = found
+    scope.setdefault("state", {})["request_id"] = found.request_id
     return found
 
 

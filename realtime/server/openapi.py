@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib.metadata import version
 from typing import Any
 
@@ -38,7 +39,7 @@ def document(catalog: Catalog) -> dict[str, Any]:
         paths[f"/v1/lambdas/{name}"] = _lambda(entry, pinned=False)
         paths[f"/v1/lambdas/{name}/versions/{{version}}"] = _lambda(entry, pinned=True)
     for source in sorted(catalog.plan.sources, key=lambda s: s.name) if catalog.plan else ():
-        paths[f"/v1/events/{source.name}"] = {"post": _events(source)}
+        paths[f"/v1/events/{source.name}"] = _events(source)
     for path, tag, summary in _FIXED:
         name = path.strip("/").replace("/", "_")
         responses = {"200": _json("As JSON", {"type": "object"}), **_errors({"500", "503"})}
@@ -149,40 +150,55 @@ def _answer(columns: tuple[Column, ...]) -> dict[str, Any]:
     return {"description": "The rows", "headers": headers, "content": content}
 
 
-def _row(columns: tuple[Column, ...]) -> dict[str, Any]:
+def _row(columns: tuple[Column, ...], needed: Collection[str] = ()) -> dict[str, Any]:
+    """A row's schema; ``needed`` names the columns that are never NULL."""
     properties = {}
     for column in columns:
-        properties[column.name] = schema(duck_type(column.type))
+        properties[column.name] = schema(duck_type(column.type), nullable=column.name not in needed)
         if column.description:
             properties[column.name]["description"] = column.description
-    return {"type": "object", "properties": properties}
+    found: dict[str, Any] = {"type": "object", "properties": properties}
+    if needed:
+        found["required"] = [c.name for c in columns if c.name in needed]
+    return found
 
 
 def _events(source: SourceSpec) -> dict[str, Any]:
-    row = _row(source.columns)
+    """Rows in; for an upserted source that has a column for it, also what is deleted."""
     needed = {*source.not_null, *source.key}
-    for column in source.columns:
-        if column.name in needed:
-            described = {"description": column.description} if column.description else {}
-            row["properties"][column.name] = {**schema(duck_type(column.type), nullable=False), **described}
-    row["required"] = [c.name for c in source.columns if c.name in needed]
+    found = {"post": _rows(source, source.columns, needed, "Rows for", "events")}
+    if source.deleted:
+        kept = {*source.key, source.version} - {""}
+        columns = tuple(c for c in source.columns if c.name in kept)
+        found["delete"] = _rows(source, columns, kept, "Keys of rows to delete from", "delete_events")
+    return found
+
+
+def _rows(source: SourceSpec, columns: tuple[Column, ...], needed: set[str], summary: str, name: str) -> dict[str, Any]:
+    body = _json(
+        "A JSON array of rows, or one object a line", {"type": "array", "items": _row(columns, needed)}, required=True
+    )
+    body["content"]["application/x-ndjson"] = {"schema": _row(columns, needed)}
     taken = {
         "type": "object",
         "properties": {"successful_rows": {"type": "integer"}, "quarantined_rows": {"type": "integer"}},
         "required": ["successful_rows", "quarantined_rows"],
     }
-    body = _json("Rows as a JSON array, or one object a line", {"type": "array", "items": row}, required=True)
-    body["content"]["application/x-ndjson"] = {"schema": row}
+    key = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string"},
+        "description": "Rows sent again under the same key are taken once",
+    }
     return {
         "tags": ["events"],
-        "summary": f"Rows for {source.name}",
+        "summary": f"{summary} {source.name}",
         "description": source.description,
-        "operationId": f"events_{source.name.replace('.', '_')}",
-        "parameters": [{"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"},
-                        "description": "Rows sent again under the same key are taken once"}],
+        "operationId": f"{name}_{source.name.replace('.', '_')}",
+        "parameters": [key],
         "requestBody": body,
-        "responses": {"200": _json("The rows are on disk", taken), **_errors(_OF_EVENTS)},
-    }  # fmt: skip
+        "responses": {"200": _json("Each row is on disk, in its table or in quarantine", taken), **_errors(_OF_EVENTS)},
+    }
 
 
 def _errors(statuses: set[str]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ def _in_flight() -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """``seconds`` a query may run, ``rows`` and ``bytes`` (in ClickHouse's memory) it may answer, ``in_flight``
-    queries at a time, ``waiting`` calls that wait for their turn; ``parameters`` bytes of bound parameters."""
+    """``seconds`` a query may run, ``rows`` and ``bytes`` it may answer, ``in_flight`` queries at a time,
+    ``waiting`` calls that wait for their turn; ``parameters`` bytes of bound parameters."""
 
     seconds: float = 10
     rows: int = 100_000

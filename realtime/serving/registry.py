@@ -19,11 +19,11 @@ _LOG = logging.getLogger("duet.registry")
 _EVERY = 1.0
 _MISSING = {60, 81}  # UNKNOWN_TABLE, UNKNOWN_DATABASE: nothing was deployed yet
 _MARK = """
-SELECT (SELECT argMax(id, at) FROM {database:Identifier}.deployments),
+SELECT (SELECT argMax(id, (at, id)) FROM {database:Identifier}.deployments),
        (SELECT (count(), max(at)) FROM {database:Identifier}.lambdas)
 FORMAT TSV
 """
-_PLAN = "SELECT plan FROM {database:Identifier}.deployments ORDER BY at DESC LIMIT 1 FORMAT RawBLOB"
+_PLAN = "SELECT plan FROM {database:Identifier}.deployments ORDER BY at DESC, id DESC LIMIT 1 FORMAT RawBLOB"
 _SPECS = "SELECT spec FROM {database:Identifier}.lambdas FINAL ORDER BY at, name, version FORMAT TSVRaw"
 
 
@@ -71,9 +71,7 @@ class Registry:
     `problem` is empty, or says why the last refresh failed.
     """
 
-    def __init__(
-        self, upstream: Upstream, database: str, changed: Callable[[Plan], Awaitable[None]] | None = None
-    ) -> None:
+    def __init__(self, upstream: Upstream, database: str, changed: Callable[[Plan | None], Awaitable[None]]) -> None:
         self.catalog = Catalog()
         self.problem = "not asked yet"
         self.refreshed = 0.0
@@ -113,7 +111,7 @@ class Registry:
             return
         self.catalog = self._catalog(await self._read(_PLAN), await self._read(_SPECS))
         plan = self.catalog.plan
-        if self._changed is not None and plan is not None and plan != self._told:
+        if plan != self._told:
             await self._changed(plan)
             self._told = plan
         self._mark = mark

@@ -24,6 +24,7 @@ _LOG = logging.getLogger("duet.upstream")
 # Below the server's own 10 s, so that a connection is rarely found closed.
 _KEEP_ALIVE = 8
 _CONNECT = 2
+_TIMED_OUT, _TOO_LARGE = 159, 396  # TIMEOUT_EXCEEDED, TOO_MANY_ROWS_OR_BYTES
 
 
 class RefusedQueryError(Exception):
@@ -50,8 +51,9 @@ def settings(limits: Limits) -> dict[str, str]:
         "max_result_rows": str(limits.rows),
         "max_result_bytes": str(limits.bytes),
         "result_overflow_mode": "throw",
-        # An answer is whole or an error with its status, never cut in the middle.
-        "wait_end_of_query": "1",
+        # An answer is whole or an error with its status, never cut in the middle: ClickHouse holds this much of it
+        # back, and no more is taken (see `_content`). max_result_bytes alone does not count constant columns.
+        "buffer_size": str(limits.bytes),
         "cancel_http_readonly_queries_on_client_close": "1",
         "output_format_json_quote_64bit_integers": "0",
         "output_format_json_quote_decimals": "0",
@@ -111,7 +113,7 @@ class Upstream:
     async def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> bytes:
         """The answer of ``sql``, outside of the limits for lambdas; RefusedQueryError or UnavailableError."""
         bound = urllib.parse.urlencode({f"param_{k}": v for k, v in (parameters or {}).items()})
-        return await self._post(f"{self._base}readonly=2&wait_end_of_query=1&{bound}", sql.encode())
+        return await self._post(f"{self._base}readonly=2&buffer_size={self.limits.bytes}&{bound}", sql.encode())
 
     async def _post(self, url: str, body: bytes) -> bytes:
         try:
@@ -123,15 +125,26 @@ class Upstream:
                 # A kept connection that the server had closed: a query only reads, so it is sent again.
                 return await self._send(url, body)
         except TimeoutError:
-            raise RefusedQueryError(159, "no answer in time") from None
+            raise RefusedQueryError(_TIMED_OUT, "no answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
             _LOG.warning("ClickHouse does not answer", extra={"fields": {"error": str(error)}})
             raise UnavailableError("ClickHouse does not answer", remedy="try again") from None
 
     async def _send(self, url: str, body: bytes) -> bytes:
         async with self._session.post(URL(url, encoded=True), data=body) as answer:
-            content = await answer.read()
+            content = await _content(answer, self.limits.bytes)
             if answer.status != 200:
                 code = answer.headers.get("X-ClickHouse-Exception-Code", "0")
                 raise RefusedQueryError(int(code), content[:2000].decode(errors="replace").strip())
             return content
+
+
+async def _content(answer: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body; RefusedQueryError beyond ``limit`` bytes: the connection is closed then, which ends the query."""
+    parts, size = [], 0
+    async for part in answer.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > limit:
+            raise RefusedQueryError(_TOO_LARGE, f"the answer has more than {limit} bytes")
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.server.conftest import LAMBDAS
-from tests.server.running import Running
+from tests.server.running import Running, until
 
 ECHO = next(s for s in LAMBDAS if s.name == "echo")
 CASES: list[tuple[str, dict[str, Any], int, str, str]] = [
@@ -93,6 +93,7 @@ def test_the_log_has_what_the_caller_is_not_told(served: Running) -> None:
     request_id = served.ask("/v1/lambdas/unknown_function").json["request_id"]
     [line] = [line for line in served.lines("query failed") if line["request_id"] == request_id]
     assert "secretFunction" in line["clickhouse"]
+    until(lambda: any(line["request_id"] == request_id for line in served.lines("request")))
     [line] = [line for line in served.lines("request") if line["request_id"] == request_id]
     assert (line["status"], line["lambda"], line["error"]) == (500, "unknown_function", "internal")
 
