@@ -84,7 +84,7 @@ def test_what_is_not_deployed_is_not_built(bakery: Settings, instance: dg.Dagste
     models = {realtime_key(model) for model in ("customers", "order_sizes", "stg_orders")}
     with pytest.raises(dg.Failure) as failure:
         _run(collect(bakery), "realtime", instance, assets=models)
-    assert "not deployed" in str(failure.value.description)
+    assert "is not deployed" in str(failure.value.description)
     assert "duet deploy" in str(failure.value.description)
 
 

@@ -17,7 +17,7 @@ from orchestration.warehouse import batch_database
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import find_endpoint
 from realtime.deploy.diff import changes
-from realtime.deploy.live import active_plan
+from realtime.deploy.live import read_live
 from realtime.errors import ConfigError
 from realtime.ingest.lake import create_lake_views
 from realtime.project.profile import profiles_dir
@@ -42,7 +42,7 @@ def _batch_assets(prepared: Prepared, project: DbtProject) -> dg.AssetsDefinitio
         with explained(), batch_database(prepared.settings):
             if prepared.fed_by_lake:
                 create_lake_views(prepared.settings, prepared.plan)
-            yield from dbt_batch.cli(["build"], context=context).stream()
+            yield from dbt_batch.cli(["build"], context=context.op_execution_context).stream()
 
     return build
 
@@ -61,7 +61,7 @@ def _realtime_assets(prepared: Prepared, project: DbtProject) -> dg.AssetsDefini
             endpoint = find_endpoint(prepared.settings)
             _check_deployed(prepared, ClickHouse(endpoint))
             with environment(endpoint.environment(plan.database)):
-                yield from dbt_realtime.cli(["build"], context=context).stream()
+                yield from dbt_realtime.cli(["build"], context=context.op_execution_context).stream()
 
     return build
 
@@ -69,10 +69,10 @@ def _realtime_assets(prepared: Prepared, project: DbtProject) -> dg.AssetsDefini
 def _check_deployed(prepared: Prepared, client: ClickHouse) -> None:
     """A read view over a state that is not there, or not filled yet, would answer wrongly."""
     plan = prepared.plan
-    missing = changes(plan, active_plan(client, plan.database))
+    missing = changes(plan, read_live(client, plan.database))
     if missing:
         raise ConfigError(
-            f"{len(missing)} changes of {plan.project} are not deployed: {missing[0]}",
+            f"{plan.project} is not deployed as it is compiled: {missing[0]}",
             remedy="materialize the assets in `source` and `state` first, or run `duet deploy`",
         )
 
