@@ -82,7 +82,8 @@ def examples(connection: duckdb.DuckDBPyConnection, step: Step) -> tuple[Example
     names = [column.name for column in step.columns]
     every = [f"c{i}" for i in range(len(names))]
     keys = [f"c{names.index(key)}" for key in step.keys] if set(step.keys) <= set(names) else []
-    rows = _run(connection, "examples.sql", all=every, keys=keys, limit=EXAMPLES).fetchall()
+    close = [_both_close(f"c{i}", "shown", "other", duck_type(c.type)) for i, c in enumerate(step.columns)]
+    rows = _run(connection, "examples.sql", all=every, keys=keys, close=close, limit=EXAMPLES).fetchall()
     return tuple(_example(row, names) for row in rows)
 
 
@@ -101,7 +102,7 @@ def _pair(
     connection: duckdb.DuckDBPyConnection, kinds: Mapping[str, DuckType], floats: Sequence[str], order: Sequence[str]
 ) -> None:
     exact = [name for name in kinds if name not in floats]
-    close = [_close(exp.column(c, table="b"), exp.column(c, table="r"), kinds[c]).sql("duckdb") for c in floats]
+    close = [_both_close(c, "b", "r", kinds[c]) for c in floats]
     _run(connection, "pair.sql", all=list(kinds), exact=exact, floats=floats, order=order, close=close)
 
 
@@ -116,6 +117,11 @@ def _floating(kind: DuckType) -> bool:
 def _rounded(name: str, kind: DuckType) -> str:
     """``name`` to about six digits, to order by."""
     return _filled(_SIX_DIGITS, x=exp.column(name)).sql("duckdb") if kind.kind is Kind.FLOAT else name
+
+
+def _both_close(name: str, left: str, right: str, kind: DuckType) -> str:
+    """The condition under which column ``name`` of two relations counts as equal."""
+    return _close(exp.column(name, table=left), exp.column(name, table=right), kind).sql("duckdb")
 
 
 def _close(left: exp.Expr, right: exp.Expr, kind: DuckType, depth: int = 0) -> exp.Expr:

@@ -170,6 +170,8 @@ def test_examples_name_the_columns_that_differ(clickhouse: ClickHouse, database:
         ("realtime", "new", "5", None),
         ("batch", None, "4", ("x",)),
     ]
+    rounded = compare(settings, clickhouse, step, [["a", 1, 1.0]], [["a", 2, 1.0 + 1e-12]])
+    assert [e.differs for e in rounded.examples] == [("n",)] * 2
     assert str(found.examples[0]) == "only in batch: who=changed, n=1, x=2.0 (differs in n, x)"
     record = json.loads(msgspec.json.encode(found))
     assert {"model": "totals", "shape": "aggregate", "rows_batch": 4, "rows_realtime": 4, "differing": 6}.items() <= (

@@ -18,7 +18,7 @@ from realtime.parity.compare import parity
 from realtime.planner.ir import Plan
 from realtime.project.batch import run_batch
 from realtime.settings import Settings
-from tests.landing import PROFILES, PROJECT
+from tests.landing import PROFILES, PROJECT, plan_of, source
 
 SOURCES = """
 sources:
@@ -101,8 +101,9 @@ def test_batch_and_real_time_agree(
     assert late.reason == "1 row of shop.orders arrived since the last export: run duet export and duet batch"
 
 
-def test_a_database_that_is_open_elsewhere_and_a_failing_model(settings: Settings) -> None:
-    plan = compiled(settings)
+def test_a_database_that_is_open_elsewhere_and_a_failing_model(settings: Settings, database: str) -> None:
+    columns = {"id": "BIGINT", "customer": "VARCHAR", "placed_at": "TIMESTAMP", "amount": "DECIMAL(10,2)"}
+    plan = plan_of(database, source(database, {**columns, "weight": "DOUBLE"}))
     hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", hold, str(settings.project_dir / "warehouse.duckdb")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:

@@ -7,7 +7,7 @@ SELECT
   shown.n,
   {% for c in all %}CAST(shown.{{ c }} AS VARCHAR), {% endfor %}
   {% if keys %}
-  other.n IS NOT NULL{% for c in all %}, shown.{{ c }} IS DISTINCT FROM other.{{ c }}{% endfor %}
+  other.n IS NOT NULL{% for condition in close %}, NOT ({{ condition }}){% endfor %}
   {% else %}
   FALSE{% for c in all %}, FALSE{% endfor %}
   {% endif %}
