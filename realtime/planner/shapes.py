@@ -19,7 +19,7 @@ from realtime.planner.passes.thread_ingested import INGESTED_AT
 from realtime.planner.relations import Relations, is_state, to_dbt
 from realtime.planner.states import make_state, read_from
 from realtime.planner.streams import own_expressions, stateless, stream_tables
-from realtime.planner.throws import throwing
+from realtime.planner.throws import REMEDY, throwing
 from realtime.project.binder import Binder
 from realtime.project.manifest import Model
 from realtime.transpile.settings import with_settings
@@ -140,7 +140,7 @@ def _shape(query: exp.Query, states: tuple[State, ...], inline: bool, failing: t
     """The shape, and the reason in words; ``failing`` is what keeps aggregates from being kept on insert."""
     if inline:
         return Shape.STREAM, "each row by itself"
-    reasons = [f"{what}, which must not happen on insert" for what in failing] or _reasons(query)
+    reasons = [f"{what} must not happen on insert ({REMEDY})" for what in failing] or _reasons(query)
     if not states:
         return Shape.READ, f"computed when read: {', '.join(reasons)}"
     if len(states) == 1 and not failing and _path_to_state(query) is not None:
@@ -226,5 +226,5 @@ def _check_mode(model: Model, options: Mapping[str, Any], shape: Shape, why: str
     raise RefusedError(
         f"meta.realtime.mode asks for {wanted}, but the model is {shape}: {why}",
         construct="meta.realtime.mode",
-        remedy=f"drop `mode`, or rewrite the model so that it is {wanted} (try_cast where a cast may fail)",
+        remedy=f"drop `mode`, or rewrite the model so that it is {wanted}",
     )

@@ -47,17 +47,19 @@ _MOMENTS = [
 _DAYS = [datetime.date(1900, 1, 1), datetime.date(2018, 5, 2), datetime.date(2024, 2, 29), datetime.date(2299, 12, 31)]
 
 
+EXTREMES: dict[str, list[Any]] = {
+    "k": _TEXTS, "g": [1, 2, 3], "n": _INTEGERS, "big": _BIGS, "price": _PRICES, "x": _FLOATS,
+    "flag": [True, False], "seen_at": _MOMENTS, "day": _DAYS, "order": _TEXTS,
+}  # fmt: skip
+
+
 def _maybe(values: list[Any]) -> st.SearchStrategy[Any]:
     return st.sampled_from([None, *values])
 
 
 def events(prefix: str, *, known: tuple[str, ...] = ()) -> st.SearchStrategy[list[Row]]:
     """Up to 12 rows, each with an id of its own; ``known`` columns hold no NULL."""
-    parts: dict[str, list[Any]] = {
-        "k": _TEXTS, "g": [1, 2, 3], "n": _INTEGERS, "big": _BIGS, "price": _PRICES, "x": _FLOATS,
-        "flag": [True, False], "seen_at": _MOMENTS, "day": _DAYS, "order": _TEXTS,
-    }  # fmt: skip
-    row = st.fixed_dictionaries({n: st.sampled_from(v) if n in known else _maybe(v) for n, v in parts.items()})
+    row = st.fixed_dictionaries({n: st.sampled_from(v) if n in known else _maybe(v) for n, v in EXTREMES.items()})
     return st.lists(row, max_size=12).map(lambda rows: [{"id": f"{prefix}{i}", **r} for i, r in enumerate(rows)])
 
 
