@@ -23,7 +23,8 @@ def run_dbt(
 
     ``quiet`` keeps dbt's output unless it fails. CommandError with the lines that matter otherwise.
     """
-    command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", *arguments]
+    # Not `-m dbt.cli.main`: its package imports that module first, and Python warns about it on every run.
+    command = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--no-use-colors", *arguments]
     command += ["--project-dir", str(project_dir), "--profiles-dir", str(profiles_dir)]
     env = {**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", **(environment or {})}
     done = subprocess.run(
