@@ -24,6 +24,8 @@ class Binder:
         self._attached = {CATALOG}
         self.schema = MappingSchema(dialect="duckdb")
         self.columns: dict[tuple[str, str, str], dict[str, str]] = {}
+        self.relations: dict[tuple[str, str, str], exp.Table] = {}
+        """Every relation as it is spelled where it was declared, by its name in lower case."""
 
     def add_table(self, relation: exp.Table, columns: Iterable[tuple[str, str]]) -> None:
         """An empty table; ``columns`` are names and DuckDB types. RefusedError on an unknown type."""
@@ -78,7 +80,8 @@ class Binder:
     def _register(self, relation: exp.Table) -> None:
         placed = self._placed(relation)
         columns = {n: t.name for n, t in self.describe(exp.select("*").from_(placed.copy()).sql("duckdb"))}
-        self.columns[(placed.catalog.lower(), placed.db.lower(), placed.name.lower())] = columns
+        key = (placed.catalog.lower(), placed.db.lower(), placed.name.lower())
+        self.columns[key], self.relations[key] = columns, placed
         # Only names matter to sqlglot here; the types come from the binder.
         self.schema.add_table(placed, dict.fromkeys(columns, "UNKNOWN"), dialect="duckdb")
 

@@ -12,8 +12,8 @@ from realtime.transpile.types import DuckType
 
 _UNTYPED = (
     exp.Alias, exp.Identifier, exp.Star, exp.Var, exp.DataType, exp.Ordered, exp.Order, exp.WindowSpec, exp.TableAlias,
-    exp.Table, exp.From, exp.Join, exp.Where, exp.Having, exp.Group, exp.Qualify, exp.Limit, exp.Offset, exp.With, exp.CTE,
-    exp.Lambda, exp.JSONPath, exp.JSONPathPart, exp.Select, exp.SetOperation, exp.Values, exp.Rollup, exp.Cube,
+    exp.Table, exp.From, exp.Join, exp.Where, exp.Having, exp.Group, exp.Qualify, exp.Limit, exp.Offset, exp.With,
+    exp.CTE, exp.Lambda, exp.JSONPath, exp.JSONPathPart, exp.Select, exp.SetOperation, exp.Values, exp.Rollup, exp.Cube,
     exp.GroupingSets, exp.Distinct, exp.Unnest, exp.Any, exp.All, exp.Kwarg, exp.PropertyEQ, exp.IntervalSpan,
 )  # fmt: skip
 _WRAPPERS = (exp.Filter, exp.WithinGroup, exp.IgnoreNulls, exp.RespectNulls)

@@ -7,12 +7,13 @@ every function call becomes an `exp.Anonymous`, so a form prints what its author
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.clickhouse import ClickHouse
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
 
 CLICKHOUSE = ClickHouse()
 _VERBATIM = "__verbatim_"
@@ -110,7 +111,7 @@ def _parse(template: str) -> exp.Expr:
     """The template's tree; functions are hidden from sqlglot's own catalog behind a prefix."""
     tokens = CLICKHOUSE.tokenize(template)
     pieces, at = [], 0
-    for token, following in zip(tokens, tokens[1:], strict=False):
+    for token, following in itertools.pairwise(tokens):
         named = token.text[:1].isalpha() and template[token.start].isalpha()
         if following.token_type == TokenType.L_PAREN and named and token.text.upper() not in _KEYWORDS:
             pieces += [template[at : token.start], _VERBATIM]

@@ -125,10 +125,8 @@ class Lower:
         return f"_{base}_{next(self._numbers)}"
 
     def _rule(self, node: exp.Expr) -> Rule:
-        if isinstance(node, exp.Anonymous):
-            found = self.functions.get(node.name.lower())
-        else:
-            found = self.rules.get(type(node))
+        named = isinstance(node, exp.Anonymous)
+        found = self.functions.get(node.name.lower()) if named else self.rules.get(type(node))
         if found is None:
             name = node.name if isinstance(node, exp.Anonymous) else node.key
             raise refused(node, f"{name} has no exact ClickHouse form", remedy="see docs/sql.md for what is supported")

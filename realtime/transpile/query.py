@@ -14,7 +14,10 @@ from realtime.transpile.rules.order import lower_limit, lower_order
 from realtime.transpile.types import DuckType, Kind
 
 _SELECT_ARGS = frozenset(
-    "with_ expressions distinct from_ joins where group having qualify windows order limit offset kind hint".split()
+    (
+        *("with_", "expressions", "distinct", "from_", "joins", "where", "group", "having", "qualify", "windows"),
+        *("order", "limit", "offset", "kind", "hint"),
+    )
 )
 
 
@@ -175,7 +178,7 @@ def _side(lower: Lower, side: exp.Expr, names: list[str], types: list[DuckType])
     assert isinstance(side, exp.Query)
     given = [t for _, t in lower.binder.describe(_bindable(side))]
     query = lower_query(lower, side)
-    inner = [n for n in side.named_selects]
+    inner = list(side.named_selects)
     if given == types and inner == names and isinstance(query, exp.Select):
         return query
     alias = lower.fresh("side")

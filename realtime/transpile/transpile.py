@@ -31,7 +31,14 @@ from realtime.transpile.rules.casts import convert
 Pass = Callable[[exp.Query], exp.Query]
 
 BEFORE_QUALIFY: tuple[Pass, ...] = (refuse_unknown, semi_to_exists)
-AFTER_QUALIFY: tuple[Pass, ...] = (lambda_columns, expand_group_all, expand_order_all, expand_case, expand_between, unique_aliases)
+AFTER_QUALIFY: tuple[Pass, ...] = (
+    lambda_columns,
+    expand_group_all,
+    expand_order_all,
+    expand_case,
+    expand_between,
+    unique_aliases,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +59,7 @@ def transpile(query: str | exp.Query, binder: Binder) -> Compiled:
     tree = _qualified(tree, binder)
     for rewrite in AFTER_QUALIFY:
         tree = rewrite(tree)
-    tree = true_names(tree, binder.columns)
+    tree = true_names(tree, binder.columns, binder.relations)
     if [t for _, t in binder.describe(without_params(tree).sql("duckdb"))] != [t for _, t in wanted]:
         raise RefusedError("the query changes its types when its names are resolved", remedy="qualify every column")
     annotate(tree, binder)

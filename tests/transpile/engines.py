@@ -87,7 +87,9 @@ def _quoted(name: str) -> str:
     return quote(name).sql("clickhouse")
 
 
-def ask_duckdb(connection: duckdb.DuckDBPyConnection, sql: str, params: dict[str, Any], columns: Sequence[Column]) -> list[Row]:
+def ask_duckdb(
+    connection: duckdb.DuckDBPyConnection, sql: str, params: dict[str, Any], columns: Sequence[Column]
+) -> list[Row]:
     """Rows of ``sql`` in canonical form."""
     kinds = [duck_type(c.type) for c in columns]
     rows = connection.execute(sql, params).fetchall()

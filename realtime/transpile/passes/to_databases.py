@@ -9,8 +9,8 @@ from realtime.transpile.form import quote
 
 
 def to_databases(tree: exp.Query, main: str = "") -> exp.Query:
-    """Renames the tables of ``tree`` in place: ``memory.main.t`` to ``t`` (of ``main``, where given), and ``memory.s.t``
-    to ``s.t``. CTEs carry no schema and stay."""
+    """Renames the tables of ``tree`` in place: ``memory.main.t`` to ``t`` (of ``main``, where given), and
+    ``memory.s.t`` to ``s.t``. CTEs carry no schema and stay."""
     for table in tree.find_all(exp.Table):
         if table.db:
             database = main if table.db == SCHEMA else table.db

@@ -1,4 +1,4 @@
-"""Columns of tables get the spelling that the table gives them: ClickHouse minds case, DuckDB does not."""
+"""Tables and their columns get the spelling of their declaration: ClickHouse minds case, DuckDB does not."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from sqlglot import exp
 from sqlglot.optimizer.scope import traverse_scope
 
+Key = tuple[str, str, str]
 
-def true_names(tree: exp.Query, columns: Mapping[tuple[str, str, str], Mapping[str, str]]) -> exp.Query:
-    """Respells the columns of base tables in place; ``columns`` is `Binder.columns`."""
+
+def true_names(
+    tree: exp.Query, columns: Mapping[Key, Mapping[str, str]], relations: Mapping[Key, exp.Table]
+) -> exp.Query:
+    """Respells base tables and their columns in place; ``columns`` and ``relations`` are those of a `Binder`."""
     for scope in traverse_scope(tree):
         for alias, source in scope.sources.items():
             if not isinstance(source, exp.Table):
@@ -19,4 +23,11 @@ def true_names(tree: exp.Query, columns: Mapping[tuple[str, str, str], Mapping[s
             for column in scope.columns:
                 if column.table == alias and column.name in spelling:
                     column.set("this", exp.to_identifier(spelling[column.name], quoted=True))
+            if key in relations:
+                _respell(source, relations[key])
     return tree
+
+
+def _respell(table: exp.Table, declared: exp.Table) -> None:
+    for part in ("this", "db", "catalog"):
+        table.set(part, declared.args[part].copy())

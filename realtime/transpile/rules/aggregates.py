@@ -257,12 +257,14 @@ def _deviation(name: str, least: int) -> Callable[[Lower, Call], Aggregate]:
     return build
 
 
-def _covariance(name: str, least: int) -> Callable[[Lower, Call], Aggregate]:
+def _of_pairs(name: str, finish: str) -> Callable[[Lower, Call], Aggregate]:
+    """Statistics of the pairs without NULL; ``finish`` makes the value of ``v`` and the number ``n`` of pairs."""
+
     def build(lower: Lower, found: Call) -> Aggregate:
         x, y = double(lower, found.node.this), double(lower, found.node.expression)
         both = form("if(isNull(x), NULL, y)", x=x, y=y)
         parts = (Component(name, (x, y)), Component("count", (both,)))
-        return Aggregate(parts, lambda v, n: form("if(n < least, NULL, v)", n=n, v=v, least=least))
+        return Aggregate(parts, lambda v, n: form(finish, n=n, v=v))
 
     return build
 
@@ -411,9 +413,9 @@ SPECS: dict[type[exp.Expr], Callable[[Lower, Call], Aggregate]] = {
     exp.StddevPop: _deviation("stddevPopStable", 1),
     exp.Variance: _deviation("varSampStable", 2),
     exp.VariancePop: _deviation("varPopStable", 1),
-    exp.Corr: _covariance("corrStable", 1),
-    exp.CovarSamp: _covariance("covarSampStable", 2),
-    exp.CovarPop: _covariance("covarPopStable", 1),
+    exp.Corr: _of_pairs("corrStable", "multiIf(n = 0, NULL, n = 1, nan, v)"),
+    exp.CovarSamp: _of_pairs("covarSampStable", "if(n < 2, NULL, v)"),
+    exp.CovarPop: _of_pairs("covarPopStable", "if(n < 1, NULL, v)"),
     exp.BitwiseAndAgg: _bitwise("groupBitAnd"),
     exp.BitwiseOrAgg: _bitwise("groupBitOr"),
     exp.BitwiseXorAgg: _bitwise("groupBitXor"),

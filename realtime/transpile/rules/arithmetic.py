@@ -8,6 +8,7 @@ from sqlglot import exp
 
 from realtime.transpile.form import call, cast, form, number
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.ranges import fits
 from realtime.transpile.rules import intervals
 from realtime.transpile.rules.casts import converted
 from realtime.transpile.rules.rounding import power_of_ten, rounded
@@ -40,7 +41,8 @@ def _integers(lower: Lower, node: exp.Binary, operator: str, found: DuckType) ->
     if found.name not in _NARROW:
         wide = "toInt256" if found.name in ("HUGEINT", "UHUGEINT") else "toInt128"
         left, right = call(wide, left), call(wide, right)
-    return checked(form(f"l {operator} r", l=left, r=right), found)
+    exact = form(f"l {operator} r", l=left, r=right)
+    return cast(exact, found.clickhouse) if fits(node) else checked(exact, found)
 
 
 def checked(x: exp.Expr, found: DuckType) -> exp.Expr:
@@ -58,6 +60,8 @@ def _decimals(lower: Lower, node: exp.Binary, operator: str, found: DuckType) ->
     scales = [type_of(side).scale for side in (node.left, node.right)]
     scale = sum(scales) if operator == "*" else max(scales)
     exact = form(f"l {operator} r", l=left, r=right)
+    if fits(node):
+        return cast(exact, found.clickhouse)
     fitted = converted(exact, duck_type(f"DECIMAL(76,{scale})"), found, False)
     assert fitted is not None
     return fitted
@@ -94,7 +98,8 @@ def _whole_division(lower: Lower, node: exp.IntDiv) -> exp.Expr:
         raise refused(node, f"// that gives {found}", remedy="cast both sides to integers")
     wide = "toInt256" if found.name in ("HUGEINT", "UHUGEINT", "UBIGINT", "BIGINT") else "toInt64"
     left, right = call(wide, lower(node.left)), call(wide, lower(node.right))
-    return checked(form("intDiv(l, r)", l=left, r=right), found)
+    exact = form("intDiv(l, r)", l=left, r=right)
+    return cast(exact, found.clickhouse) if fits(node) else checked(exact, found)
 
 
 def _modulo(lower: Lower, node: exp.Mod) -> exp.Expr:

@@ -137,12 +137,13 @@ def _integer_to_decimal(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> ex
 
 def _float_to_decimal(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     scaled = rounded(form("x * by", x=x, by=power_of_ten(b.scale)))
-    if try_:
-        scaled = form("if(abs(scaled) < 1e76, scaled, NULL)", scaled=scaled)
-    exact = form(
-        "toDecimal256(toInt256(scaled), places) / by", scaled=scaled, places=b.scale, by=exp.Literal.number(10**b.scale)
-    )
-    return cast(within(exact, b, try_), b.clickhouse)
+    fits = form("(abs(scaled) < 1e76)", scaled=scaled)
+    # The value under a NULL is computed too, so what is no number must not reach the integer.
+    known = form("if(fits, scaled, 0.)", fits=fits, scaled=scaled) if try_ else scaled
+    by = exp.Literal.number(10**b.scale)
+    exact = form("toDecimal256(toInt256(known), places) / by", known=known, places=b.scale, by=by)
+    found = within(exact, b, try_)
+    return cast(form("if(fits, found, NULL)", fits=fits, found=found) if try_ else found, b.clickhouse)
 
 
 def _number_to_boolean(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:

@@ -12,8 +12,9 @@ from realtime.transpile.rules.moments import timestamp
 from realtime.transpile.rules.text import constant_of
 
 _WRITTEN: dict[str, str] = {
-    "Y": "%Y", "y": "%y", "m": "%m", "d": "%d", "H": "%H", "I": "%I", "M": "%i", "S": "%S", "f": "%f", "p": "%p", "j": "%j",
-    "b": "%b", "a": "%a", "A": "%W", "F": "%Y-%m-%d", "T": "%H:%i:%S", "u": "%u", "V": "%V", "G": "%G", "%": "%%",
+    "Y": "%Y", "y": "%y", "m": "%m", "d": "%d", "H": "%H", "I": "%I", "M": "%i", "S": "%S", "f": "%f", "p": "%p",
+    "j": "%j", "b": "%b", "a": "%a", "A": "%W", "F": "%Y-%m-%d", "T": "%H:%i:%S", "u": "%u", "V": "%V", "G": "%G",
+    "%": "%%",
 }  # fmt: skip
 _CODE = re.compile(r"%(-?.|$)")
 

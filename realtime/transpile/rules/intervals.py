@@ -12,9 +12,9 @@ from realtime.transpile.types import TIMESTAMP, DuckType, Kind
 
 _ALIASES = {
     "years": "year", "y": "year", "yr": "year", "yrs": "year", "quarters": "quarter", "months": "month", "mon": "month",
-    "mons": "month", "weeks": "week", "w": "week", "days": "day", "d": "day", "hours": "hour", "h": "hour", "hr": "hour",
-    "hrs": "hour", "minutes": "minute", "m": "minute", "min": "minute", "mins": "minute", "seconds": "second",
-    "s": "second", "sec": "second", "secs": "second", "milliseconds": "millisecond", "ms": "millisecond",
+    "mons": "month", "weeks": "week", "w": "week", "days": "day", "d": "day", "hours": "hour", "h": "hour",
+    "hr": "hour", "hrs": "hour", "minutes": "minute", "m": "minute", "min": "minute", "mins": "minute",
+    "seconds": "second", "s": "second", "sec": "second", "secs": "second", "milliseconds": "millisecond", "ms": "millisecond",
     "microseconds": "microsecond", "us": "microsecond",
 }  # fmt: skip
 MICROSECONDS = {

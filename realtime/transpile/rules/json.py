@@ -39,9 +39,9 @@ def _extracted(scalar: bool) -> Callable[[Lower, exp.JSONExtract | exp.JSONExtra
         # ClickHouse drops the fraction of 1.0, by which DuckDB tells a DOUBLE.
         double = form("concat(raw, if(match(raw, whole), '.0', ''))", raw=raw, whole="^-?[0-9]+$")
         if scalar:
-            template = """multiIf(missing OR kind = 'Null', NULL, kind = 'String', JSONExtractString_, kind = 'Double', double, raw)"""
+            template = "multiIf(missing OR kind = 'Null', NULL, kind = 'String', shown, kind = 'Double', double, raw)"
             shown = call("JSONExtractString", document, *path)
-            return form(template, missing=missing, kind=kind, JSONExtractString_=shown, double=double, raw=raw)
+            return form(template, missing=missing, kind=kind, shown=shown, double=double, raw=raw)
         template = "multiIf(missing, NULL, kind = 'Double', double, raw)"
         return form(template, missing=missing, kind=kind, double=double, raw=raw)
 

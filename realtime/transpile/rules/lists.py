@@ -96,14 +96,17 @@ def _parts(lower: Lower, node: exp.Expr) -> exp.Expr:
     delimiter = constant_of(node.expression, "a delimiter")
     if not delimiter:
         raise refused(node, "splitting into letters", remedy="name a delimiter")
-    template = "arrayMap(_part -> toNullable(_part), if(isNull(x), [], splitByString(delimiter, assumeNotNull(ifNull(x, '')))))"
+    template = """arrayMap(_part -> toNullable(_part),
+        if(isNull(x), [], splitByString(delimiter, assumeNotNull(ifNull(x, '')))))"""
     return form(template, x=text_of(lower, node.this), delimiter=delimiter)
 
 
 def _split(lower: Lower, node: exp.Split) -> exp.Expr:
     parent = node.parent
     if not isinstance(parent, exp.Explode):
-        raise refused(node, "a split text is NULL where the text is, and ClickHouse has no NULL list", remedy="use split_part")
+        raise refused(
+            node, "a split text is NULL where the text is, and ClickHouse has no NULL list", remedy="use split_part"
+        )
     return _parts(lower, node)
 
 
@@ -167,14 +170,23 @@ def _with_lambda(lower: Lower, node: exp.Func, function: str, finish: Callable[[
     if not isinstance(function_of, exp.Lambda) or len(function_of.expressions) != 1:
         raise refused(node, "a lambda of several arguments", remedy="write a lambda of the element")
     body = finish(lower(function_of.this))
-    return call(function, exp.Lambda(this=body, expressions=[function_of.expressions[0].copy()]), _list(lower, node.this))
+    return call(
+        function, exp.Lambda(this=body, expressions=[function_of.expressions[0].copy()]), _list(lower, node.this)
+    )
 
 
 def _unnest(lower: Lower, node: exp.Explode) -> exp.Expr:
     select = node.find_ancestor(exp.Select)
     alone = isinstance(node.parent, exp.Alias) and isinstance(node.parent.parent, exp.Select)
-    if select is None or not alone or len(list(select.find_all(exp.Explode))) > 1 or type_of(node.this).kind is not Kind.LIST:
-        raise refused(node, "unnest inside an expression, twice, or of a struct", remedy="select unnest(list) AS x in a CTE")
+    if (
+        select is None
+        or not alone
+        or len(list(select.find_all(exp.Explode))) > 1
+        or type_of(node.this).kind is not Kind.LIST
+    ):
+        raise refused(
+            node, "unnest inside an expression, twice, or of a struct", remedy="select unnest(list) AS x in a CTE"
+        )
     if any(select.args.get(part) for part in ("group", "having", "qualify", "order", "limit", "distinct", "windows")):
         raise refused(node, "unnest beside GROUP BY, ORDER BY or LIMIT", remedy="select unnest(list) AS x in a CTE")
     return call("arrayJoin", lower(node.this))

@@ -6,8 +6,8 @@ from sqlglot import exp
 
 from realtime.transpile.form import call, cast, column, form, quote
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
-from realtime.transpile.rules.order import UNORDERED
 from realtime.transpile.rules.casts import constant
+from realtime.transpile.rules.order import UNORDERED
 from realtime.transpile.types import DOUBLE, TIMESTAMP, DuckType, Kind
 
 _NULL_BOOLEAN = "Nullable(UInt8)"
@@ -83,15 +83,14 @@ def _compare(lower: Lower, node: exp.Binary) -> exp.Expr:
     return form(_OPERATORS[type(node)], l=lowered[0], r=lowered[1])
 
 
-def _compare_floats(operator: type[exp.Expr], left: exp.Expr, right: exp.Expr, l: exp.Expr, r: exp.Expr) -> exp.Expr:
+def _compare_floats(operator: type[exp.Expr], left: exp.Expr, right: exp.Expr, a: exp.Expr, b: exp.Expr) -> exp.Expr:
     if isinstance(left, exp.Literal) or isinstance(right, exp.Literal):
-        kept = isinstance(right, exp.Literal) and operator in (exp.GT, exp.GTE)
-        kept = kept or isinstance(left, exp.Literal) and operator in (exp.LT, exp.LTE)
-        if not kept:
-            return form(_OPERATORS[operator], l=l, r=r)
-        other = l if isinstance(right, exp.Literal) else r
-        return form("(c OR isNaN(x))", c=form(_OPERATORS[operator], l=l, r=r), x=other)
-    return form(_WITH_NAN[operator], l=l, r=r, ln=call("isNaN", l), rn=call("isNaN", r))
+        plain = form(_OPERATORS[operator], l=a, r=b)
+        greater = (exp.GT, exp.GTE) if isinstance(right, exp.Literal) else (exp.LT, exp.LTE)
+        if operator not in greater:
+            return plain
+        return form("(c OR isNaN(x))", c=plain, x=a if isinstance(right, exp.Literal) else b)
+    return form(_WITH_NAN[operator], l=a, r=b, ln=call("isNaN", a), rn=call("isNaN", b))
 
 
 def compared(lower: Lower, left: exp.Expr, right: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
@@ -201,6 +200,7 @@ def _filters(node: exp.Expr) -> bool:
 
 def _exists(lower: Lower, node: exp.Exists) -> exp.Expr:
     query = node.this.unnest() if isinstance(node.this, exp.Subquery) else node.this
+    assert isinstance(query, exp.Query)
     return exp.Exists(this=lower.query(query))
 
 

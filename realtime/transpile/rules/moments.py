@@ -42,7 +42,7 @@ def microseconds(lower: Lower, node: exp.Expr) -> exp.Expr:
 def floored(x: exp.Expr, by: int, origin: int = 0) -> exp.Expr:
     """``x`` down to a multiple of ``by``, counted from ``origin``, also below it."""
     offset = form("(x - origin)", x=x, origin=origin) if origin else x
-    # A bare literal beyond 32 bits is unsigned, and then so is the remainder, computed from the bits of what is negative.
+    # A literal beyond 32 bits is unsigned by itself, and by an unsigned number ClickHouse divides the bare bits.
     return form("x - positiveModulo(offset, toInt64(by))", x=x, offset=offset, by=by)
 
 
@@ -136,7 +136,9 @@ def _difference(lower: Lower, node: exp.DateDiff) -> exp.Expr:
 def _boundaries(lower: Lower, node: exp.Expr, name: str, start: exp.Expr, end: exp.Expr) -> exp.Expr:
     width = MICROSECONDS["day" if name == "week" else name] if name in MICROSECONDS else None
     if width is not None:
-        a, b = (form("intDiv(x, toInt64(by))", x=floored(microseconds(lower, m), width), by=width) for m in (start, end))
+        a, b = (
+            form("intDiv(x, toInt64(by))", x=floored(microseconds(lower, m), width), by=width) for m in (start, end)
+        )
         return form("intDiv(b - a, 7)" if name == "week" else "b - a", a=a, b=b)
     if name not in ("month", "quarter", "year"):
         raise refused(node, f"date_diff in {name}", remedy="use years to microseconds")
@@ -278,7 +280,10 @@ FUNCTIONS: dict[str, Rule] = {
     "datepart": rule(_date_part),
     "date_sub": rule(_whole_units),
     "datesub": rule(_whole_units),
-    **{name: rule(_anonymous) for name in ("weekday", "yearweek", "isoyear", "millisecond", "microsecond", "decade", "century")},
+    **{
+        name: rule(_anonymous)
+        for name in ("weekday", "yearweek", "isoyear", "millisecond", "microsecond", "decade", "century")
+    },
     "epoch_us": rule(_epoch_in("us")),
     "timezone": rule(_timezone),
 }

@@ -155,7 +155,9 @@ def _replace(lower: Lower, node: exp.Replace) -> exp.Expr:
 def _split_part(lower: Lower, node: exp.SplitPart) -> exp.Expr:
     number, delimiter = whole(node.args["part_index"]), constant_of(node.args["delimiter"], "a delimiter")
     if not number or not delimiter:
-        raise refused(node, "split_part by nothing, or of a part that is no constant", remedy="write split_part(x, ',', 1)")
+        raise refused(
+            node, "split_part by nothing, or of a part that is no constant", remedy="write split_part(x, ',', 1)"
+        )
     template = "if(isNull(x), NULL, arrayElement(splitByString(delimiter, assumeNotNull(ifNull(x, ''))), n))"
     return form(template, x=text_of(lower, node.this), delimiter=delimiter, n=number)
 

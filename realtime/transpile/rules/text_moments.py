@@ -50,7 +50,9 @@ def _day() -> exp.Expr:
 
 
 def _hours_fit() -> exp.Expr:
-    template = """h < 24 AND m < 60 AND s < 60 OR h = 24 AND m = 0 AND s = 0 AND toInt64OrZero(substring(f, 1, 6)) = 0"""
+    template = (
+        """h < 24 AND m < 60 AND s < 60 OR h = 24 AND m = 0 AND s = 0 AND toInt64OrZero(substring(f, 1, 6)) = 0"""
+    )
     return form(template, h=_number(_HOUR), m=_number(_MINUTE), s=_number(_SECOND), f=_group(_FRACTION))
 
 
@@ -79,7 +81,8 @@ def _value(kind: Kind) -> exp.Expr:
 def parsed(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     """Text as the type ``b``; NULL for ``try_``, or an error, where it is none."""
     # A list of one, mapped, gives the groups a name; written out each time they are used they fill pages.
-    template = "arrayElement(arrayMap(_g -> if(empty(_g), NULL, value), [extractGroups(assumeNotNull(ifNull(x, '')), shape)]), 1)"
+    template = """arrayElement(arrayMap(_g -> if(empty(_g), NULL, value),
+        [extractGroups(assumeNotNull(ifNull(x, '')), shape)]), 1)"""
     value = form(template, value=_value(b.kind), x=x, shape=_SHAPES[b.kind])
     beyond = _BEYOND + (_NAMED_ZONE if b.kind is Kind.TIMESTAMPTZ else "")
     failed = "match(ifNull(x, ''), beyond)" if try_ else "isNotNull(x)"
@@ -95,7 +98,6 @@ def parsed(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
     return cast(raised, b.clickhouse)
 
 
-PARSERS: dict[Kind, Callable[[exp.Expr, DuckType, DuckType, bool], exp.Expr]] = {
-    kind: parsed for kind in (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ)
-}
+PARSERS: dict[Kind, Callable[[exp.Expr, DuckType, DuckType, bool], exp.Expr]]
+PARSERS = dict.fromkeys((Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ), parsed)
 """Parsers of text by the kind they give."""
