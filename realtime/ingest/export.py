@@ -40,7 +40,6 @@ _SETTINGS = {
     "output_format_parquet_row_group_size_bytes": 64 << 20,
     "max_bytes_before_external_sort": 512 << 20,
     "max_bytes_before_external_group_by": 512 << 20,
-    "enable_time_time64_type": 1,
 }
 
 
@@ -225,6 +224,7 @@ def _sync(path: Path) -> None:
 def _alone(lake: Path) -> Iterator[None]:
     """Holds the lake for this process; the lock goes with it however it ends."""
     lake.mkdir(parents=True, exist_ok=True)
+    (lake / ".gitignore").write_text("*\n")
     with (lake / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

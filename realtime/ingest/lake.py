@@ -52,14 +52,15 @@ def open_batch(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDB
     """The batch database ``path``; BusyError while another process has it open."""
     try:
         connection = duckdb.connect(str(path), read_only=read_only)
-    except duckdb.IOException as error:
-        if "lock" not in str(error).lower():
+    except duckdb.Error as error:
+        cause = str(error).splitlines()[0]
+        if "could not set lock" not in cause.lower():
             raise ConfigError(
-                f"the batch database {path} can't be opened: {str(error).splitlines()[0]}",
+                f"the batch database {path} can't be opened: {cause}",
                 remedy="check the `path` of the profile's DuckDB target",
             ) from None
         raise BusyError(
-            f"the batch database {path} is open in another program: {str(error).splitlines()[0]}",
+            f"the batch database {path} is open in another program: {cause}",
             remedy="close that program (a DuckDB shell, a notebook, a dbt run) and run this again",
         ) from None
     with connection:

@@ -20,7 +20,6 @@ from realtime.transpile.types import DuckType, Kind, duck_type
 
 _SETTINGS = {
     "session_timezone": "UTC",
-    "enable_time_time64_type": 1,
     "output_format_parquet_row_group_size": 122_880,
     "output_format_parquet_row_group_size_bytes": 64 << 20,
     "output_format_parquet_compression_method": "lz4",

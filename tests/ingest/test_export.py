@@ -379,3 +379,9 @@ def test_nothing_that_duet_did_not_make_is_overwritten(
     elsewhere = msgspec.structs.replace(spec, batch='"other"."shop"."orders"')
     with pytest.raises(ConfigError, match=r"in database 'other'"):
         create_lake_views(settings, plan_of(database, elsewhere))
+
+
+def test_a_file_that_is_no_database(database: str, settings: Settings) -> None:
+    (settings.project_dir / "warehouse.duckdb").write_text("not a database, but long enough to look at" * 1000)
+    with pytest.raises(ConfigError, match=r"warehouse.duckdb can't be opened[\s\S]*profile"):
+        create_lake_views(settings, plan_of(database))
