@@ -6,7 +6,12 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
+import dagster as dg
 import pytest
+
+from orchestration.definitions import collect
+from realtime.clickhouse.endpoint import Endpoint
+from realtime.settings import Settings
 
 FILES = {
     "dbt_project.yml": """
@@ -91,6 +96,13 @@ def write(root: Path, changed: Mapping[str, str] | None = None) -> Path:
 
 
 @pytest.fixture(scope="session")
-def project_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's folder, shared by the tests: compiling it takes seconds."""
-    return write(tmp_path_factory.mktemp("bakery"))
+def bakery(tmp_path_factory: pytest.TempPathFactory, endpoint: Endpoint) -> Settings:
+    """The project, with a database of its own."""
+    root = write(tmp_path_factory.mktemp("bakery"))
+    return Settings.load(root, {"CLICKHOUSE_URL": f"{endpoint.url}/bakery"})
+
+
+@pytest.fixture(scope="session")
+def definitions(bakery: Settings) -> dg.Definitions:
+    """Its code location, shared by the tests: compiling takes seconds."""
+    return collect(bakery)
