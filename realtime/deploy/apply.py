@@ -11,8 +11,10 @@ from collections.abc import Callable, Set
 import msgspec
 
 from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.inserts import wait_for_inserts
+from realtime.clickhouse.moment import server_now
 from realtime.deploy.backfill import backfill
-from realtime.deploy.cutover import cut_over
+from realtime.deploy.cutover import INSERT_TIMEOUT, cut_over
 from realtime.deploy.diff import Kind, changes, is_whole, states_of
 from realtime.deploy.ledger import Ledger, Work
 from realtime.deploy.live import Live, read_live
@@ -131,16 +133,27 @@ def _check_compiled(settings: Settings, plan: Plan) -> None:
 
 
 def _drop_unused(work: Work, plan: Plan, grace: float) -> None:
-    """Drops what deploys made and ``plan`` does not use, after ``grace`` seconds: views before the tables they fill."""
+    """Drops what deploys made and ``plan`` does not use, after ``grace`` seconds."""
     live = read_live(work.client, plan.database)
-    found = [change.subject for change in changes(plan, live) if change.kind in _DROPPED]
+    found = [change for change in changes(plan, live) if change.kind in _DROPPED]
     if found or live.staging:
         time.sleep(grace)
-    work.ledger.mark([relation for relation in found if relation in live.states], "dropped")
-    for relation in sorted(found, key=lambda r: r in live.states):
-        work.client.execute(f"DROP TABLE IF EXISTS {'.'.join(quoted(part) for part in relation.split('.'))}")
+    tables = [change.subject for change in found if change.kind is Kind.DROP_STATE]
+    work.ledger.mark(tables, "dropped")
+    for change in found:
+        if change.kind is not Kind.DROP_STATE:
+            work.client.execute(f"DROP TABLE IF EXISTS {_quoted(change.subject)}")
+    if tables:
+        # An insert that still feeds a dropped view fails if the view's table goes too.
+        wait_for_inserts(work.client, sorted(live.landing), server_now(work.client), INSERT_TIMEOUT)
+    for table in tables:
+        work.client.execute(f"DROP TABLE IF EXISTS {_quoted(table)}")
     for name in live.staging:
         work.client.execute(f"DROP DATABASE IF EXISTS {quoted(name)} SYNC")
+
+
+def _quoted(relation: str) -> str:
+    return ".".join(quoted(part) for part in relation.split("."))
 
 
 def _end_leftovers(work: Work) -> None:

@@ -80,14 +80,15 @@ def swap_to_staging(client: ClickHouse, plan: Plan) -> None:
 def settle(client: ClickHouse, plan: Plan) -> None:
     """The second round: every read view has its own SQL, and nothing reads the staging schema any more."""
     for step in plan.steps:
-        _replace(client, step, rendered(step, plan.database))
+        _replace(client, step, rendered(step, plan.database, plan.database))
 
 
-def rendered(step: Step, database: str) -> str:
-    """The read view's SQL with dbt's ``ref()`` and ``source()`` resolved as dbt resolves them for ``database``."""
+def rendered(step: Step, database: str, schema: str) -> str:
+    """The read view's SQL with ``ref()`` and ``source()`` resolved as dbt does for a run into ``schema``;
+    ``database`` is the plan's."""
     schemas = {"landing": f"{database}_raw", "state": f"{database}_state"}
     return _TEMPLATES.from_string(step.select).render(
-        ref=lambda model: _name(database, model),
+        ref=lambda model: _name(schema, model),
         source=lambda source, table: _name(schemas[source], table),
     )
 

@@ -73,6 +73,7 @@ def generic_test(name: str, on: str, column: str, config: Mapping[str, Any] | No
         column=column,
         config=dict(config or {}),
         path=f"models/{on}.yml",
+        description="",
     )
 
 
