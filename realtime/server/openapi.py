@@ -37,13 +37,14 @@ def document(catalog: Catalog) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for name, entry in catalog.latest.items():
         paths[f"/v1/lambdas/{name}"] = _lambda(entry, pinned=False)
-        paths[f"/v1/lambdas/{name}/versions/{{version}}"] = _lambda(entry, pinned=True)
     for source in sorted(catalog.plan.sources, key=lambda s: s.name) if catalog.plan else ():
         paths[f"/v1/events/{source.name}"] = _events(source)
     for path, tag, summary in _FIXED:
         name = path.strip("/").replace("/", "_")
         responses = {"200": _json("As JSON", {"type": "object"}), **_errors({"500", "503"})}
         paths[path] = {"get": {"tags": [tag], "summary": summary, "operationId": name, "responses": responses}}
+    for name, entry in catalog.latest.items():
+        paths[f"/v1/lambdas/{name}/versions/{{version}}"] = _lambda(entry, pinned=True)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -61,7 +62,7 @@ def _lambda(entry: Entry, *, pinned: bool) -> dict[str, Any]:
     spec = entry.spec
     parameters = list(entry.signature.parameters.values())
     common = {
-        "tags": ["lambdas"],
+        "tags": ["lambdas of one version" if pinned else "lambdas"],
         "summary": (spec.description.strip().splitlines() or [spec.name])[0],
         "description": spec.description + ("\n\nOne version, which never changes." if pinned else ""),
         "responses": {"200": _answer(spec.columns), **_errors(set(_ERRORS) | ({"410"} if pinned else set()))},

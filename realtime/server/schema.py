@@ -24,6 +24,8 @@ _SCALARS: Mapping[Kind, Mapping[str, Any]] = {
     Kind.UUID: {"type": "string", "format": "uuid"},
 }
 
+_FORMATS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+
 
 def schema(of: DuckType, *, nullable: bool = True) -> dict[str, Any]:
     """The schema of a value of type ``of``.
@@ -70,6 +72,6 @@ def parameter_schema(parameter: Parameter, *, body: bool = False) -> dict[str, A
 
 
 def _integer(of: DuckType) -> Mapping[str, Any]:
-    """Wider than 64 bits has no format."""
-    bits = of.base.removeprefix("U").removeprefix("Int")
-    return {"type": "integer", "format": f"int{bits}"} if bits in ("32", "64") else {"type": "integer"}
+    """The formats that OpenAPI's registry has."""
+    name = of.base.lower()
+    return {"type": "integer", "format": name} if name in _FORMATS else {"type": "integer"}

@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import difflib
 import json
+import re
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ from realtime.transpile.types import DuckType, Kind, duck_type
 _DECODER = msgspec.json.Decoder(float_hook=decimal.Decimal)
 _SHOWN = 80
 _FIELDS = 10_000
+_LOST_PLUS = re.compile(r":[0-9.]+ [0-9]{2}:?[0-9]{2}$")  # 12:00:00 02:00, where the + of +02:00 became a space
+_MOMENTS = (Kind.TIMESTAMP, Kind.TIMESTAMPTZ)
 
 
 def from_query(query: bytes) -> dict[str, list[str]]:
@@ -110,14 +113,18 @@ class Parameter:
     @property
     def expected(self) -> str:
         """What is taken, in words."""
-        words = values.expected(self.type)
+        item = _innermost(self.type)
+        each = values.expected(item)
         if self.enum:
-            words = ("a list of " if self.type.kind is Kind.LIST else "") + " or ".join(str(e) for e in self.param.enum)
-        if self.minimum is not None:
-            words += f", at least {self.param.minimum}"
-        if self.maximum is not None:
-            words += f", at most {self.param.maximum}"
-        return words
+            each = " or ".join(str(e) for e in self.param.enum)
+        elif item.kind is Kind.INTEGER:
+            least, greatest = values.integer_range(item)
+            lowest = least if self.minimum is None else self.minimum
+            each = f"a whole number from {lowest} to {greatest if self.maximum is None else self.maximum}"
+        else:
+            each += f", at least {self.param.minimum}" if self.minimum is not None else ""
+            each += f", at most {self.param.maximum}" if self.maximum is not None else ""
+        return values.expected(self.type).replace(values.expected(item), each)
 
     def allows(self, value: Any) -> bool:
         """Whether ``value``, or each item of it, is in range and in the closed list."""
@@ -201,8 +208,10 @@ class Signature:
 
     def _wrong(self, parameter: Parameter, given: Any, what: str = "") -> BadRequestError:
         name = parameter.param.name
+        lost = isinstance(given, str) and _LOST_PLUS.search(given) and parameter.type.kind in _MOMENTS
         return BadRequestError(
             f"lambda {self.name}: parameter {name} {what or f'is {_shown(given)}'}; expected is {parameter.expected}",
+            remedy="in a query string, write + as %2B" if lost else "",
             **{"lambda": self.name, "parameter": name, "expected": parameter.expected},
             **({} if what == "is missing" else {"given": _shown(given)}),
         )

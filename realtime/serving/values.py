@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import decimal
+import functools
 import json
 import math
 import re
@@ -105,6 +106,7 @@ def expected(wanted: DuckType) -> str:
     return form(wanted).expected(wanted)
 
 
+@functools.cache
 def integer_range(wanted: DuckType) -> tuple[int, int]:
     """The least and the greatest value of an integer type.
 
@@ -264,8 +266,10 @@ def _expect_decimal(wanted: DuckType) -> str:
 
 def _expect_moment(wanted: DuckType) -> str:
     digits = _FRACTION.get(wanted.name, 6)
-    fraction = f" with at most {digits} digits of seconds' fraction" if digits else " in whole seconds"
-    return f"a timestamp as in 2018-05-01T12:30:00Z{fraction}, 1900 to 2299 (in a query string, write + as %2B)"
+    fraction = (
+        "in whole seconds, " if not digits else "" if digits == 6 else f"with at most {digits} digits of fraction, "
+    )
+    return f"a timestamp as in 2018-05-01T12:30:00Z, {fraction}1900 to 2299"
 
 
 def _says(text: str) -> Callable[[DuckType], str]:

@@ -20,7 +20,8 @@ def api(served: Running) -> dict[str, Any]:
 def test_every_lambda_and_source_is_there(api: dict[str, Any]) -> None:
     assert api["openapi"] == "3.1.0"
     for entry in LAMBDAS:
-        assert set(api["paths"][f"/v1/lambdas/{entry.name}"]) == {"get", "post"}
+        for path in (f"/v1/lambdas/{entry.name}", f"/v1/lambdas/{entry.name}/versions/{{version}}"):
+            assert set(api["paths"][path]) == {"get", "post"}
     row = api["paths"]["/v1/events/chat.messages"]["post"]["requestBody"]["content"]["application/x-ndjson"]["schema"]
     assert row == {
         "type": "object",

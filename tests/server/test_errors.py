@@ -14,7 +14,7 @@ CASES: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("/v1/lambdas/echo", {}, 400, "bad_request", "parameter stream is missing"),
     ("/v1/lambdas/echo", {"strem": "x", "stream": "y"}, 400, "bad_request", "has no parameter"),
     ("/v1/lambdas/numbers", {"count": "x"}, 400, "bad_request", 'parameter count is "x"; expected is a whole number'),
-    ("/v1/lambdas/numbers", {"count": -1}, 400, "bad_request", "at least 0"),
+    ("/v1/lambdas/numbers", {"count": -1}, 400, "bad_request", "from 0 to 1000000"),
     ("/v1/lambdas/echo", {"stream": ["a", "b"]}, 400, "bad_request", "given 2 times"),
     ("/v1/lambdas/ecko", {}, 404, "not_found", "there is no lambda ecko"),
     ("/v1/lambdas/echo/versions/000", {}, 404, "not_found", "has no version 000"),
@@ -77,6 +77,13 @@ def test_too_large(served: Running) -> None:
     assert served.ask("/v1/lambdas/echo", b" " * (1 << 20) + b"{}").error["code"] == "too_large"
     answer = served.ask("/v1/lambdas/echo", {"stream": "x" * 600_000})
     assert (answer.status, answer.error["code"]) == (413, "too_large")
+
+
+def test_events_have_the_same_body(served: Running) -> None:
+    answer = served.ask("/v1/events/chat.nothing", [{"id": "1"}])
+    assert (answer.status, answer.error["code"]) == (404, "not_found")
+    assert answer.error["details"] == {"remedy": "known sources are chat.messages"}
+    assert served.ask("/v1/events/chat.messages").error["code"] == "method_not_allowed"
 
 
 def test_a_query_string_that_is_not_utf8(served: Running) -> None:

@@ -207,7 +207,7 @@ def test_the_clock() -> None:
 def test_ranges_and_closed_lists() -> None:
     limit = param("n", "INTEGER", minimum=1, maximum=100)
     assert _read([limit], "n=100") == {"n": 100}
-    with pytest.raises(BadRequestError, match="at least 1, at most 100"):
+    with pytest.raises(BadRequestError, match="expected is a whole number from 1 to 100"):
         _read([limit], "n=101")
     order = param("order", "VARCHAR", enum=("asc", "desc"), default="asc")
     assert _read([order], "order=desc") == {"order": "desc"}
@@ -234,6 +234,14 @@ def test_one_value_in_one_place() -> None:
             _read([n], query, body)
     with pytest.raises(BadRequestError, match="a list of lists"):
         _read([param("x", "INTEGER[][]")], "x=1")
+
+
+def test_a_plus_that_the_query_string_lost() -> None:
+    moment = param("t", "TIMESTAMP")
+    assert _read([moment], "t=2018-05-01T12:00:00%2B02:00") == {"t": dt.datetime(2018, 5, 1, 10)}
+    with pytest.raises(BadRequestError) as error:
+        _read([moment], "t=2018-05-01T12:00:00+02:00")
+    assert error.value.remedy == "in a query string, write + as %2B"
 
 
 def test_long_values_are_cut_in_messages() -> None:
