@@ -9,6 +9,6 @@
     }.items() if value is not none -%}
     {%- do declared.update({key: value}) -%}
   {%- endfor -%}
-  {#- An escaped slash is the same JSON, and ends no comment. -#}
-  CAST(${{ name }} /* duet.param {{ tojson(declared) | replace("/", "\\/") }} */ AS {{ type }})
+  {#- An escaped star is the same JSON, and neither begins nor ends a comment. -#}
+  CAST(${{ name }} /* duet.param {{ tojson(declared) | replace("*", "\\u002a") }} */ AS {{ type }})
 {%- endmacro %}

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import sqlglot
+from sqlglot import exp
 
 from realtime.emit.readable import readable
 from realtime.errors import RefusedError
@@ -16,8 +17,9 @@ from realtime.planner.ir import LambdaSpec, Param
 from realtime.planner.relations import Relations, to_read_views
 from realtime.project.binder import Binder
 from realtime.project.manifest import Query
+from realtime.transpile.lower import refused
 from realtime.transpile.settings import with_settings
-from realtime.transpile.transpile import transpile
+from realtime.transpile.transpile import parse, transpile
 from realtime.transpile.types import duck_type
 
 AS_OF = "as_of"
@@ -32,7 +34,9 @@ def plan_lambda(
     RefusedError where its SQL can't be kept exactly or a parameter is contradictory.
     """
     params = _params(query, binder)
-    compiled = transpile(query.sql, binder)
+    tree = parse(query.sql)
+    _check_declared(tree, params)
+    compiled = transpile(tree, binder)
     select = readable(with_settings(to_read_views(compiled.tree, relations, database)))
     return LambdaSpec(
         name=query.name,
@@ -91,14 +95,28 @@ def _param(query: Query, given: Mapping[str, Any], binder: Binder) -> Param:
     )
 
 
+def _check_declared(tree: exp.Query, params: tuple[Param, ...]) -> None:
+    names = {p.name for p in params}
+    for used in tree.find_all(exp.Placeholder, exp.Parameter):
+        if used.name not in names:
+            raise refused(
+                used,
+                f"parameter {used.name} is not declared",
+                remedy=f"write {{{{ param('{used.name}', 'varchar') }}}}",
+            )
+
+
 def _examples(query: Query, params: tuple[Param, ...]) -> tuple[dict[str, Any], ...]:
-    examples = tuple(query.options.get("examples") or ())
+    examples = query.options.get("examples") or []
+    if not isinstance(examples, list) or not all(isinstance(e, dict) for e in examples):
+        raise RefusedError(
+            "meta.lambda.examples is not a list of mappings", remedy="write one `- {name: value}` for each example"
+        )
     names = {p.name for p in params}
     for example in examples:
         unknown = sorted(set(example) - names)
-        if unknown:
-            raise RefusedError(
-                f"an example gives {', '.join(unknown)}, which is no parameter",
-                remedy=f"its parameters are {', '.join(sorted(names))}",
-            )
-    return examples
+        missing = [p.name for p in params if p.required and p.name not in example]
+        if unknown or missing:
+            what = f"gives {', '.join(unknown)}, which is no parameter" if unknown else f"lacks {', '.join(missing)}"
+            raise RefusedError(f"an example {what}", remedy=f"its parameters are {', '.join(sorted(names)) or 'none'}")
+    return tuple(examples)

@@ -1,0 +1,58 @@
+-- model: clock
+-- says: models/clock.sql:3:8: 
+-- says: it depends on when the query runs
+select
+    id,
+       now() as at_
+from {{ source('app', 'events') }}
+-- model: chance
+-- says: models/chance.sql:1:12: 
+select id, random() as r from {{ source('app', 'events') }}
+-- model: unknown_table
+-- says: DuckDB does not take this SQL
+select * from nowhere
+-- model: unknown_column
+-- says: DuckDB does not take this SQL
+select nothing from {{ source('app', 'events') }}
+-- model: not_sql
+-- says: models/not_sql.sql:
+-- says: can't be parsed
+select from where
+-- model: no_query
+-- says: this is create
+create table t (a integer)
+-- model: two_statements
+-- says: models/two_statements.sql
+select 1 as a; select 2 as b
+-- model: same_name_twice
+-- says: two columns are called
+select id, n as id from {{ source('app', 'events') }}
+-- model: hidden_column
+-- says: _ingested_at is the hidden column of landing tables
+select id, n as _ingested_at from {{ source('app', 'events') }}
+-- model: over_refused
+-- says: reads clock, which is refused
+-- says: ref('clock')
+select * from {{ ref('clock') }}
+-- model: over_opted_out
+-- says: reads opted_out, which is not kept in real time
+-- says: add `meta: {realtime: true}`
+select * from {{ ref('opted_out') }}
+-- model: by_chance
+-- says: models/by_chance.sql:1:11: 
+select k, any_value(n) as n from {{ source('app', 'events') }} group by k
+-- model: any_order
+-- says: depends on chance
+select k, list(n) as n from {{ source('app', 'events') }} group by k
+-- model: wrong_option
+-- says: meta.realtime has unknown option modes
+select id from {{ source('app', 'events') }}
+-- model: wrong_mode
+-- says: meta.realtime.mode is 'magic'
+select id from {{ source('app', 'events') }}
+-- model: wrong_order
+-- says: meta.realtime.order_by names n, by which the model is not grouped
+select k, count(*) as n from {{ source('app', 'events') }} group by k
+-- model: latest_asked_for
+-- says: asks for latest, but the model is aggregate
+select k, count(*) as n from {{ source('app', 'events') }} group by k
