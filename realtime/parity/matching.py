@@ -26,7 +26,7 @@ RELATIVE_TOLERANCE = 1e-9
 EXAMPLES = 5
 
 
-_TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("realtime.parity", "sql"), undefined=jinja2.StrictUndefined)
+_TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("realtime.parity", ""), undefined=jinja2.StrictUndefined)
 _NEAR = sqlglot.parse_one(
     ":l IS NOT DISTINCT FROM :r OR coalesce("
     "isfinite(:l) AND isfinite(:r) AND abs(:l - :r) <= :tolerance * greatest(abs(:l), abs(:r)), FALSE)"
