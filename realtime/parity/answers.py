@@ -15,13 +15,13 @@ import msgspec
 from sqlglot import exp
 
 from realtime.errors import CommandError
+from realtime.parity.matching import RELATIVE_TOLERANCE
 from realtime.planner.ir import LambdaSpec
 from realtime.serving.batch import answer
 from realtime.serving.client import run_lambda
 from realtime.transpile.form import column
 
-CALLS = 15
-TOLERANCE = 1e-9
+CALLS, BATCH_CALLS = 15, 3
 Rows = list[tuple[Any, ...]]
 
 
@@ -38,7 +38,7 @@ class Answered(msgspec.Struct, frozen=True):
 
     @property
     def equal(self) -> bool:
-        """Whether the rows are the same; floats may differ by `TOLERANCE`, relatively."""
+        """Whether the rows are the same; floats may differ by `RELATIVE_TOLERANCE`, relatively."""
         return len(self.realtime) == len(self.batch) and all(
             _same(ours, theirs) for ours, theirs in zip(self.realtime, self.batch, strict=True)
         )
@@ -48,18 +48,15 @@ def answers(spec: LambdaSpec, params: Mapping[str, Any], server_url: str, duckdb
     """Asks both; CommandError with the server's words where it refuses."""
     calls = [_timed(lambda: _body(server_url, spec, params, "json")) for _ in range(CALLS)]
     realtime = _typed(_body(server_url, spec, params, "parquet"), spec)
-    times, rows = [], []
-    for _ in range(3):
-        milliseconds, rows = _timed(lambda: answer(spec, params, duckdb_path))
-        times.append(milliseconds)
+    asked = [_timed(lambda: answer(spec, params, duckdb_path)) for _ in range(BATCH_CALLS)]
     return Answered(
         name=spec.name,
         params=params,
         columns=tuple(c.name for c in spec.columns),
         realtime=realtime,
-        batch=[tuple(row.values()) for row in rows],
+        batch=[tuple(row.values()) for row in asked[0][1]],
         realtime_ms=statistics.median(milliseconds for milliseconds, _ in calls),
-        batch_ms=statistics.median(times),
+        batch_ms=statistics.median(milliseconds for milliseconds, _ in asked),
     )
 
 
@@ -92,5 +89,5 @@ def _same(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
 
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, float) and isinstance(b, float):
-        return math.isclose(a, b, rel_tol=TOLERANCE) or (math.isnan(a) and math.isnan(b))
+        return math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE) or (math.isnan(a) and math.isnan(b))
     return bool(a == b) and type(a) is type(b)
