@@ -71,7 +71,7 @@ def _measure(settings: Settings, plan: Plan, spec: SourceSpec, client: ClickHous
         file = settings.project_dir / f"run-{run}.ndjson"
         file.write_text("\n" * (run + 1) + "".join(text))
         began = time.perf_counter()
-        load(server_url(settings), spec.name, [file], lambda done, total: None)
+        load(server_url(settings), spec, [file], lambda done, total: None)
         taken["ours"].append(len(text) / (time.perf_counter() - began))
 
     def theirs(run: int) -> None:

@@ -116,11 +116,12 @@ def ingest(
     files: Annotated[list[Path], typer.Argument(help="Files of ndjson, csv or parquet.", dir_okay=False)],
 ) -> None:
     """Load files through the running server. A repeated or resumed load counts each row once."""
-    from realtime.ingest.files import ingest_files
+    from realtime.ingest.files import load, source_of
     from realtime.services import server_url
 
+    spec = source_of(deployed(context.obj), source)
     with show.progress(f"{source}: rows") as advance:
-        taken = ingest_files(server_url(context.obj), source, files, advance)
+        taken = load(server_url(context.obj), spec, files, advance)
     show.taken(source, taken)
     raise typer.Exit(0 if not taken.quarantined_rows else 1)
 

@@ -11,10 +11,10 @@ from realtime.compile import compile_project
 from realtime.deploy.apply import deploy
 from realtime.errors import ConfigError, ParityError, RefusedError
 from realtime.ingest.export import export
-from realtime.ingest.files import load
+from realtime.ingest.files import load, source_of
 from realtime.parity.answers import Answered, answers
 from realtime.parity.compare import parity
-from realtime.planner.ir import Plan
+from realtime.planner.ir import Plan, SourceSpec
 from realtime.project.batch import run_batch
 from realtime.project.profile import duckdb_path
 from realtime.services import server_url, start
@@ -35,10 +35,11 @@ def run_demo(settings: Settings) -> None:
         deploy(settings, plan, client, show.note)
         show.heading("4  replay: every row through POST /v1/events/{source}")
         for source, file in files.items():
-            _replay(settings, source, file)
+            _replay(settings, source_of(plan, source), file)
         show.heading("5  batch: export to the lake, dbt build on DuckDB")
         show.exported(export(settings, plan, client), settings.lake_dir)
-        run_batch(settings, plan)
+        run_batch(settings, plan, ("build", "--quiet"))
+        show.note("dbt build: models and tests passed")
         show.heading("6  parity: every model, every row, batch against real time")
         compared = parity(settings, plan, client)
         show.parity(compared)
@@ -65,10 +66,10 @@ def _files(settings: Settings, plan: Plan) -> dict[str, Path]:
     return found
 
 
-def _replay(settings: Settings, source: str, file: Path) -> None:
-    with show.progress(f"{source}: rows") as advance:
+def _replay(settings: Settings, source: SourceSpec, file: Path) -> None:
+    with show.progress(f"{source.name}: rows") as advance:
         loaded = load(server_url(settings), source, [file], advance)
-    show.taken(source, loaded)
+    show.taken(source.name, loaded)
 
 
 def _lambdas(settings: Settings, plan: Plan) -> list[Answered]:

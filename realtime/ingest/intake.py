@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 
@@ -82,12 +83,13 @@ class Intake:
         idempotency_key: str = "",
         request_id: str = "",
         delete: bool = False,
+        share: Share | None = None,
     ) -> Taken:
         """Stores the rows of ``body``: NDJSON, or a JSON array. Rows that don't fit go to quarantine with reasons.
 
         With ``idempotency_key`` the rows are stored at most once, however often the request comes, also after a
         restart: ClickHouse remembers the last 10,000 inserts into a table. With ``delete`` the rows hold key and
-        version of what is deleted from an upserted source.
+        version of what is deleted from an upserted source. ``share`` is the caller's, if it has one.
 
         NotFoundError for an unknown source; BadRequestError for a body that can't be read; OverloadedError where
         too much waits already; UnavailableError where ClickHouse does not take the rows.
@@ -95,15 +97,17 @@ class Intake:
         known = self._source(source)
         schema = _deletes(known) if delete else known.schema
         token = _token(known.spec, idempotency_key, delete)
-        request = _Request(known, schema, token, request_id)
-        if not token:
-            return await self._take(request, body, content_type, encoding)
-        running = self._running.get(token)
-        if running is None:
-            running = asyncio.create_task(self._take(request, body, content_type, encoding))
-            self._running[token] = running
-            running.add_done_callback(lambda _: self._running.pop(token, None))
-        return await asyncio.shield(running)  # a caller that goes away does not take the other one's rows with it
+        with contextlib.ExitStack() as stack:
+            share = share or stack.enter_context(self.room.share())
+            request = _Request(known, schema, token, request_id, share)
+            if not token:
+                return await self._take(request, body, content_type, encoding)
+            running = self._running.get(token)
+            if running is None:
+                running = asyncio.create_task(self._take(request, body, content_type, encoding))
+                self._running[token] = running
+                running.add_done_callback(lambda _: self._running.pop(token, None))
+            return await asyncio.shield(running)  # a caller that leaves does not take the other one's rows along
 
     async def read(self, chunks: AsyncIterable[bytes], share: Share) -> bytes:
         """A request's body as it was sent. BadRequestError where it is too long; OverloadedError where ``share``
@@ -149,23 +153,22 @@ class Intake:
         return self._tables[relation]
 
     async def _take(self, request: _Request, body: bytes, content_type: str, encoding: str) -> Taken:
-        with self.room.share() as share:
-            if len(body) >= _IN_THREAD and encoding:
-                body = await asyncio.to_thread(decompressed, body, encoding, self.limits.body)
-            else:
-                body = decompressed(body, encoding, self.limits.body)
-            if encoding:
-                share.add(len(body))
-            return await self._store(request, pieces(body, content_type.lower()), share)
+        if len(body) >= _IN_THREAD and encoding:
+            body = await asyncio.to_thread(decompressed, body, encoding, self.limits.body)
+        else:
+            body = decompressed(body, encoding, self.limits.body)
+        if encoding:
+            request.share.add(len(body))
+        return await self._store(request, pieces(body, content_type.lower()))
 
-    async def _store(self, request: _Request, found: Iterator[Piece], share: Share) -> Taken:
+    async def _store(self, request: _Request, found: Iterator[Piece]) -> Taken:
         spec = request.source.spec
         landing, quarantine = self._table(spec.landing), self._table(spec.quarantine)
         inserts: list[asyncio.Future[list[Refused]]] = []
         bad: list[BadRow] = []
         total = 0
         async for block in _blocks(request.schema, found):
-            share.add(len(block.rows))
+            request.share.add(len(block.rows))
             bad += block.bad
             total += block.count
             if block.count:
@@ -187,6 +190,7 @@ class _Request(msgspec.Struct, frozen=True):
     schema: Schema
     token: str
     id: str
+    share: Share
 
     def part(self, name: object) -> str:
         """The deduplication token of one of its inserts: the same whenever the request comes."""

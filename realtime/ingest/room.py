@@ -33,8 +33,9 @@ class Share:
         self.used = 0
 
     def add(self, size: int) -> None:
-        """Takes ``size`` bytes more; OverloadedError where they aren't free."""
-        if self._room.used + size > self._room.size:
+        """Takes ``size`` bytes more; OverloadedError where they aren't free. A request that is alone always gets them:
+        what one may hold is bounded by the limit of its body, and it would be refused for ever otherwise."""
+        if self._room.used > self.used and self._room.used + size > self._room.size:
             raise OverloadedError(
                 f"{self._room.used / 2**20:.0f} MiB of rows wait to be inserted, and that is all the server holds",
                 retry_after=1.0,

@@ -46,7 +46,7 @@ class Schema:
         }
         self._required = {n for n, c in self._codecs.items() if n in required or not c.nullable}
         self._timed = any(t.kind in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.LIST, Kind.STRUCT, Kind.MAP) for t in types)
-        row = row_type({n: (c.type, n in self._required) for n, c in self._codecs.items()})
+        row = row_type({n: (c.type, n in self._required) for n, c in self._codecs.items()}, omit=True)
         self._decoder = msgspec.json.Decoder(row) if row else None
         self._fixes = [(f"c{i}", c.fix, c.keeps) for i, c in enumerate(self._codecs.values()) if c.fix]
         self._tail = b"," + _encoder.encode({source.deleted: True})[1:] if deletes else b""
@@ -107,7 +107,7 @@ class Schema:
                 values[name] = self._read(name, each, given.get(name))
             except UnfitError as error:
                 reasons.append((name, str(error)))
-        return _bad(text, reasons) if reasons else values
+        return _bad(text, reasons) if reasons else {n: v for n, v in values.items() if v is not None}
 
     def _read(self, name: str, each: Codec, raw: msgspec.Raw | None) -> Any:
         if name in self._required:

@@ -267,15 +267,17 @@ def _time(_: DuckType) -> Codec:
 # -- nested
 
 
-def row_type(fields: Mapping[str, tuple[Any, bool]]) -> type[msgspec.Struct] | None:
+def row_type(fields: Mapping[str, tuple[Any, bool]], *, omit: bool = False) -> type[msgspec.Struct] | None:
     """A Struct with the fields ``c0``, ``c1`` … for these names in JSON, each with its type and whether it must be
-    there. None where a name has a character that msgspec does not take in names."""
+    there; with ``omit``, what is NULL is not written. None where a name has a character that msgspec does not take."""
     made: list[Any] = []
     for i, (kind, required) in enumerate(fields.values()):
         made.append((f"c{i}", kind) if required else (f"c{i}", kind, None))
     names = {f"c{i}": name for i, name in enumerate(fields)}
     try:
-        return msgspec.defstruct("Row", made, rename=names, forbid_unknown_fields=True, kw_only=True, gc=False)
+        return msgspec.defstruct(
+            "Row", made, rename=names, forbid_unknown_fields=True, omit_defaults=omit, kw_only=True, gc=False
+        )
     except ValueError:
         return None
 

@@ -31,6 +31,7 @@ async def events(request: Request) -> Response:
             idempotency_key=headers.get("idempotency-key", ""),
             request_id=getattr(request.state, "request_id", "") or headers.get("x-request-id", ""),
             delete=request.method == "DELETE",
+            share=share,
         )
     return Response(_encoder.encode(taken), media_type="application/json")
 
