@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from realtime.services import Service
     from realtime.transpile.statements import Statement
 
-_OUT = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+_OUT = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 _ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 _WIDEST = 40
 

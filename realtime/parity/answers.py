@@ -19,7 +19,7 @@ from realtime.parity.matching import RELATIVE_TOLERANCE
 from realtime.planner.ir import LambdaSpec
 from realtime.serving.batch import answer
 from realtime.serving.client import run_lambda
-from realtime.transpile.form import column
+from realtime.transpile.form import column, quote, text
 
 CALLS, BATCH_CALLS = 15, 3
 Rows = list[tuple[Any, ...]]
@@ -47,7 +47,7 @@ class Answered(msgspec.Struct, frozen=True):
 def answers(spec: LambdaSpec, params: Mapping[str, Any], server_url: str, duckdb_path: Path) -> Answered:
     """Asks both; CommandError with the server's words where it refuses."""
     calls = [_timed(lambda: _body(server_url, spec, params, "json")) for _ in range(CALLS)]
-    realtime = _typed(_body(server_url, spec, params, "parquet"), spec)
+    realtime = _typed(_body(server_url, spec, params, "ndjson"), spec)
     asked = [_timed(lambda: answer(spec, params, duckdb_path)) for _ in range(BATCH_CALLS)]
     return Answered(
         name=spec.name,
@@ -73,13 +73,18 @@ def _body(server_url: str, spec: LambdaSpec, params: Mapping[str, Any], suffix: 
     return body
 
 
-def _typed(parquet: bytes, spec: LambdaSpec) -> Rows:
-    """Rows of a Parquet answer, as DuckDB reads them in the lambda's declared types."""
+def _typed(ndjson: bytes, spec: LambdaSpec) -> Rows:
+    """Rows of an answer in the lambda's declared types. Each value is read as the text that was sent: DuckDB
+    would take a wide number for a float otherwise."""
+    texts = exp.Struct(
+        expressions=[exp.PropertyEQ(this=quote(c.name), expression=text("VARCHAR")) for c in spec.columns]
+    )
     columns = [exp.cast(column(c.name), c.type, dialect="duckdb") for c in spec.columns]
-    with tempfile.NamedTemporaryFile(suffix=".parquet") as file, duckdb.connect() as connection:
-        file.write(parquet)
+    with tempfile.NamedTemporaryFile(suffix=".ndjson") as file, duckdb.connect() as connection:
+        file.write(ndjson)
         file.flush()
-        query = exp.select(*columns).from_(exp.func("read_parquet", exp.Literal.string(file.name)))
+        given = exp.PropertyEQ(this=exp.to_identifier("columns"), expression=texts)
+        query = exp.select(*columns).from_(exp.func("read_json", text(file.name), given))
         return connection.execute(query.sql("duckdb")).fetchall()
 
 
