@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -57,8 +58,19 @@ class Binder:
             return tuple((n, duck_type(str(t))) for n, t in zip(relation.columns, relation.types, strict=True))
         except duckdb.Error as error:
             raise RefusedError(
-                f"DuckDB does not take this SQL: {str(error).splitlines()[0]}", remedy="make it run in DuckDB first"
+                f"DuckDB does not take this SQL: {str(error).splitlines()[0]}",
+                remedy="make it run in DuckDB first",
+                line=self._line(sql),
             ) from None
+
+    def _line(self, sql: str) -> int:
+        """The line of ``sql``, which does not bind, that DuckDB names; it does so only for statements it executes."""
+        try:
+            self._connection.execute(f"DESCRIBE {sql}")
+        except duckdb.Error as error:
+            place = re.search(r"^LINE (\d+):", str(error), re.MULTILINE)
+            return int(place[1]) if place else 0
+        return 0
 
     def constant(self, expression: exp.Expr) -> Any:
         """The value of a constant expression as DuckDB computes it; None is NULL."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -54,15 +55,50 @@ def type_of(node: exp.Expr) -> DuckType:
 def refused(node: exp.Expr, reason: str, *, remedy: str = "", construct: str = "") -> RefusedError:
     """A refusal at the place of ``node``."""
     line, position = place(node)
-    name = construct or node.sql("duckdb", comments=False)[:80]
-    return RefusedError(reason, remedy=remedy, construct=name, line=line, column=position)
+    return RefusedError(reason, remedy=remedy, construct=construct or shown(node), line=line, column=position)
 
 
 def place(node: exp.Expr) -> tuple[int, int]:
-    """Line and column of the first token under ``node`` that the parser knows; zeros where none."""
-    # sqlglot's ``col`` is where the token ends.
-    known = [(m["line"], m["col"] - (m["end"] - m["start"])) for m in (n.meta for n in node.walk()) if "line" in m]
-    return min(known, default=(0, 0))
+    """Line and column of the first token under ``node`` that the parser kept, or beside it (its alias, say);
+    zeros where none is known."""
+    at: exp.Expr | None = node
+    while at is not None:
+        # sqlglot's ``col`` is where the token ends.
+        known = [(m["line"], m["col"] - (m["end"] - m["start"])) for m in (n.meta for n in at.walk()) if "line" in m]
+        if known:
+            return min(known)
+        at = None if isinstance(at.parent, exp.Query) else at.parent
+    return (0, 0)
+
+
+_SHOWN = 80
+
+
+def shown(node: exp.Expr) -> str:
+    """``node`` about as its author wrote it: without what qualifying added, and not too long."""
+    copy = node.copy()
+    for column in copy.find_all(exp.Column):
+        column.set("table", None)
+    for table in copy.find_all(exp.Table):
+        table.set("db", None)
+        table.set("catalog", None)
+    for identifier in copy.find_all(exp.Identifier):
+        identifier.set("quoted", not _PLAIN.fullmatch(identifier.name))
+    text = copy.sql("duckdb", comments=False)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+_NAMES: dict[type[exp.Expr], str] = {exp.GroupConcat: "string_agg", exp.ArrayAgg: "list"}
+
+
+def name_of(node: exp.Expr) -> str:
+    """What DuckDB calls the function that ``node`` calls."""
+    if isinstance(node, exp.Anonymous):
+        return str(node.name).lower()
+    if not isinstance(node, exp.Func):
+        return str(node.key)
+    return _NAMES.get(type(node)) or node.sql("duckdb").partition("(")[0].lower()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +120,7 @@ class Lower:
         found = self._rule(node)
         unknown = {k for k, v in node.args.items() if v not in (None, False, [], "")} - _ALWAYS - found.args
         if unknown:
-            raise refused(node, f"{', '.join(sorted(unknown))} of {type(node).__name__} has no exact form")
+            raise refused(node, f"{', '.join(sorted(unknown))} of {name_of(node)} has no exact form")
         return found.build(self, node)
 
     def to(self, node: exp.Expr, target: DuckType) -> exp.Expr:
@@ -128,6 +164,6 @@ class Lower:
         named = isinstance(node, exp.Anonymous)
         found = self.functions.get(node.name.lower()) if named else self.rules.get(type(node))
         if found is None:
-            name = node.name if isinstance(node, exp.Anonymous) else node.key
-            raise refused(node, f"{name} has no exact ClickHouse form", remedy="see docs/sql.md for what is supported")
+            what = f"{name_of(node)} has no exact ClickHouse form"
+            raise refused(node, what, remedy="see docs/sql.md for what is supported")
         return found

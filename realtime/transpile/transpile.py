@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 import sqlglot
@@ -27,6 +28,7 @@ from realtime.transpile.passes.unique_aliases import unique_aliases
 from realtime.transpile.query import lower_query
 from realtime.transpile.rules import FUNCTIONS, RULES
 from realtime.transpile.rules.casts import convert
+from realtime.transpile.types import DuckType
 
 Pass = Callable[[exp.Query], exp.Query]
 
@@ -53,7 +55,10 @@ class Compiled:
 def transpile(query: str | exp.Query, binder: Binder) -> Compiled:
     """Compiles ``query`` (DuckDB's dialect) against the tables of ``binder``; RefusedError where it is not exact."""
     tree = parse(query) if isinstance(query, str) else query.copy()
-    wanted = binder.describe(without_params(tree).sql("duckdb"))
+    parametric = tree.find(exp.Parameter, exp.Placeholder) is not None
+    # The author's own text, where there is one, for DuckDB's errors name its lines.
+    given = query if isinstance(query, str) and not parametric else without_params(tree).sql("duckdb")
+    wanted = binder.describe(given)
     for rewrite in BEFORE_QUALIFY:
         tree = rewrite(tree)
     tree = _qualified(tree, binder)
@@ -64,8 +69,17 @@ def transpile(query: str | exp.Query, binder: Binder) -> Compiled:
         raise RefusedError("the query changes its types when its names are resolved", remedy="qualify every column")
     annotate(tree, binder)
     lower = Lower(binder, RULES, FUNCTIONS, convert, lower_query)
-    columns = tuple(Column(name, t.name, t.clickhouse) for name, t in wanted)
-    return Compiled(_named(lower_query(lower, tree), columns), columns)
+    lowered = lower_query(lower, tree)
+    columns = tuple(_column(name, found) for name, found in wanted)
+    return Compiled(_named(lowered, columns), columns)
+
+
+def _column(name: str, found: DuckType) -> Column:
+    try:
+        return Column(name, found.name, found.clickhouse)
+    except RefusedError as error:
+        error.construct = f"column {name}"
+        raise
 
 
 def parse(sql: str) -> exp.Query:
@@ -74,14 +88,15 @@ def parse(sql: str) -> exp.Query:
         tree = sqlglot.parse_one(sql, read="duckdb")
     except (sqlglot.ParseError, sqlglot.TokenError) as error:
         first = error.errors[0] if isinstance(error, sqlglot.ParseError) and error.errors else {}
+        what = re.sub(r" but got <Token.*", "", first.get("description") or str(error).splitlines()[0])
         raise RefusedError(
-            f"this SQL can't be parsed: {first.get('description') or str(error).splitlines()[0]}",
+            f"this SQL can't be parsed: {what}",
             line=first.get("line") or 0,
             column=first.get("col") or 0,
             remedy="check the statement in DuckDB",
         ) from None
     if not isinstance(tree, exp.Query):
-        raise RefusedError(f"only a SELECT can be compiled; this is {tree.key}")
+        raise RefusedError(f"only a SELECT can be compiled; this is {tree.key}", remedy="write it as one SELECT")
     return tree
 
 

@@ -23,7 +23,7 @@ def test_tables_keep_their_names_and_schemas_are_databases() -> None:
 
 
 def test_columns_keep_the_spelling_of_the_ddl() -> None:
-    (found,) = transpile_statements(DDL, "SELECT at FROM clicks")
+    (found,) = transpile_statements(DDL, 'SELECT "at" FROM clicks')
     assert 'clicks."At" AS "At"' in found.clickhouse
 
 
@@ -57,7 +57,7 @@ def test_statements_end_at_semicolons(sql: str, expected: list[tuple[str, int]])
 
 
 def test_broken_ddl_is_one_clear_error() -> None:
-    with pytest.raises(ConfigError, match="the schema can.t be read: .*TABEL"):
+    with pytest.raises(ConfigError, match=r"the schema can.t be read: .*TABEL"):
         transpile_statements("CREATE TABEL x (i INTEGER)", "SELECT 1")
 
 

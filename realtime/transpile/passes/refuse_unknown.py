@@ -24,12 +24,14 @@ def refuse_unknown(tree: exp.Query) -> exp.Query:
             raise refused(node, reason, remedy=remedy)
         if isinstance(node, exp.Join):
             _check_join(node)
+        if isinstance(node, (exp.Parameter, exp.Placeholder)) and not isinstance(node.parent, (exp.Cast, exp.TryCast)):
+            raise refused(
+                node, "a parameter without a type", remedy="write param('name', 'varchar'), or a cast around it"
+            )
         if isinstance(node, exp.With) and node.args.get("recursive") and _recurses(node):
             raise refused(node, "a recursive CTE has no exact form", remedy="compute it in batch")
         if isinstance(node, exp.WindowSpec) and node.args.get("exclude"):
             raise refused(node, "ClickHouse has no EXCLUDE in window frames", remedy="rewrite the frame without it")
-        if isinstance(node, exp.Select) and node.args.get("sample"):
-            raise refused(node, "a sample differs from run to run", remedy="filter by a hash of a key instead")
     return tree
 
 

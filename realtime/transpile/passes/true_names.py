@@ -22,7 +22,8 @@ def true_names(
             spelling = {name.lower(): name for name in columns.get(key, ())}
             for column in scope.columns:
                 if column.table == alias and column.name in spelling:
-                    column.set("this", exp.to_identifier(spelling[column.name], quoted=True))
+                    # In place, for the identifier knows its place in the text.
+                    column.this.set("this", spelling[column.name])
             if key in relations:
                 _respell(source, relations[key])
     return tree

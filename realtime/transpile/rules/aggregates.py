@@ -12,7 +12,7 @@ from collections.abc import Callable
 from sqlglot import exp
 
 from realtime.transpile.form import call, cast, form, number
-from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.lower import Lower, Rule, name_of, refused, rule, type_of
 from realtime.transpile.rules.arithmetic import double
 from realtime.transpile.rules.casts import converted
 from realtime.transpile.types import HUGEINT, INTEGERS, VARCHAR, DuckType, Kind, duck_type
@@ -62,7 +62,7 @@ def aggregate(lower: Lower, node: exp.Expr, over: Over | None = None) -> exp.Exp
     found = _taken_apart(node)
     build = SPECS.get(type(found.node))
     if build is None:
-        raise refused(node, f"aggregate {_name(found.node)} has no exact form", remedy="see docs/sql.md")
+        raise refused(node, f"aggregate {name_of(found.node)} has no exact form", remedy="see docs/sql.md")
     spec = build(lower, found)
     filtered = lower.condition(found.condition) if found.condition is not None else None
     calls = [_call(c, filtered) for c in spec.components]
@@ -71,10 +71,6 @@ def aggregate(lower: Lower, node: exp.Expr, over: Over | None = None) -> exp.Exp
     for c in calls:
         c.meta["component"] = True
     return spec.finish(*calls)
-
-
-def _name(node: exp.Expr) -> str:
-    return node.name if isinstance(node, exp.Anonymous) else node.key
 
 
 def _call(component: Component, filtered: exp.Expr | None) -> exp.Expr:
@@ -115,7 +111,7 @@ _ARGUMENTS = frozenset({"this", "expression", "expressions", "big_int", "separat
 def _check_arguments(node: exp.Expr) -> None:
     unknown = {k for k, v in node.args.items() if v not in (None, False, [])} - _ARGUMENTS
     if unknown:
-        raise refused(node, f"{', '.join(sorted(unknown))} of {_name(node)} has no exact form")
+        raise refused(node, f"{', '.join(sorted(unknown))} of {name_of(node)} has no exact form")
 
 
 def _nullable(x: exp.Expr) -> exp.Expr:
@@ -330,7 +326,7 @@ def _quantile_disc(lower: Lower, found: Call) -> Aggregate:
 
 def _first(first: bool) -> Callable[[Lower, Call], Aggregate]:
     def build(lower: Lower, found: Call) -> Aggregate:
-        name = _name(found.node)
+        name = name_of(found.node)
         if not found.order:
             raise refused(
                 found.node, f"{name} without ORDER BY depends on chance", remedy=f"write {name}(x ORDER BY key)"
@@ -368,7 +364,7 @@ def _list(lower: Lower, found: Call) -> Aggregate:
     select = found.node.find_ancestor(exp.Select)
     if found.condition is not None or select is None or not select.args.get("group"):
         raise refused(
-            found.node, f"{_name(found.node)} of no rows is NULL, and ClickHouse has no NULL list",
+            found.node, f"{name_of(found.node)} of no rows is NULL, and ClickHouse has no NULL list",
             remedy="group by a key, without FILTER",
         )  # fmt: skip
     return _ordered_list(lower, found, lower(found.value), None)
@@ -386,7 +382,7 @@ def _string_agg(lower: Lower, found: Call) -> Aggregate:
 def _ordered_list(lower: Lower, found: Call, shown: exp.Expr, condition: exp.Expr | None) -> Aggregate:
     if not found.order or found.distinct:
         raise refused(
-            found.node, f"{_name(found.node)} without an order, or with DISTINCT, depends on chance",
+            found.node, f"{name_of(found.node)} without an order, or with DISTINCT, depends on chance",
             remedy="write list(x ORDER BY key)",
         )  # fmt: skip
     descending = _direction(found)

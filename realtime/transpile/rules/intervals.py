@@ -14,8 +14,8 @@ _ALIASES = {
     "years": "year", "y": "year", "yr": "year", "yrs": "year", "quarters": "quarter", "months": "month", "mon": "month",
     "mons": "month", "weeks": "week", "w": "week", "days": "day", "d": "day", "hours": "hour", "h": "hour",
     "hr": "hour", "hrs": "hour", "minutes": "minute", "m": "minute", "min": "minute", "mins": "minute",
-    "seconds": "second", "s": "second", "sec": "second", "secs": "second", "milliseconds": "millisecond", "ms": "millisecond",
-    "microseconds": "microsecond", "us": "microsecond",
+    "seconds": "second", "s": "second", "sec": "second", "secs": "second", "milliseconds": "millisecond",
+    "ms": "millisecond", "microseconds": "microsecond", "us": "microsecond",
 }  # fmt: skip
 MICROSECONDS = {
     "microsecond": 1, "millisecond": 1_000, "second": 10**6, "minute": 60 * 10**6, "hour": 3600 * 10**6,

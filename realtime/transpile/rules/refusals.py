@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from realtime.transpile.lower import Lower, Rule, refused, rule
+from realtime.transpile.lower import Lower, Rule, name_of, refused, rule
 
 _CLOCK = ("it depends on when the query runs", "use {{ as_of() }} in a lambda; in a model compare columns")
 _CHANCE = ("it depends on chance", "keep a value that comes with the row")
@@ -48,6 +48,17 @@ def _refusal(reason: str, remedy: str) -> Callable[[Lower, Any], exp.Expr]:
     return build
 
 
+def _nulls(lower: Lower, node: exp.IgnoreNulls | exp.RespectNulls) -> exp.Expr:
+    # any_value() is parsed as one that ignores NULLs, and its name stands only here.
+    default = (f"{name_of(node.this)} with a rule for NULLs", "use FILTER (WHERE x IS NOT NULL)")
+    reason, remedy = _NODES.get(type(node.this), default)
+    raise refused(node, reason, remedy=remedy)
+
+
 _EVERY = " ".join(("zone", "format", "quantile", "accuracy", "weight", "deterministic", "lower", "upper", "sysdate"))
-RULES: dict[type[exp.Expr], Rule] = {kind: rule(_refusal(*why), _EVERY) for kind, why in _NODES.items()}
+RULES: dict[type[exp.Expr], Rule] = {
+    **{kind: rule(_refusal(*why), _EVERY) for kind, why in _NODES.items()},
+    exp.IgnoreNulls: rule(_nulls),
+    exp.RespectNulls: rule(_nulls),
+}
 FUNCTIONS: dict[str, Rule] = {name: rule(_refusal(*why)) for name, why in _FUNCTIONS.items()}

@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from realtime.transpile.annotate import is_aggregate
 from realtime.transpile.form import call, number
-from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.lower import Lower, Rule, name_of, refused, rule, type_of
 from realtime.transpile.rules import intervals
 from realtime.transpile.rules.aggregates import aggregate
 from realtime.transpile.rules.conditional import as_type
@@ -37,13 +37,13 @@ def _window(lower: Lower, node: exp.Window) -> exp.Expr:
     if is_aggregate(function) or isinstance(function, exp.Filter):
         inner = function.this if isinstance(function, exp.Filter) else function
         if isinstance(inner, (exp.GroupConcat, exp.ArrayAgg)):
-            raise refused(node, f"{inner.key} over a window", remedy="group instead")
+            raise refused(node, f"{name_of(inner)} over a window", remedy="group instead")
         return aggregate(lower, function, over)
     if type(function) in _NUMBERING:
         return over(call(_NUMBERING[type(function)]))
     build = _FUNCTIONS.get(type(function))
     if build is None:
-        raise refused(node, f"{function.key} has no exact form over a window", remedy="see docs/sql.md")
+        raise refused(node, f"{name_of(function)} has no exact form over a window", remedy="see docs/sql.md")
     return over(build(lower, function))
 
 
@@ -138,7 +138,7 @@ def _edge(name: str) -> Callable[[Lower, exp.Func], exp.Expr]:
 def _skipping_nulls(lower: Lower, node: exp.Window, function: exp.Expr) -> exp.Expr:
     names: dict[type[exp.Expr], str] = {exp.FirstValue: "first_value", exp.LastValue: "last_value"}
     if type(function) not in names:
-        raise refused(node, f"{function.key} IGNORE NULLS", remedy="filter the NULLs out first")
+        raise refused(node, f"{name_of(function)} IGNORE NULLS", remedy="filter the NULLs out first")
     return call(names[type(function)], call("toNullable", lower(function.this)))
 
 
