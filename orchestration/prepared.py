@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from orchestration.keys import source_name
-from orchestration.warehouse import batch_database
-from realtime.compile import compile_project, database_name, load_plan
+from orchestration.turn import BATCH, turn
+from realtime.clickhouse.endpoint import database_name
+from realtime.compile import compile_project, load_plan
 from realtime.errors import ConfigError
 from realtime.planner.ir import Plan
 from realtime.project.dbt import run_dbt
@@ -52,7 +53,7 @@ def prepare(settings: Settings) -> Prepared:
 
     ConfigError where a model is refused or the project is wrong, CommandError where dbt fails on it.
     """
-    with batch_database(settings):
+    with turn(settings, BATCH):
         if is_stale(settings):
             _compile(settings)
         plan = load_plan(settings)

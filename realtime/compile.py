@@ -6,14 +6,14 @@ from pathlib import Path
 
 import msgspec
 
-from realtime.clickhouse.endpoint import remote_endpoint
+from realtime.clickhouse.endpoint import database_name
 from realtime.emit.project import generate, write
 from realtime.errors import CommandError, ConfigError
 from realtime.planner.ir import Plan
 from realtime.planner.planner import Outcome, plan_project
 from realtime.project.dbt import run_dbt
 from realtime.project.manifest import read_manifest
-from realtime.project.profile import profiles_dir, project_name
+from realtime.project.profile import profiles_dir
 from realtime.settings import Settings
 
 
@@ -41,12 +41,6 @@ def load_plan(settings: Settings) -> Plan:
         raise ConfigError(f"{settings.project_dir} is not compiled", remedy="run `duet compile`") from None
     except msgspec.DecodeError as error:
         raise ConfigError(f"{file} is not a plan of this version: {error}", remedy="run `duet compile`") from None
-
-
-def database_name(settings: Settings) -> str:
-    """The ClickHouse database of the read views: as the address or profile says, or the project's name."""
-    remote = remote_endpoint(settings)
-    return remote.database if remote is not None and remote.database else project_name(settings.project_dir)
 
 
 def _run_dbt_compile(root: Path) -> Path:

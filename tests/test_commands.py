@@ -189,7 +189,7 @@ def test_explain(project: Project) -> None:
 
 def test_nothing_is_up(fresh: Project) -> None:
     assert "ClickHouse is not running\n  → start it: duet up" in fresh.failed("deploy")
-    assert "the server is not running" in fresh.failed("ingest", "desk.loans", str(fresh.root / "loans.ndjson"))
+    assert "duet up" in fresh.failed("ingest", "desk.loans", str(fresh.root / "loans.ndjson"))
     assert fresh.duet("down").returncode == 0
 
 

@@ -7,7 +7,7 @@ import urllib.parse
 import msgspec
 
 from realtime.errors import ConfigError, UnavailableError
-from realtime.project.profile import clickhouse_target
+from realtime.project.profile import clickhouse_target, project_name
 from realtime.settings import Settings
 
 
@@ -66,6 +66,12 @@ def find_endpoint(settings: Settings) -> Endpoint:
     if found is None:
         raise UnavailableError("ClickHouse is not running", remedy="start it: duet up")
     return found
+
+
+def database_name(settings: Settings) -> str:
+    """The ClickHouse database of the read views: as the address or profile says, or the project's name."""
+    remote = remote_endpoint(settings)
+    return remote.database if remote is not None and remote.database else project_name(settings.project_dir)
 
 
 def _from_url(url: str) -> Endpoint:

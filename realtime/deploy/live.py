@@ -89,7 +89,7 @@ def active_plan(client: ClickHouse, database: str) -> Plan | None:
 
 def deployed_plan(settings: Settings, client: ClickHouse) -> Plan:
     """The active plan of the project in ``settings``; ConfigError where nothing is deployed yet."""
-    from realtime.compile import database_name
+    from realtime.clickhouse.endpoint import database_name
 
     database = database_name(settings)
     plan = active_plan(client, database)

@@ -10,8 +10,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from realtime.clickhouse.endpoint import find_endpoint
-from realtime.compile import database_name
+from realtime.clickhouse.endpoint import database_name, find_endpoint
 from realtime.ingest.intake import Intake
 from realtime.ingest.intake import Limits as IntakeLimits
 from realtime.server.access import Access
