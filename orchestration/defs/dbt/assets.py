@@ -13,7 +13,7 @@ from orchestration.defs.dbt.translator import BatchTranslator, RealtimeTranslato
 from orchestration.failure import explained
 from orchestration.keys import source_name
 from orchestration.prepared import REALTIME_TARGET, Prepared
-from orchestration.warehouse import batch_database
+from orchestration.turn import BATCH, turn
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import find_endpoint
 from realtime.deploy.diff import changes
@@ -39,7 +39,7 @@ def _batch_assets(prepared: Prepared, project: DbtProject) -> dg.AssetsDefinitio
         manifest=prepared.batch, project=project, name="dbt_batch", dagster_dbt_translator=BatchTranslator(prepared)
     )
     def build(context: dg.AssetExecutionContext, dbt_batch: DbtCliResource) -> Iterator[Any]:
-        with explained(), batch_database(prepared.settings):
+        with explained(), turn(prepared.settings, BATCH):
             if prepared.fed_by_lake:
                 create_lake_views(prepared.settings, prepared.plan)
             yield from dbt_batch.cli(["build"], context=context.op_execution_context).stream()

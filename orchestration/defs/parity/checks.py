@@ -1,14 +1,13 @@
 """``parity``: on every real-time model, whether it answers as the batch model does."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import dagster as dg
 
 from orchestration.failure import explained
 from orchestration.keys import batch_key, realtime_key
 from orchestration.prepared import Prepared
-from orchestration.warehouse import batch_database
+from orchestration.turn import BATCH, turn
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import find_endpoint
 from realtime.parity.compare import Compared, parity
@@ -25,7 +24,7 @@ def parity_checks(prepared: Prepared) -> list[dg.AssetChecksDefinition]:
     @dg.multi_asset_check(name=CHECK, specs=[_spec(model) for model in models.values()], can_subset=True)
     def compare(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         asked = sorted(models[key.asset_key] for key in context.selected_asset_check_keys)
-        with explained(), batch_database(prepared.settings):
+        with explained(), turn(prepared.settings, BATCH):
             client = ClickHouse(find_endpoint(prepared.settings))
             compared = parity(prepared.settings, prepared.plan, client, models=asked)
         yield from (result(one) for one in compared)
@@ -45,7 +44,7 @@ def result(compared: Compared) -> dg.AssetCheckResult:
             "rows_batch": compared.rows_batch,
             "rows_realtime": compared.rows_realtime,
             "differing": compared.differing,
-            "examples": dg.MetadataValue.json(_plain(compared.examples)),
+            "examples": dg.MetadataValue.json([str(example) for example in compared.examples]),
         },
     )
 
@@ -57,7 +56,3 @@ def _spec(model: str) -> dg.AssetCheckSpec:
         additional_deps=[batch_key(model)],
         description=f"Every row of {model} is the same in batch and in real time.",
     )
-
-
-def _plain(examples: Sequence[Any]) -> list[Any]:
-    return [str(example) for example in examples]
