@@ -113,7 +113,7 @@ def _check_table(source: SourceSpec, table: Table, wanted_engine: str, live: Liv
         if name == INGESTED_AT:
             continue
         if name not in declared:
-            raise _changed(source, f"column {name} is gone", there)
+            raise _changed(source, f"column {name} is gone", f"it as {there}")
         wanted = column_type(source, declared[name])
         # A column that may hold NULLs also takes rows that hold none: not_null is checked where rows come in.
         if _plain(there) not in (_plain(wanted), f"Nullable({_plain(wanted)})"):
@@ -122,7 +122,7 @@ def _check_table(source: SourceSpec, table: Table, wanted_engine: str, live: Liv
 
 def _changed(source: SourceSpec, what: str, before: str) -> SourceError:
     return SourceError(
-        f"source {source.name}: {what}, but {source.landing} was made with {before} and holds rows that can't follow",
+        f"source {source.name}: {what}, where {source.landing} has {before}: the rows that are there can't follow",
         remedy="undo the change or declare the new form as another source; to give up the rows that are there: "
         f"DROP TABLE {'.'.join(quoted(p) for p in source.landing.split('.'))}",
     )

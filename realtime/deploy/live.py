@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.endpoint import database_name
 from realtime.deploy.ledger import Ledger
 from realtime.errors import ConfigError
 from realtime.planner.ir import Plan
@@ -89,7 +90,6 @@ def active_plan(client: ClickHouse, database: str) -> Plan | None:
 
 def deployed_plan(settings: Settings, client: ClickHouse) -> Plan:
     """The active plan of the project in ``settings``; ConfigError where nothing is deployed yet."""
-    from realtime.clickhouse.endpoint import database_name
 
     database = database_name(settings)
     plan = active_plan(client, database)

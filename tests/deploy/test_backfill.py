@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -58,7 +59,9 @@ def only_state(plan: Plan) -> State:
 
 def counted(site: Site, state: State) -> list[tuple[object, ...]]:
     """Rooms, messages and total in a state of ``per_room``'s columns."""
-    return site.rows(f"SELECT room, countMerge(messages), sumMerge(total) FROM {state.relation} GROUP BY room ORDER BY room")
+    return site.rows(
+        f"SELECT room, countMerge(messages), sumMerge(total) FROM {state.relation} GROUP BY room ORDER BY room"
+    )
 
 
 def test_rows_on_both_sides_of_the_cut_over_count_once(site: Site, work: Work) -> None:
@@ -100,7 +103,9 @@ def test_rows_on_both_sides_of_the_cut_over_count_once(site: Site, work: Work) -
 
 
 def test_a_chunk_that_is_repeated_counts_once(site: Site, work: Work) -> None:
-    plan = planned(site, per_room="select room, count(*) as messages, sum(size) as total from memory.chat.messages group by 1")
+    plan = planned(
+        site, per_room="select room, count(*) as messages, sum(size) as total from memory.chat.messages group by 1"
+    )
     for first in range(0, 300, 100):
         site.insert(first, 100)
         time.sleep(0.11)
@@ -117,7 +122,7 @@ def test_a_chunk_that_is_repeated_counts_once(site: Site, work: Work) -> None:
     assert counted(site, state) == batch_per_room(300)
 
 
-def stop_after(times: int) -> object:
+def stop_after(times: int) -> Callable[[], None]:
     left = iter(range(times))
 
     def check() -> None:
@@ -128,7 +133,9 @@ def stop_after(times: int) -> object:
 
 
 def test_a_cut_over_is_kept_by_the_next_deploy(site: Site, work: Work) -> None:
-    plan = planned(site, per_room="select room, count(*) as messages, sum(size) as total from memory.chat.messages group by 1")
+    plan = planned(
+        site, per_room="select room, count(*) as messages, sum(size) as total from memory.chat.messages group by 1"
+    )
     state = only_state(plan)
     first = cut_over(work, [state], read_live(site.client, site.database))
     site.insert(0, 10)
@@ -138,7 +145,9 @@ def test_a_cut_over_is_kept_by_the_next_deploy(site: Site, work: Work) -> None:
 
 
 def test_a_state_without_its_view_is_made_again(site: Site, work: Work) -> None:
-    plan = planned(site, per_room="select room, count(*) as messages, sum(size) as total from memory.chat.messages group by 1")
+    plan = planned(
+        site, per_room="select room, count(*) as messages, sum(size) as total from memory.chat.messages group by 1"
+    )
     state = only_state(plan)
     first = cut_over(work, [state], read_live(site.client, site.database))
     site.client.execute(f"DROP TABLE {state.views[0].name} SYNC")

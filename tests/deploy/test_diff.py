@@ -1,0 +1,140 @@
+"""What a deploy would do, decided from records alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from realtime.deploy.diff import Kind, changes
+from realtime.deploy.live import Live, ReadView, Table
+from realtime.emit.landing import column_type
+from realtime.errors import ConfigError, DuetError, SourceError
+from realtime.planner.ir import Plan
+from realtime.planner.planner import plan_project
+from realtime.project.manifest import Source
+from tests.deploy.conftest import BUSIEST, COLUMNS, PER_ROOM, PER_SENDER, project, source
+
+DB = "shop"
+
+
+def planned(of: Source | None = None, **models: str) -> Plan:
+    outcome = plan_project(project(models or {"per_room": PER_ROOM, "busiest": BUSIEST}, of=of), DB)
+    assert not outcome.refusals
+    return outcome.plan
+
+
+def deployed(plan: Plan, rows: int = 0) -> Live:
+    """The server as a deploy of ``plan`` leaves it."""
+    (chat,) = plan.sources
+    columns = {c.name: column_type(chat, c) for c in chat.columns} | {"_ingested_at": "DateTime64(6, 'UTC')"}
+    engine = "ReplacingMergeTree" if chat.mode == "upsert" else "MergeTree"
+    landing = Table(engine=engine, sorting_key=", ".join(chat.key or ("_ingested_at",)), rows=rows, columns=columns)
+    states = [state for step in plan.steps for state in step.states]
+    table = Table(engine="AggregatingMergeTree", sorting_key="", rows=0, columns={})
+    return Live(
+        database=DB,
+        plan=plan,
+        landing={chat.landing: landing, chat.quarantine: table},
+        states={s.relation: table for s in states},
+        views=frozenset(v.name for s in states for v in s.views),
+        complete=frozenset(s.relation for s in states),
+        read_views={s.relation: ReadView(engine="View", deployed=True, select="SELECT 1") for s in plan.steps},
+    )
+
+
+def test_nothing_is_to_do_after_a_deploy() -> None:
+    plan = planned()
+    assert changes(plan, deployed(plan)) == ()
+
+
+def test_a_first_deploy_makes_everything_and_says_why() -> None:
+    found = changes(planned(), Live(database=DB))
+    assert [c.kind for c in found] == [Kind.CREATE_SOURCE, Kind.CREATE_STATE, Kind.CREATE_VIEW, Kind.CREATE_VIEW]
+    assert str(found[0]) == "create source shop_raw.chat__messages: source chat.messages is new"
+    assert str(found[3]) == "create read view shop.busiest: model busiest is new"
+    assert msgspec.json.decode(msgspec.json.encode(found))[0] == {
+        "kind": "create source",
+        "subject": "shop_raw.chat__messages",
+        "reason": "source chat.messages is new",
+        "rows": 0,
+    }
+
+
+def test_a_changed_model_gets_a_new_state_and_the_old_one_goes() -> None:
+    live = deployed(planned(), rows=12_345)
+    found = changes(planned(per_room=PER_ROOM.replace("sum(", "max("), busiest=BUSIEST), live)
+    assert [c.kind for c in found] == [
+        Kind.CREATE_STATE, Kind.REPLACE_VIEW, Kind.DROP_STATE, Kind.DROP_MATERIALIZED_VIEW
+    ]  # fmt: skip
+    assert str(found[0]).endswith("what model per_room keeps has changed, about 12,345 rows to backfill")
+
+
+def test_a_model_that_is_gone_takes_its_view_along() -> None:
+    found = changes(planned(per_room=PER_ROOM), deployed(planned()))
+    assert [(c.kind, c.subject) for c in found] == [(Kind.DROP_VIEW, "shop.busiest")]
+
+
+def test_what_nobody_deployed_is_left_alone_and_not_replaced() -> None:
+    plan = planned()
+    live = deployed(plan)
+    mine = {**live.read_views, "shop.mine": ReadView(engine="MergeTree", deployed=False, select="")}
+    assert changes(plan, msgspec.structs.replace(live, read_views=mine)) == ()
+    taken = msgspec.structs.replace(live, read_views={**live.read_views, "shop.per_sender": mine["shop.mine"]})
+    with pytest.raises(ConfigError, match=r"shop\.per_sender exists already \(MergeTree\)"):
+        changes(planned(per_sender=PER_SENDER), taken)
+
+
+def test_an_unfinished_state_is_made_again() -> None:
+    plan = planned()
+    live = msgspec.structs.replace(deployed(plan), complete=frozenset())
+    (change,) = changes(plan, live)
+    assert (change.kind, change.reason) == (Kind.CREATE_STATE, "an earlier deploy did not finish it")
+
+
+def test_a_new_column_is_added() -> None:
+    wider = planned(of=source({**COLUMNS, "country": "varchar", "tags": "varchar[]"}))
+    found = changes(wider, deployed(planned()))
+    assert [(c.kind, c.subject.split(".")[-1]) for c in found] == [
+        (Kind.ADD_COLUMN, "country"),
+        (Kind.ADD_COLUMN, "tags"),
+    ]
+
+
+KEYED: dict[str, Any] = {"mode": "upsert", "key": "id", "version": "size"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (source(), source({"id": "bigint"}), "column room is gone"),
+        (source(), source({**COLUMNS, "size": "varchar"}), r"column size is Nullable\(String\) now"),
+        (source(not_null=["id", "room"]), source(), r"column room is Nullable\(String\) now"),
+        (source(), source(order_by="room"), "order is room now"),
+        (source(), source(partition_by="size"), "partition_by is size now"),
+        (source(), source(ttl="_ingested_at + INTERVAL 1 DAY"), "ttl is _ingested_at"),
+        (source(**KEYED), source(**{**KEYED, "key": "room"}), "order is room now"),
+        (source(**KEYED), source(**{**KEYED, "version": "id"}), "version is"),
+        (source(), source({**COLUMNS, "tags": "varchar[]"}), "column tags is new, and the 7 rows"),
+        (source(), source({**COLUMNS, "country": "varchar"}, ["id", "country"]), "column country is new"),
+    ],
+)
+def test_a_source_that_can_not_follow_is_refused(before: Source, after: Source, words: str) -> None:
+    live = deployed(planned(before, ids="select count(*) as n from memory.chat.messages"), rows=7)
+    plan = planned(after, ids="select count(*) as n from memory.chat.messages")
+    with pytest.raises(SourceError, match=words) as caught:
+        changes(plan, live)
+    assert caught.value.remedy
+
+
+def test_a_mode_can_not_change() -> None:
+    live = deployed(planned(source(), ids="select count(*) as n from memory.chat.messages"))
+    with pytest.raises(DuetError, match="mode is upsert now"):
+        changes(planned(source(**KEYED), ids="select count(*) as n from memory.chat.messages"), live)
+
+
+def test_a_column_declared_not_null_later_stays_as_it_is() -> None:
+    live = deployed(planned(), rows=7)
+    strict = planned(of=source(not_null=["id", "sender"]))
+    assert [c.kind for c in changes(strict, live)] == [Kind.RECORD_PLAN]
