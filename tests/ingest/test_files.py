@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import gzip
 import json
-import threading
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import duckdb
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
-from realtime.errors import BadRequestError, DuetError, NotFoundError, UnavailableError
+from realtime.errors import BadRequestError, NotFoundError, UnavailableError
 from realtime.ingest.files import load, source_of
-from realtime.ingest.intake import Intake, Limits
+from realtime.ingest.intake import Limits
 from realtime.planner.ir import Plan, SourceSpec
-from realtime.server.routes import events
 from tests.ingest.rows import deployed, ndjson, quarantined, row
+from tests.ingest.served import served
 from tests.landing import source
 
 COLUMNS = {
@@ -53,34 +46,6 @@ def url(endpoint: Endpoint, clickhouse: ClickHouse, database: str, spec: SourceS
     """A server with the events route."""
     with served(endpoint, deployed(clickhouse, database, spec), Limits()) as address:
         yield address
-
-
-@contextlib.contextmanager
-def served(endpoint: Endpoint, plan: Plan, limits: Limits) -> Iterator[str]:
-    """A real server in a thread, with nothing but the events route and the errors' body."""
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        app.state.intake = Intake(endpoint, plan, limits=limits)
-        yield
-        await app.state.intake.close()
-
-    async def failed(_: Request, error: Exception) -> Response:
-        assert isinstance(error, DuetError)
-        details = {"remedy": error.remedy}
-        return JSONResponse({"error": {"code": error.code, "message": error.message, "details": details}}, error.status)
-
-    app = Starlette(routes=events.routes, lifespan=lifespan, exception_handlers={DuetError: failed})
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.005)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def ignore(done: int, total: int) -> None:

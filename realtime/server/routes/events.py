@@ -10,6 +10,7 @@ from starlette.routing import Route
 from realtime.errors import BadRequestError
 from realtime.ingest.bodies import too_large
 from realtime.ingest.intake import Intake
+from realtime.server.exchange import exchange
 
 _encoder = msgspec.json.Encoder()
 
@@ -29,7 +30,7 @@ async def events(request: Request) -> Response:
             content_type=headers.get("content-type", ""),
             encoding=headers.get("content-encoding", ""),
             idempotency_key=headers.get("idempotency-key", ""),
-            request_id=getattr(request.state, "request_id", "") or headers.get("x-request-id", ""),
+            request_id=exchange(request.scope).request_id,
             delete=request.method == "DELETE",
             share=share,
         )
