@@ -58,8 +58,14 @@ def optional(inner: Codec) -> Codec:
     """``inner``, or NULL where that can be."""
     if not inner.nullable:
         return inner
-    fix = None if inner.fix is None else lambda value: None if value is None else inner.fix(value)
-    return Codec(inner.type | None, lambda raw: None if _is_null(raw) else inner.read(raw), fix, inner.keeps)
+    finish = inner.fix
+
+    def fix(value: Any) -> Any:
+        return None if value is None or (raw and _is_null(value)) else finish and finish(value)
+
+    raw = inner.type is msgspec.Raw  # of which msgspec does not take the union with None
+    kind = inner.type if raw else inner.type | None
+    return Codec(kind, lambda text: None if _is_null(text) else inner.read(text), finish and fix, inner.keeps)
 
 
 def _is_null(raw: Any) -> bool:

@@ -154,6 +154,36 @@ def test_refused(kind: str, text: str, reason: str) -> None:
     assert landed(kind, text) == reason
 
 
+@pytest.mark.parametrize("required", [(), ("v",)])
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("BIGINT", 1),
+        ("UHUGEINT", 1),
+        ("FLOAT", 1.5),
+        ("DECIMAL(10,2)", "1.50"),
+        ("VARCHAR", "x"),
+        ("BOOLEAN", True),
+        ("DATE", "2018-04-01"),
+        ("TIMESTAMP", "2018-04-01T10:00:00.123456Z"),
+        ("TIMESTAMP WITH TIME ZONE", "2018-04-01T10:00:00+02:00"),
+        ("UUID", "123e4567-e89b-12d3-a456-426614174000"),
+        ("JSON", {"a": 1}),
+        ("ENUM('a', 'b')", "a"),
+        ("BIGINT[]", [1, None]),
+        ("JSON[]", [{}, None]),
+        ("STRUCT(a BIGINT)", {"a": 1}),
+    ],
+)
+def test_common_spellings_take_the_fast_way(kind: str, value: Any, required: tuple[str, ...]) -> None:
+    schema = Schema(source("d", {"v": kind}, not_null=required))
+
+    def slow() -> list[bytes]:
+        raise AssertionError(kind)
+
+    assert schema.check(json.dumps({"v": value}).encode(), slow).count == 1
+
+
 def test_null_and_missing() -> None:
     columns = {"a": "BIGINT", "b": "VARCHAR", "j": "JSON"}
     good = checked(columns, '{"a":1,"j":1}', '{"j":{},"a":2,"b":null}', not_null=("a", "j"))
