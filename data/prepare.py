@@ -105,7 +105,9 @@ def _download() -> None:
     done = subprocess.run(command, text=True, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise DataError(f"pip can't download {LOCK.name}: {last}\n  → check the package index that pip uses, and run again")
+        raise DataError(
+            f"pip can't download {LOCK.name}: {last}\n  → check the package index that pip uses, and run again"
+        )
 
 
 def _file(package: str, path: str) -> bytes:
