@@ -6,7 +6,7 @@ Every step can be repeated: a deploy that was killed anywhere is continued by th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 
 import msgspec
 
@@ -22,7 +22,7 @@ from realtime.deploy.lock import exclusive
 from realtime.deploy.promote import build_staging, settle, staging_database, swap_to_staging
 from realtime.emit.landing import add_column, landing_ddl, quoted
 from realtime.errors import CommandError, ConfigError, SourceError
-from realtime.planner.ir import Plan, SourceSpec
+from realtime.planner.ir import Plan, SourceSpec, State
 from realtime.settings import Settings
 
 Report = Callable[[str], None]
@@ -57,17 +57,24 @@ def deploy(settings: Settings, plan: Plan, client: ClickHouse, report: Report) -
 
 
 def _carry_out(settings: Settings, plan: Plan, work: Work, live: Live, kinds: Set[Kind]) -> None:
-    client, ledger = work.client, work.ledger
     _create_databases(work, plan)
+    wanted = [state for state in states_of(plan).values() if not is_whole(state, live)]
+    # A view does not outlive its landing table: what it kept is of rows that are gone.
+    lost = [s.relation for s in wanted if any(v.landing not in live.landing for v in s.views)]
+    work.ledger.mark(lost, "dropped")
     for source in plan.sources:
-        _make_source(client, source, live)
-    _fill_states(plan, work, live)
-    if not kinds <= _UNBUILT:
-        _swap_views(settings, plan, work, live)
-    ledger.register(spec for spec in plan.lambdas if (spec.name, spec.version) not in live.lambdas)
+        _make_source(work.client, source, live)
+    _fill_states(work, wanted, live)
+    rebuilt = not kinds <= _UNBUILT
+    if rebuilt:
+        _test_views(settings, plan, work, live)
+    if rebuilt and _is_read(plan, live):
+        swap_to_staging(work.client, plan)
+    work.ledger.register(spec for spec in plan.lambdas if (spec.name, spec.version) not in live.lambdas)
     if live.plan != plan:
-        ledger.activate(plan)
-    settle(client, plan)
+        work.ledger.activate(plan)
+    if rebuilt:
+        settle(work.client, plan)
     work.check()
     _drop_unused(work, plan, GRACE if _is_read(plan, live) else 0)
 
@@ -93,25 +100,20 @@ def _make_source(client: ClickHouse, source: SourceSpec, live: Live) -> None:
         ) from None
 
 
-def _fill_states(plan: Plan, work: Work, live: Live) -> None:
-    wanted = [state for state in states_of(plan).values() if not is_whole(state, live)]
-    cuts = cut_over(work, wanted, live)
-    for state in wanted:
+def _fill_states(work: Work, states: Sequence[State], live: Live) -> None:
+    cuts = cut_over(work, states, live)
+    for state in states:
         backfill(work, state, cuts[state.relation])
 
 
-def _swap_views(settings: Settings, plan: Plan, work: Work, live: Live) -> None:
-    """Tests the new version, then makes readers see it; an interrupted swap, whose tests had passed, is finished."""
+def _test_views(settings: Settings, plan: Plan, work: Work, live: Live) -> None:
+    """Tests the new version, unless its tests had passed and only the swap was interrupted."""
     staging = staging_database(plan)
     if not any(staging in view.select for view in live.read_views.values()):
         _check_compiled(settings, plan)
         work.report("dbt builds and tests the read views")
         build_staging(settings, work.client, plan)
     work.check()
-    if _is_read(plan, live):
-        swap_to_staging(work.client, plan)
-    else:
-        settle(work.client, plan)
 
 
 def _is_read(plan: Plan, live: Live) -> bool:

@@ -70,7 +70,7 @@ def states_of(plan: Plan) -> dict[str, State]:
 def is_whole(state: State, live: Live) -> bool:
     """Whether ``state`` holds every landing row and goes on taking them."""
     there = state.relation in live.complete and state.relation in live.states
-    return there and all(view.name in live.views for view in state.views)
+    return there and all(view.name in live.views and view.landing in live.landing for view in state.views)
 
 
 def _source(source: SourceSpec, live: Live) -> Iterator[Change]:

@@ -93,6 +93,12 @@ def test_an_unfinished_state_is_made_again() -> None:
     assert (change.kind, change.reason) == (Kind.CREATE_STATE, "an earlier deploy did not finish it")
 
 
+def test_a_state_whose_landing_table_is_gone_is_made_again() -> None:
+    plan = planned()
+    found = changes(plan, msgspec.structs.replace(deployed(plan), landing={}))
+    assert [c.kind for c in found] == [Kind.CREATE_SOURCE, Kind.CREATE_STATE]
+
+
 def test_a_new_column_is_added() -> None:
     wider = planned(of=source({**COLUMNS, "country": "varchar", "tags": "varchar[]"}))
     found = changes(wider, deployed(planned()))
