@@ -51,7 +51,8 @@ def duet_error(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = str(math.ceil(error.retry_after))
     elif isinstance(error, UnavailableError):
         _LOG.warning("unavailable", extra={"fields": {"request_id": here.request_id, "error": str(error)}})
-        message, details = "the database does not answer", {"remedy": "try again in a moment"}
+        # Its message names the database's address; its remedy is for the caller.
+        message, details = "the database does not answer", {"remedy": error.remedy or "try again in a moment"}
         headers["Retry-After"] = "1"
     elif error.status >= 500 and not isinstance(error, QueryError):
         _LOG.error("failed", extra={"fields": {"request_id": here.request_id, "error": str(error)}})
