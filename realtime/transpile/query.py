@@ -133,14 +133,9 @@ def _distinct(lower: Lower, select: exp.Select, out: exp.Select) -> None:
     distinct = select.args.get("distinct")
     if distinct is None:
         return
-    if distinct.args.get("on") is None:
-        out.set("distinct", exp.Distinct())
-        return
-    raise refused(
-        distinct,
-        "DISTINCT ON keeps a row that depends on the order of evaluation",
-        remedy="filter by QUALIFY row_number() OVER (PARTITION BY … ORDER BY …) = 1",
-    )
+    if distinct.args.get("on") is not None:
+        raise refused(distinct, "DISTINCT ON is left", remedy="filter by QUALIFY row_number() OVER (…) = 1")
+    out.set("distinct", exp.Distinct())
 
 
 def _set_operation(lower: Lower, query: exp.SetOperation) -> exp.Select:

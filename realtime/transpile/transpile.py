@@ -18,8 +18,10 @@ from realtime.transpile.annotate import annotate, without_params
 from realtime.transpile.lower import Lower
 from realtime.transpile.passes.expand_between import expand_between
 from realtime.transpile.passes.expand_case import expand_case
+from realtime.transpile.passes.expand_distinct_on import expand_distinct_on
 from realtime.transpile.passes.expand_group_all import expand_group_all
 from realtime.transpile.passes.expand_order_all import expand_order_all
+from realtime.transpile.passes.expand_values import expand_values
 from realtime.transpile.passes.lambda_columns import lambda_columns
 from realtime.transpile.passes.refuse_unknown import refuse_unknown
 from realtime.transpile.passes.semi_to_exists import semi_to_exists
@@ -32,11 +34,12 @@ from realtime.transpile.types import DuckType
 
 Pass = Callable[[exp.Query], exp.Query]
 
-BEFORE_QUALIFY: tuple[Pass, ...] = (refuse_unknown, semi_to_exists)
+BEFORE_QUALIFY: tuple[Pass, ...] = (refuse_unknown, expand_values, semi_to_exists)
 AFTER_QUALIFY: tuple[Pass, ...] = (
     lambda_columns,
     expand_group_all,
     expand_order_all,
+    expand_distinct_on,
     expand_case,
     expand_between,
     unique_aliases,

@@ -137,11 +137,17 @@ def _moment(value: Any) -> str:
     return f"{shown}.{fraction:0<6}"
 
 
+def _time(value: Any) -> str:
+    shown, _, fraction = str(value).partition(".")
+    return f"{shown}.{fraction:0<6}"
+
+
 _SCALARS: dict[Kind, Any] = {
     Kind.INTEGER: int,
     Kind.FLOAT: float,
     Kind.DECIMAL: decimal.Decimal,
     Kind.BOOLEAN: bool,
+    Kind.TIME: _time,
     Kind.TIMESTAMP: _moment,
     Kind.TIMESTAMPTZ: _moment,
 }
@@ -158,9 +164,10 @@ def same(a: Any, b: Any, tolerance: float) -> bool:
     return type(a) is type(b) and bool(a == b)
 
 
-def in_any_order(rows: list[Row]) -> list[Row]:
-    """Rows sorted so that those of the other engine come in the same order: by what is exact, then by floats."""
-    return sorted(rows, key=lambda row: repr([_rank(v) for v in row]))
+def in_any_order(rows: list[Row], *, exact: bool) -> list[Row]:
+    """Rows sorted so that those of the other engine come in the same order; unless ``exact``, floats by their first
+    nine digits only."""
+    return sorted(rows, key=lambda row: (repr([_rank(v) for v in row]), repr(row) if exact else ""))
 
 
 def _rank(value: Any) -> Any:

@@ -112,7 +112,7 @@ def _compare(step: Step, connection: duckdb.DuckDBPyConnection, deployed: Deploy
             deployed.client.execute(f"OPTIMIZE TABLE {state.relation} FINAL")
     wanted = ask_duckdb(connection, _plain(MODELS[step.model]), {}, step.columns)
     found = ask_clickhouse(deployed.client, f"SELECT * FROM {step.relation}", {}, step.columns)
-    for a, b in zip(in_any_order(wanted), in_any_order(found), strict=True):
+    for a, b in zip(*(in_any_order(rows, exact=False) for rows in (wanted, found)), strict=True):
         different = [(c.name, x, y) for c, x, y in zip(step.columns, a, b, strict=True) if not same(x, y, _TOLERANCE)]
         assert not different, f"{step.model}: DuckDB, ClickHouse: {different}"
 

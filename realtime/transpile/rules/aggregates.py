@@ -380,14 +380,17 @@ def _string_agg(lower: Lower, found: Call) -> Aggregate:
 
 
 def _ordered_list(lower: Lower, found: Call, shown: exp.Expr, condition: exp.Expr | None) -> Aggregate:
-    if not found.order or found.distinct:
+    by_itself = len(found.order) == 1 and found.order[0].this == found.value
+    if not found.order or (found.distinct and not by_itself):
         raise refused(
-            found.node, f"{name_of(found.node)} without an order, or with DISTINCT, depends on chance",
-            remedy="write list(x ORDER BY key)",
-        )  # fmt: skip
+            found.node,
+            f"{name_of(found.node)} without an order, or DISTINCT by another, depends on chance",
+            remedy="write list(x ORDER BY key), or list(DISTINCT x ORDER BY x)",
+        )
     descending = _direction(found)
     by = _rank(lower, found.order, "isNotNull" if descending else "isNull")
-    part = Component("groupArray", (call("tuple", by, _nullable(shown)),), condition)
+    collect = "groupUniqArray" if found.distinct else "groupArray"
+    part = Component(collect, (call("tuple", by, _nullable(shown)),), condition)
     sort = "arrayReverseSort" if descending else "arraySort"
     template = f"arrayMap(_p -> tupleElement(_p, 2), {sort}(_p -> tupleElement(_p, 1), a))"
     return Aggregate((part,), lambda a: form(template, a=a))

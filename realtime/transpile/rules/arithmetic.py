@@ -1,4 +1,4 @@
-"""Numbers: + - * / // %, rounding and elementary functions, with DuckDB's overflow errors and result types."""
+"""Numbers: + - * / // % and rounding, with DuckDB's overflow errors and result types."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _whole_division(lower: Lower, node: exp.IntDiv) -> exp.Expr:
 def _modulo(lower: Lower, node: exp.Mod) -> exp.Expr:
     found = type_of(node)
     if found.kind is Kind.FLOAT:
-        return form("l % r", l=double(lower, node.left), r=double(lower, node.right))
+        return _float_modulo(lower, node)
     if found.kind is Kind.INTEGER:
         # Of sides of different signedness ClickHouse takes the bits as unsigned.
         return cast(form("l % r", l=lower.to(node.left, found), r=lower.to(node.right, found)), found.clickhouse)
@@ -115,6 +115,14 @@ def _modulo(lower: Lower, node: exp.Mod) -> exp.Expr:
         shown = form("toDecimal256(x, places) / by", x=whole, places=found.scale, by=number(10**found.scale))
         return cast(shown, found.clickhouse)
     raise refused(node, f"% that gives {found}", remedy="cast both sides to numbers")
+
+
+def _float_modulo(lower: Lower, node: exp.Mod) -> exp.Expr:
+    """ClickHouse takes away a rounded multiple; by powers of two nothing is rounded."""
+    divisor = node.right
+    if not isinstance(divisor, exp.Literal) or not divisor.is_int or int(divisor.name).bit_count() != 1:
+        raise refused(node, "% of floats is rounded otherwise in ClickHouse", remedy="cast both sides to DECIMAL")
+    return form("l % r", l=double(lower, node.left), r=double(lower, divisor))
 
 
 def _scaled(lower: Lower, node: exp.Expr, scale: int) -> exp.Expr:
@@ -196,26 +204,6 @@ def _round_integer(lower: Lower, node: exp.Round, found: DuckType, places: int) 
     return checked(form(template, x=lower(node.this), half=unit // 2, unit=unit), found)
 
 
-def _of_double(function: str) -> Callable[[Lower, exp.Func], exp.Expr]:
-    def build(lower: Lower, node: exp.Func) -> exp.Expr:
-        return call(function, double(lower, node.this))
-
-    return build
-
-
-def _power(lower: Lower, node: exp.Pow) -> exp.Expr:
-    return call("pow", double(lower, node.this), double(lower, node.expression))
-
-
-def _log(lower: Lower, node: exp.Log) -> exp.Expr:
-    base = node.this
-    if node.expression is None:
-        return call("log10", double(lower, base))
-    if isinstance(base, exp.Literal) and base.name in ("2", "10"):
-        return call(f"log{base.name}", double(lower, node.expression))
-    raise refused(node, "logarithm of another base than 2 and 10", remedy="write ln(x) / ln(base)")
-
-
 def _is_nan(lower: Lower, node: exp.IsNan) -> exp.Expr:
     return call("isNaN", double(lower, node.this))
 
@@ -248,11 +236,6 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.Ceil: rule(_whole("ceil")),
     exp.Trunc: rule(_whole("trunc")),
     exp.Round: rule(_round, "decimals"),
-    exp.Sqrt: rule(_of_double("sqrt")),
-    exp.Exp: rule(_of_double("exp")),
-    exp.Ln: rule(_of_double("log")),
-    exp.Pow: rule(_power),
-    exp.Log: rule(_log),
     exp.IsNan: rule(_is_nan),
     exp.IsInf: rule(_is_infinite),
 }

@@ -189,7 +189,9 @@ def _timestamp_to_timestamp(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -
 
 
 def _timestamp_to_time(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:
-    return cast(call("toTime64", x, 6), b.clickhouse)
+    # toTime64() of what is before 1970 is negative.
+    of_day = form("positiveModulo(toUnixTimestamp64Micro(x), toInt64(86400000000))", x=x)
+    return cast(call("toTime64", call("fromUnixTimestamp64Micro", call("toInt64", of_day), "UTC"), 6), b.clickhouse)
 
 
 def _list_to_list(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr | None:

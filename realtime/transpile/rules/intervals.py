@@ -94,6 +94,22 @@ def microseconds(lower: Lower, node: exp.Expr) -> int | None:
     return total
 
 
+def length(lower: Lower, node: exp.Expr) -> exp.Expr:
+    """An interval in microseconds: of fixed units, or between two timestamps. RefusedError where it has months."""
+    inner = node.unnest()
+    if isinstance(inner, exp.Sub) and {type_of(inner.left).kind, type_of(inner.right).kind} == {Kind.TIMESTAMP}:
+        ends = [call("toUnixTimestamp64Micro", lower.to(side, TIMESTAMP)) for side in (inner.left, inner.right)]
+        return form("(a - b)", a=ends[0], b=ends[1])
+    total: exp.Expr = number(0)
+    for amount, name in parts(lower, inner):
+        if name not in MICROSECONDS:
+            raise refused(
+                node, f"an interval of {name}s has no fixed length", remedy="compare with days, or compare moments"
+            )
+        total = form("(total + toInt64(amount) * by)", total=total, amount=amount, by=MICROSECONDS[name])
+    return total
+
+
 def shifted(lower: Lower, node: exp.Binary) -> exp.Expr:
     """A date or timestamp plus or minus an interval, a number of days or another date."""
     minus = isinstance(node, exp.Sub)

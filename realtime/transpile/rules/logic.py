@@ -6,6 +6,7 @@ from sqlglot import exp
 
 from realtime.transpile.form import call, cast, column, form, quote
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.rules import intervals
 from realtime.transpile.rules.casts import constant
 from realtime.transpile.rules.order import UNORDERED
 from realtime.transpile.types import DOUBLE, TIMESTAMP, DuckType, Kind
@@ -69,12 +70,16 @@ _WITH_NAN: dict[type[exp.Expr], str] = {
 
 def _compare(lower: Lower, node: exp.Binary) -> exp.Expr:
     left, right = node.left, node.right
-    for side in (left, right):
+    for side, other in ((left, right), (right, left)):
+        if isinstance(side, exp.Any) and isinstance(node, exp.EQ):
+            return _among(lower, node, other, side.this.unnest())
         if isinstance(side, (exp.Any, exp.All, exp.Tuple)):
             raise refused(node, f"comparison with {side.key}", remedy="write IN (…) or compare column by column")
     kinds = {type_of(left).kind, type_of(right).kind}
     if Kind.NULL in kinds:
         return cast(exp.null(), _NULL_BOOLEAN)
+    if kinds == {Kind.INTERVAL}:
+        return form(_OPERATORS[type(node)], l=intervals.length(lower, left), r=intervals.length(lower, right))
     if not isinstance(node, (exp.EQ, exp.NEQ)) and kinds & set(UNORDERED):
         raise refused(node, f"{type_of(left)} is ordered otherwise in ClickHouse", remedy="compare a cast or a field")
     lowered = compared(lower, left, right)
@@ -145,8 +150,10 @@ def _null_safe(lower: Lower, node: exp.Binary) -> exp.Expr:
 def _in(lower: Lower, node: exp.In) -> exp.Expr:
     if node.args.get("query") is not None:
         return _in_query(lower, node, negated=False, place=node)
+    if node.args.get("field") is not None:
+        return _among(lower, node, node.this, node.args["field"].unnest())
     if isinstance(node.this, exp.Tuple):
-        raise refused(node, "IN with several columns", remedy="write OR of ANDs, or a semi join")
+        return _rows_in(lower, node)
     if _plain_list(node):
         return exp.In(this=lower(node.this), expressions=[lower(x) for x in node.expressions])
     equalities = []
@@ -154,6 +161,31 @@ def _in(lower: Lower, node: exp.In) -> exp.Expr:
         equal = exp.EQ(this=node.this.copy(), expression=item.copy())
         equalities.append(_compare(lower, equal))
     return exp.paren(exp.or_(*equalities, copy=False))
+
+
+def _among(lower: Lower, node: exp.Expr, value: exp.Expr, items: exp.Expr) -> exp.Expr:
+    """``value = ANY(list)``: a list written out is IN, another is searched."""
+    if isinstance(items, exp.Array):
+        return _in(lower, exp.In(this=value.copy(), expressions=[x.copy() for x in items.expressions]))
+    found, kind = type_of(items), type_of(value).kind
+    if found.kind is not Kind.LIST or found.item.kind is not kind or kind not in (Kind.INTEGER, Kind.TEXT):
+        raise refused(node, f"{type_of(value)} among {found}", remedy="search a list of whole numbers or text")
+    template = "multiIf(empty(a), 0, isNull(x), NULL, has(a, x), 1, has(a, NULL), NULL, 0)"
+    return form(template, a=lower(items), x=lower.to(value, found.item))
+
+
+def _rows_in(lower: Lower, node: exp.In) -> exp.Expr:
+    """``(a, b) IN ((1, 2), …)`` as OR of ANDs, in a filter: as a value DuckDB's rows know no NULL."""
+    if not _filters(node):
+        raise refused(node, "IN with several columns as a value", remedy="use it in WHERE, or write OR of ANDs")
+    either = []
+    for row in node.expressions:
+        if not isinstance(row, exp.Tuple) or any(type_of(x).kind is Kind.NULL for x in row.expressions):
+            raise refused(node, "a row with NULL", remedy="write IS NULL for it")
+        pairs = zip(node.this.expressions, row.expressions, strict=True)
+        both = [_compare(lower, exp.EQ(this=a.copy(), expression=b.copy())) for a, b in pairs]
+        either.append(exp.and_(*both, copy=False))
+    return exp.paren(exp.or_(*either, copy=False))
 
 
 def _plain_list(node: exp.In) -> bool:
@@ -209,10 +241,23 @@ def _subquery(lower: Lower, node: exp.Subquery) -> exp.Expr:
     if not isinstance(query, exp.Select) or len(query.expressions) != 1:
         raise refused(node, "a scalar subquery of this form", remedy="select one column")
     if _is_correlated(query):
-        raise refused(node, "a correlated scalar subquery", remedy="join the grouped subquery instead")
+        return _correlated(lower, node, query)
     if not query.args.get("group") and not query.args.get("limit") and not _one_row(query):
         raise refused(node, "a scalar subquery that may give several rows", remedy="aggregate it, or add LIMIT 1")
     return exp.Subquery(this=lower.query(query))
+
+
+def _correlated(lower: Lower, node: exp.Subquery, query: exp.Select) -> exp.Expr:
+    """ClickHouse joins the grouped subquery: where there are no rows the value is NULL, also of a count."""
+    value = query.expressions[0].unalias()
+    others = ("group", "having", "qualify", "limit", "offset", "order", "distinct", "joins", "with_")
+    plain = isinstance(value, exp.AggFunc) and not isinstance(value, exp.ArrayAgg)
+    if not plain or any(query.args.get(part) for part in others):
+        raise refused(node, "a correlated subquery of this form", remedy="join the grouped subquery instead")
+    lowered = exp.Subquery(this=lower.query(query))
+    if isinstance(value, (exp.Count, exp.CountIf)):
+        return call("ifNull", lowered, 0) if isinstance(value, exp.Count) else lowered
+    return lowered
 
 
 def _one_row(query: exp.Select) -> bool:
@@ -234,7 +279,7 @@ RULES: dict[type[exp.Expr], Rule] = {
     **{operator: rule(_compare) for operator in _OPERATORS},
     exp.NullSafeEQ: rule(_null_safe),
     exp.NullSafeNEQ: rule(_null_safe),
-    exp.In: rule(_in, "query"),
+    exp.In: rule(_in, "query field"),
     exp.Exists: rule(_exists),
     exp.Subquery: rule(_subquery),
 }
