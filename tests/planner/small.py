@@ -152,16 +152,16 @@ class Deployed:
             self.client.execute(f"TRUNCATE TABLE {name}")
 
     def insert(self, rows: Rows, seed: int) -> None:
-        """Inserts ``rows`` in random order, in batches of random sizes, the sources taking turns."""
+        """Inserts ``rows`` in random order, in up to three batches each, the sources taking turns."""
         chance = random.Random(seed)
         batches = []
         for spec in self.plan.sources:
             waiting = list(rows.get(spec.name, ()))
             chance.shuffle(waiting)
-            while waiting:
-                size = chance.randint(1, max(1, len(waiting) // 2))
-                batches.append((spec.landing, waiting[:size]))
-                waiting = waiting[size:]
+            cuts = sorted(chance.randint(0, len(waiting)) for _ in range(2))
+            for start, end in zip([0, *cuts], [*cuts, len(waiting)], strict=True):
+                if start < end:
+                    batches.append((spec.landing, waiting[start:end]))
         chance.shuffle(batches)
         for landing, batch in batches:
             lines = "\n".join(json.dumps(row, default=_json, ensure_ascii=False) for row in batch)
@@ -182,9 +182,10 @@ def in_duckdb(built: Project, rows: Rows) -> dict[str, Counter[tuple[Any, ...]]]
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {source.relation.db}")
         columns = ", ".join(f'"{n}" {t}' for n, t in source.columns.items())
         connection.execute(f"CREATE TABLE {name} ({columns})")
-        for row in rows.get(source.name, ()):
-            marks = ", ".join("?" for _ in source.columns)
-            connection.execute(f"INSERT INTO {name} VALUES ({marks})", [row.get(c) for c in source.columns])
+        values = [[row.get(c) for c in source.columns] for row in rows.get(source.name, ())]
+        if values:
+            marks = ", ".join(f"({', '.join('?' for _ in source.columns)})" for _ in values)
+            connection.execute(f"INSERT INTO {name} VALUES {marks}", [v for row in values for v in row])
     found = {}
     for model in ordered(built):
         connection.execute(f"CREATE VIEW {model.relation.sql('duckdb')} AS {model.sql}")

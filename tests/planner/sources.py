@@ -26,6 +26,7 @@ COLUMNS = {
 SOURCES = {
     "app.events": Declared(COLUMNS, options={"event_time": "seen_at"}),
     "app.more": Declared(COLUMNS, not_null=("k",)),
+    "app.tagged": Declared({"id": "varchar", "tags": "varchar[]"}, not_null=("tags",)),
     "app.users": Declared(
         {"id": "varchar", "version": "bigint", "gone": "boolean", "k": "varchar", "n": "integer"},
         options={"mode": "upsert", "key": "id", "version": "version", "deleted": "gone"},
@@ -75,6 +76,12 @@ def versions() -> st.SearchStrategy[list[Row]]:
         }
     )
     return st.lists(row, max_size=10, unique_by=lambda r: (r["id"], r["version"]))
+
+
+def tagged() -> st.SearchStrategy[list[Row]]:
+    """Up to 4 rows with lists, empty ones among them."""
+    tags = st.lists(_maybe(_TEXTS), max_size=3)
+    return st.lists(tags, max_size=4).map(lambda lists: [{"id": f"t{i}", "tags": t} for i, t in enumerate(lists)])
 
 
 def newest(rows: list[Row]) -> list[Row]:

@@ -36,33 +36,9 @@ group by all
 select k, g from {{ source('app', 'events') }} group by k, g
 -- model: key_hidden (aggregate)
 select count(*) as events from {{ source('app', 'events') }} group by k
--- model: of_several (aggregate)
-with both_ as (
-    select k, n, seen_at from {{ source('app', 'events') }}
-    union all
-    select k, n, seen_at from {{ source('app', 'more') }}
-    union all
-    select order_, 1, null from (select "order" as order_ from {{ source('app', 'events') }} where flag)
-)
-select k, count(*) as events, sum(n) as total, min(seen_at) as first_at from both_ group by k
--- model: having_and_expressions (aggregate)
-select
-    k as key,
-    sum(n) + 1 as total_and_one,
-    sum(price) / count(*) as mean,
-    case when count(*) > 2 then 'many' else 'few' end as size
-from {{ source('app', 'events') }}
-where n is not null
-group by k
-having count(*) > 1 and min(n) < 100
 -- model: shadowed (aggregate)
 select k as n, sum(n) as k, count(*) as g from {{ source('app', 'events') }} group by k having sum(n) > 0
 -- model: boolean_key (aggregate)
 select flag, day, n > 0 as positive, count(*) as events from {{ source('app', 'events') }} group by flag, day, n > 0
 -- model: float_key (aggregate)
 select x, count(*) as events from {{ source('app', 'events') }} group by x
--- model: filtered_above (aggregate)
-with totals as (
-    select k, g, count(*) as events from {{ source('app', 'events') }} group by k, g
-)
-select g as k, k as g, events * 2 as twice from totals where events > 1

@@ -25,3 +25,18 @@ select k from {{ source('app', 'events') }} qualify row_number() over (partition
 select id, n from {{ source('app', 'events') }} qualify row_number() over (partition by k order by id) = 1
 -- model: oldest (latest)
 select k, id, seen_at from {{ source('app', 'events') }} qualify row_number() over (partition by k order by seen_at, id) = 1
+-- model: by_alias (latest)
+select k, id, n, row_number() over (partition by k order by id) as place
+from {{ source('app', 'events') }} qualify place = 1
+-- model: computed (latest)
+select upper(k) as name, id, coalesce(n, 0) as n, seen_at::date as seen_on
+from {{ source('app', 'events') }}
+qualify row_number() over (partition by upper(k), flag order by seen_at, id) = 1
+-- model: reserved (latest)
+select k as _row, id as _updated_at from {{ source('app', 'events') }}
+qualify row_number() over (partition by k order by id) = 1
+-- model: above_zero (latest)
+with numbered as (
+    select k, id, n, row_number() over (partition by k order by id desc) as place from {{ source('app', 'events') }}
+)
+select id, k from numbered where place = 1 and n > 0

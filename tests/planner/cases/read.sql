@@ -43,3 +43,19 @@ select id, (select count(*) from {{ source('app', 'more') }}) as others from {{ 
 -- model: in_grouped (read)
 select id from {{ source('app', 'events') }}
 where k in (select k from {{ source('app', 'more') }} group by k having count(*) > 1)
+-- model: numbered_twice (read)
+select k, id, row_number() over (partition by k order by id) + 1 as place
+from {{ source('app', 'events') }} qualify row_number() over (partition by k order by id) = 1
+-- model: constants (read)
+select 1 as one, 'a' as a
+-- model: united (read)
+select k from {{ source('app', 'events') }} union select k from {{ source('app', 'more') }}
+-- model: over_mixed (read)
+select "Key" as k, events from {{ ref('Mixed_Case') }} where TOTAL > 0 or EVENTS > 0
+-- model: Mixed_Case (aggregate)
+select K as "Key", COUNT(*) as Events, Sum(N) as "Total" from {{ source('app', 'events') }} group by K
+-- model: limited (read)
+select id from {{ source('app', 'events') }} order by id limit 3
+-- model: counted_window (read)
+select k, g, count(*) as events, sum(count(*)) over (partition by k) as of_k
+from {{ source('app', 'events') }} group by k, g
