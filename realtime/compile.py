@@ -48,7 +48,8 @@ def _run_dbt_compile(root: Path) -> Path:
     manifest = root / "target" / "manifest.json"
     if (root / "packages.yml").exists() and not (root / "dbt_packages").exists():
         run_dbt(["deps"], root, profiles_dir(root))
-    run_dbt(["compile"], root, profiles_dir(root))
+    # An incremental model is compiled whole, not as what its next batch run would add.
+    run_dbt(["compile", "--full-refresh"], root, profiles_dir(root))
     if not manifest.exists():
         raise CommandError(f"dbt compile left no {manifest}", remedy="keep `target-path: target` in dbt_project.yml")
     return manifest

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from realtime.errors import DuetError, RefusedError, SourceError
+from realtime.errors import ConfigError, DuetError, RefusedError, SourceError
 from realtime.planner.data_tests import plan_tests
 from realtime.planner.ir import LambdaSpec, Plan, SourceSpec, Step
 from realtime.planner.lambdas import plan_lambda
@@ -25,6 +25,8 @@ from realtime.project.lines import place_as_authored
 from realtime.project.manifest import Model, Project, Query, Source
 from realtime.transpile.transpile import parse
 
+_DIALECTS = ("duckdb",)
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -35,7 +37,15 @@ class Outcome:
 
 
 def plan_project(project: Project, database: str) -> Outcome:
-    """Plans every model that opted in, the sources below them and the lambdas above them."""
+    """Plans every model that opted in, the sources below them and the lambdas above them.
+
+    ConfigError where the project is written for another warehouse than DuckDB.
+    """
+    if project.adapter not in _DIALECTS:
+        raise ConfigError(
+            f"the project is written for {project.adapter}, which Duet does not read yet",
+            remedy=f"use a profile whose default target is {' or '.join(_DIALECTS)}",
+        )
     binder = Binder()
     refusals: list[DuetError] = []
     models = project.realtime_models()
@@ -103,6 +113,7 @@ class _Planner:
     def add(self, model: Model) -> None:
         """Plans ``model``, or notes why not."""
         with self._refusing(model):
+            self._check_kind(model)
             self._check_upstream(model)
             self._check_name(model)
             tree = inline_streams(parse(model.sql), self._stream)
@@ -149,6 +160,14 @@ class _Planner:
                 yield model
             elif unique_id in self.project.sources:
                 yield self.project.sources[unique_id]
+
+    def _check_kind(self, model: Model) -> None:
+        if model.kind != "model":
+            raise RefusedError(
+                f"a {model.kind} has no SQL to keep in real time",
+                construct=model.name,
+                remedy="set `meta: {realtime: false}` on it",
+            )
 
     def _check_name(self, model: Model) -> None:
         for step in self.steps.values():

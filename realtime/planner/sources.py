@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ def plan_source(source: Source, binder: Binder, database: str) -> SourceSpec:
     options = source.options
     _check_options(source)
     columns = _columns(source, binder)
-    name = source.name.replace(".", "__")
+    name = re.sub(r"\W", "_", source.name.replace(".", "__"))
     return SourceSpec(
         name=source.name,
         unique_id=source.unique_id,

@@ -46,7 +46,7 @@ class Source:
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A dbt model, Jinja resolved. ``options`` is ``meta.realtime`` (None: not opted in); ``raw`` the file's text;
-    ``kind`` is model, seed or snapshot. An ephemeral model is part of those that read it, in dbt's own words."""
+    ``kind`` is model, Python model, seed or snapshot. dbt writes an ephemeral model into those that read it."""
 
     unique_id: str
     name: str
@@ -211,7 +211,7 @@ def _model(node: Mapping[str, Any], root: Path) -> Model:
         descriptions={c["name"]: c.get("description") or "" for c in node["columns"].values()},
         path=node["original_file_path"],
         raw=_raw(node, root),
-        kind=node["resource_type"],
+        kind="Python model" if node.get("language") == "python" else node["resource_type"],
         ephemeral=(node.get("config") or {}).get("materialized") == "ephemeral",
     )
 

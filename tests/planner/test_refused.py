@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from realtime.errors import DuetError, RefusedError
+from realtime.errors import ConfigError, DuetError, RefusedError
 from realtime.planner.planner import plan_project
 from tests.planner.small import Declared, project
 from tests.planner.sources import SOURCES
@@ -81,3 +82,17 @@ def test_two_sources_with_one_landing_table() -> None:
     models = {"m": "select * from {{ source('a', 'b__c') }} union all select * from {{ source('a__b', 'c') }}"}
     first, _ = plan_project(project(sources, models), "x").refusals
     assert "another source has the table x_raw.a__b__c" in str(first)
+
+
+def test_another_warehouse() -> None:
+    built = dataclasses.replace(project(SOURCES, {"m": "select 1 as a"}), adapter="snowflake")
+    with pytest.raises(ConfigError, match="written for snowflake"):
+        plan_project(built, "x")
+
+
+def test_what_has_no_sql() -> None:
+    built = project(SOURCES, {"m": "def model(dbt, session): ...", "over": "select * from {{ ref('m') }}"})
+    models = {u: dataclasses.replace(m, kind="Python model") if m.name == "m" else m for u, m in built.models.items()}
+    first, second = plan_project(dataclasses.replace(built, models=models), "x").refusals
+    assert "models/m.sql: m: a Python model has no SQL to keep in real time" in str(first)
+    assert "reads the Python model m, which ClickHouse does not have" in str(second)
