@@ -97,10 +97,7 @@ def _group(lower: Lower, group: exp.Group) -> exp.Group:
         raise refused(group, "GROUP BY mixes keys with grouping sets", remedy="write all of it as GROUPING SETS")
     if sets:
         return exp.Group(**_grouping_sets(lower, sets))
-    keys = [k for k in plain if not isinstance(k, exp.Literal)]
-    if len(keys) < len(plain):
-        raise refused(group, "GROUP BY a constant", remedy="drop the constant")
-    return exp.Group(expressions=[lower.canonical(k) for k in keys])
+    return exp.Group(expressions=[lower.canonical(k) for k in plain])
 
 
 _SETS = (exp.Rollup, exp.Cube, exp.GroupingSets)

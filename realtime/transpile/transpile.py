@@ -16,6 +16,7 @@ from realtime.planner.ir import Column
 from realtime.project.binder import CATALOG, SCHEMA, Binder
 from realtime.transpile.annotate import annotate, without_params
 from realtime.transpile.lower import Lower
+from realtime.transpile.passes.drop_constant_keys import drop_constant_keys
 from realtime.transpile.passes.expand_between import expand_between
 from realtime.transpile.passes.expand_case import expand_case
 from realtime.transpile.passes.expand_distinct_on import expand_distinct_on
@@ -23,6 +24,7 @@ from realtime.transpile.passes.expand_group_all import expand_group_all
 from realtime.transpile.passes.expand_order_all import expand_order_all
 from realtime.transpile.passes.expand_values import expand_values
 from realtime.transpile.passes.lambda_columns import lambda_columns
+from realtime.transpile.passes.order_sorted_lists import order_sorted_lists
 from realtime.transpile.passes.refuse_unknown import refuse_unknown
 from realtime.transpile.passes.semi_to_exists import semi_to_exists
 from realtime.transpile.passes.true_names import true_names
@@ -37,7 +39,9 @@ Pass = Callable[[exp.Query], exp.Query]
 BEFORE_QUALIFY: tuple[Pass, ...] = (refuse_unknown, expand_values, semi_to_exists)
 AFTER_QUALIFY: tuple[Pass, ...] = (
     lambda_columns,
+    order_sorted_lists,
     expand_group_all,
+    drop_constant_keys,
     expand_order_all,
     expand_distinct_on,
     expand_case,

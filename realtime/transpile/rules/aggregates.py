@@ -156,7 +156,7 @@ def _sum(lower: Lower, found: Call) -> Aggregate:
         total = Component(name, (_wide_decimal(lower, found.value),))
         return Aggregate((total,), lambda x: _fit_decimal(x, kind.scale))
     if kind.kind is Kind.FLOAT:
-        return Aggregate((Component(name, (double(lower, found.value),)),))
+        return Aggregate((Component(name, (_nullable(double(lower, found.value)),)),))
     raise refused(found.node, f"sum of {kind}", remedy="cast it to a number")
 
 

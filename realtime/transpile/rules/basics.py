@@ -5,11 +5,14 @@ from __future__ import annotations
 from sqlglot import exp
 
 from realtime.transpile.form import call, cast, column, text
+from realtime.transpile.joins import element_name, is_unnested
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
 from realtime.transpile.types import Kind
 
 
 def _column(lower: Lower, node: exp.Column) -> exp.Expr:
+    if node.table and is_unnested(node):
+        return column(element_name(node.table, node.name))
     if node.table:
         return column(node.name, node.table)
     if _lambda_of(node):

@@ -103,7 +103,7 @@ def _parts(lower: Lower, node: exp.Expr) -> exp.Expr:
 
 def _split(lower: Lower, node: exp.Split) -> exp.Expr:
     parent = node.parent
-    if not isinstance(parent, exp.Explode):
+    if not isinstance(parent, (exp.Explode, exp.Unnest)):
         raise refused(
             node, "a split text is NULL where the text is, and ClickHouse has no NULL list", remedy="use split_part"
         )

@@ -233,6 +233,14 @@ def _filters(node: exp.Expr) -> bool:
 def _exists(lower: Lower, node: exp.Exists) -> exp.Expr:
     query = node.this.unnest() if isinstance(node.this, exp.Subquery) else node.this
     assert isinstance(query, exp.Query)
+    counts = any(query.args.get(part) for part in ("group", "having", "limit", "offset"))
+    if isinstance(query, exp.Select) and (counts or any(map(is_aggregate, query.find_all(exp.Func)))) and _is_correlated(query):
+        # It aggregates over the joined rows: an outer row that occurs twice counts each inner row twice.
+        raise refused(
+            node,
+            "a correlated EXISTS that aggregates is wrong in ClickHouse where outer rows repeat",
+            remedy="group in a CTE, and write IN or a join",
+        )
     return exp.Exists(this=lower.query(query))
 
 
