@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from realtime.transpile.annotate import is_aggregate
 from realtime.transpile.form import call, cast, column, form, quote
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.passes.join_correlated import outer_columns
 from realtime.transpile.rules import intervals
 from realtime.transpile.rules.casts import constant
 from realtime.transpile.rules.order import UNORDERED
@@ -234,7 +236,8 @@ def _exists(lower: Lower, node: exp.Exists) -> exp.Expr:
     query = node.this.unnest() if isinstance(node.this, exp.Subquery) else node.this
     assert isinstance(query, exp.Query)
     counts = any(query.args.get(part) for part in ("group", "having", "limit", "offset"))
-    if isinstance(query, exp.Select) and (counts or any(map(is_aggregate, query.find_all(exp.Func)))) and _is_correlated(query):
+    counts = counts or any(map(is_aggregate, query.find_all(exp.Func)))
+    if counts and outer_columns(query):
         # It aggregates over the joined rows: an outer row that occurs twice counts each inner row twice.
         raise refused(
             node,
@@ -248,35 +251,15 @@ def _subquery(lower: Lower, node: exp.Subquery) -> exp.Expr:
     query = node.this
     if not isinstance(query, exp.Select) or len(query.expressions) != 1:
         raise refused(node, "a scalar subquery of this form", remedy="select one column")
-    if _is_correlated(query):
-        return _correlated(lower, node, query)
+    if outer_columns(query):
+        raise refused(node, "a correlated subquery of this form", remedy="join the grouped subquery instead")
     if not query.args.get("group") and not query.args.get("limit") and not _one_row(query):
         raise refused(node, "a scalar subquery that may give several rows", remedy="aggregate it, or add LIMIT 1")
     return exp.Subquery(this=lower.query(query))
 
 
-def _correlated(lower: Lower, node: exp.Subquery, query: exp.Select) -> exp.Expr:
-    """ClickHouse joins the grouped subquery: where there are no rows the value is NULL, also of a count."""
-    value = query.expressions[0].unalias()
-    others = ("group", "having", "qualify", "limit", "offset", "order", "distinct", "joins", "with_")
-    plain = isinstance(value, exp.AggFunc) and not isinstance(value, exp.ArrayAgg)
-    if not plain or any(query.args.get(part) for part in others):
-        raise refused(node, "a correlated subquery of this form", remedy="join the grouped subquery instead")
-    lowered = exp.Subquery(this=lower.query(query))
-    if isinstance(value, (exp.Count, exp.CountIf)):
-        return call("ifNull", lowered, 0) if isinstance(value, exp.Count) else lowered
-    return lowered
-
-
 def _one_row(query: exp.Select) -> bool:
     return any(isinstance(n, exp.AggFunc) for n in query.expressions[0].walk()) and not query.args.get("having")
-
-
-def _is_correlated(query: exp.Select) -> bool:
-    own = {s.alias_or_name for s in query.find_all(exp.Table, exp.Subquery)} | {
-        c.alias for c in query.find_all(exp.CTE)
-    }
-    return any(c.table and c.table not in own for c in query.find_all(exp.Column))
 
 
 RULES: dict[type[exp.Expr], Rule] = {
