@@ -14,6 +14,7 @@ import msgspec
 import yaml
 
 from realtime.emit.ddl import state_ddl
+from realtime.emit.jinja import escaped
 from realtime.emit.tests import carried_tests
 from realtime.planner.ir import Column, DataTest, Plan, SourceSpec, Step
 from realtime.project.manifest import Project
@@ -99,7 +100,7 @@ def _sources_file(plan: Plan, project: Project) -> Mapping[str, Any]:
 
 
 def _landing_properties(source: SourceSpec, plan: Plan, project: Project) -> Mapping[str, Any]:
-    description = source.description or f"Rows of source {source.name} as they came."
+    description = escaped(source.description) or f"Rows of source {source.name} as they came."
     # A landing table of upserts keeps old versions too: its tests hold for what is read FINAL only.
     tested = source.unique_id if source.mode == "append" else ""
     on_it, on_columns = carried_tests(tested, project, _kept(plan))
@@ -117,7 +118,7 @@ def _kept(plan: Plan) -> list[str]:
 def _column_properties(column: Column, tests: Mapping[str, list[Any]]) -> Mapping[str, Any]:
     entry: dict[str, Any] = {"name": column.name, "data_type": column.clickhouse}
     if column.description:
-        entry["description"] = column.description
+        entry["description"] = escaped(column.description)
     if tests.get(column.name):
         entry["data_tests"] = tests[column.name]
     return entry
@@ -130,7 +131,7 @@ def _model_file(step: Step) -> str:
 def _model_properties(step: Step, plan: Plan, project: Project) -> Mapping[str, Any]:
     on_model, on_columns = carried_tests(step.unique_id, project, _kept(plan))
     columns = [_column_properties(c, on_columns) for c in step.columns]
-    model: dict[str, Any] = {"name": step.model, "description": step.description, "columns": columns}
+    model: dict[str, Any] = {"name": step.model, "description": escaped(step.description), "columns": columns}
     model["config"] = {"meta": {"duet": {"shape": str(step.shape), "model": step.unique_id}}}
     if on_model:
         model["data_tests"] = on_model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from realtime.emit.jinja import escaped
 from realtime.emit.readable import readable
 from realtime.emit.tests import custom_tests, judged_by
 from realtime.errors import RefusedError
@@ -28,5 +29,5 @@ def _plan(test: Test, binder: Binder, relations: Relations) -> DataTest:
         tree = transpile(test.sql, binder).tree
     except RefusedError as error:
         return DataTest(name=test.name, select="", description=test.description, reason=str(error))
-    select = readable(with_settings(to_dbt(tree, relations)))
+    select = escaped(readable(with_settings(to_dbt(tree, relations))))
     return DataTest(name=test.name, select=select, config=judged_by(test), description=test.description)

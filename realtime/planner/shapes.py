@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from sqlglot import exp
 
+from realtime.emit.jinja import escaped
 from realtime.emit.readable import readable
 from realtime.errors import RefusedError
 from realtime.planner.ctes import prune, resolve
@@ -62,7 +63,7 @@ def plan_model(
         why=why,
         relation=f"{database}.{model.name}",
         batch=model.relation.sql("duckdb"),
-        select=readable(with_settings(to_dbt(query, relations))),
+        select=escaped(readable(with_settings(to_dbt(query, relations)))),
         columns=tuple(_described(c, model.descriptions) for c in compiled.columns),
         depends_on=reads,
         keys=_identity(query, states) if shape in (Shape.AGGREGATE, Shape.LATEST) else (),

@@ -59,3 +59,9 @@ select id from {{ source('app', 'events') }} order by id limit 3
 -- model: counted_window (read)
 select k, g, count(*) as events, sum(count(*)) over (partition by k) as of_k
 from {{ source('app', 'events') }} group by k, g
+-- model: correlated (read)
+select id, (select max(n) from {{ source('app', 'more') }} as m where m.k = e.k) as most
+from {{ source('app', 'events') }} as e
+-- model: correlated_exists (read)
+select id from {{ source('app', 'events') }} as e
+where not exists (select 1 from {{ source('app', 'more') }} as m where m.k = e.k and m.n > e.n)

@@ -17,3 +17,5 @@ select id, k, n from {{ source('app', 'more') }} where n > 0
 -- model: over_mapped (stream)
 with source as (select * from {{ ref('mapped') }}), final as (select id, "from" as k from source where n <> 7)
 select * from final
+-- model: like_jinja (stream)
+select id, '{{ "{{" }} k }}{{ "{#" }} a {{ "{%" }} b' || k as text from {{ source('app', 'events') }}

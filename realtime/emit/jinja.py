@@ -1,0 +1,19 @@
+"""Text that dbt renders: what only looks like Jinja is kept from being taken for it."""
+
+from __future__ import annotations
+
+import re
+
+# The only Jinja in generated SQL is what `realtime.planner.relations` writes.
+_OURS = re.compile(r"(\{\{ (?:ref|source)\('[^'{}]*'(?:, '[^'{}]*')?\) \}\})")
+_OPENS = re.compile(r"\{(?=[{%#])")
+
+
+def escaped(text: str) -> str:
+    """``text`` so that dbt's rendering gives it back, its ``ref()`` and ``source()`` resolved.
+
+    >>> escaped("select '{# a {{' from {{ ref('m') }}")
+    "select '{{ '{' }}# a {{ '{' }}{' from {{ ref('m') }}"
+    """
+    parts = _OURS.split(text)
+    return "".join(part if place % 2 else _OPENS.sub("{{ '{' }}", part) for place, part in enumerate(parts))
