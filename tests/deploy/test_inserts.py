@@ -47,6 +47,7 @@ def start_insert(site: Site, table: str, finish: threading.Event) -> threading.T
 
 def test_returns_when_older_inserts_are_over(site: Site, table: str) -> None:
     before_all = server_now(site.client)
+    time.sleep(0.1)  # an insert that begins within the tolerance of 10 ms counts as older
     finish = threading.Event()
     thread = start_insert(site, table, finish)
     now = server_now(site.client)
