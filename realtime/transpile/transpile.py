@@ -23,6 +23,7 @@ from realtime.transpile.passes.expand_distinct_on import expand_distinct_on
 from realtime.transpile.passes.expand_group_all import expand_group_all
 from realtime.transpile.passes.expand_order_all import expand_order_all
 from realtime.transpile.passes.expand_values import expand_values
+from realtime.transpile.passes.join_correlated import join_correlated
 from realtime.transpile.passes.lambda_columns import lambda_columns
 from realtime.transpile.passes.order_sorted_lists import order_sorted_lists
 from realtime.transpile.passes.refuse_unknown import refuse_unknown
@@ -38,6 +39,7 @@ Pass = Callable[[exp.Query], exp.Query]
 
 BEFORE_QUALIFY: tuple[Pass, ...] = (refuse_unknown, expand_values, semi_to_exists)
 AFTER_QUALIFY: tuple[Pass, ...] = (
+    join_correlated,
     lambda_columns,
     order_sorted_lists,
     expand_group_all,

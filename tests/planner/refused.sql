@@ -56,7 +56,3 @@ select k, count(*) as n from {{ source('app', 'events') }} group by k
 -- model: latest_asked_for
 -- says: asks for latest, but the model is aggregate
 select k, count(*) as n from {{ source('app', 'events') }} group by k
--- model: correlated_count
--- says: a correlated subquery of this form
-select id, (select count(*) from {{ source('app', 'more') }} as m where m.k = e.k) as n
-from {{ source('app', 'events') }} as e
