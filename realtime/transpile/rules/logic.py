@@ -235,16 +235,26 @@ def _filters(node: exp.Expr) -> bool:
 def _exists(lower: Lower, node: exp.Exists) -> exp.Expr:
     query = node.this.unnest() if isinstance(node.this, exp.Subquery) else node.this
     assert isinstance(query, exp.Query)
+    if outer_columns(query):
+        _check_correlated(node, query)
+    return exp.Exists(this=lower.query(query))
+
+
+def _check_correlated(node: exp.Exists, query: exp.Query) -> None:
     counts = any(query.args.get(part) for part in ("group", "having", "limit", "offset"))
-    counts = counts or any(map(is_aggregate, query.find_all(exp.Func)))
-    if counts and outer_columns(query):
+    if counts or any(map(is_aggregate, query.find_all(exp.Func))):
         # It aggregates over the joined rows: an outer row that occurs twice counts each inner row twice.
         raise refused(
             node,
             "a correlated EXISTS that aggregates is wrong in ClickHouse where outer rows repeat",
             remedy="group in a CTE, and write IN or a join",
         )
-    return exp.Exists(this=lower.query(query))
+    select = node.find_ancestor(exp.Select)
+    where = select.args.get("where") if select is not None else None
+    others = [e for e in where.find_all(exp.Exists) if outer_columns(e.this)] if where is not None else []
+    if others and not any(e is node for e in others):
+        # Code 48: the filter's join leaves no column for the value's (26.7).
+        raise refused(node, "correlated EXISTS both as a value and in WHERE", remedy="filter in a CTE first")
 
 
 def _subquery(lower: Lower, node: exp.Subquery) -> exp.Expr:
