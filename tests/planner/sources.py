@@ -44,6 +44,7 @@ _MOMENTS = [
     datetime.datetime(2018, 5, 2, 19, 38, 59, 999999),
     datetime.datetime(2018, 5, 2, 19, 39),
     datetime.datetime(2262, 4, 11, 23, 47, 16),
+    datetime.datetime(2299, 12, 31, 23, 59, 59, 999999),
 ]
 _DAYS = [datetime.date(1900, 1, 1), datetime.date(2018, 5, 2), datetime.date(2024, 2, 29), datetime.date(2299, 12, 31)]
 
