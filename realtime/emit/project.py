@@ -4,7 +4,6 @@ on every run, written whole or not at all."""
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,19 +42,20 @@ def generate(plan: Plan, project: Project) -> Files:
 
 
 def write(root: Path, contents: Files) -> None:
-    """Replaces ``root`` by ``contents`` in one rename; what dbt keeps in ``root/target`` stays."""
+    """Replaces ``root`` by ``contents``: written aside, then swapped in; what dbt keeps in ``root/target`` stays."""
     root.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=".realtime-", dir=root.parent))
-    for path, text in contents.items():
-        (fresh / path).parent.mkdir(parents=True, exist_ok=True)
-        (fresh / path).write_text(text)
-    for kept in ("target", "logs"):
-        if (root / kept).exists():
-            os.rename(root / kept, fresh / kept)
-    if root.exists():
-        shutil.rmtree(root)
-    os.rename(fresh, root)
-    root.chmod(0o755)
+    with tempfile.TemporaryDirectory(prefix=".realtime-", dir=root.parent) as aside:
+        fresh, old = Path(aside) / "fresh", Path(aside) / "old"
+        fresh.mkdir()
+        for path, text in contents.items():
+            (fresh / path).parent.mkdir(parents=True, exist_ok=True)
+            (fresh / path).write_text(text, encoding="utf-8")
+        for kept in ("target", "logs"):
+            if (root / kept).exists():
+                os.rename(root / kept, fresh / kept)
+        if root.exists():
+            os.rename(root, old)
+        os.rename(fresh, root)
 
 
 def _project_file(plan: Plan) -> Mapping[str, Any]:
