@@ -62,11 +62,14 @@ def services(found: Iterable[Service]) -> None:
 
 
 def shapes(plan: Plan) -> None:
-    """Each model's shape and why."""
+    """Each model's shape and why, and the tests that the real-time project goes without."""
     table = _table("model", "shape", "why")
     for step in plan.steps:
         table.add_row(step.model, f"[cyan]{step.shape}[/]", escape(step.why))
     _OUT.print(table)
+    for test in plan.tests:
+        if not test.select:
+            note(f"test {test.name} runs in batch only: {test.reason}")
 
 
 def explained(plan: Plan, model: str) -> None:

@@ -35,7 +35,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     ``landing`` is the ClickHouse relation ``database.table`` that keeps its rows; ``batch`` the
     quoted relation that the batch engine reads. A column is nullable unless a ``not_null`` test
-    is declared on it. ``finite`` names the floating columns in which NaN and infinities are refused.
+    is declared on it.
     """
 
     name: str

@@ -106,7 +106,7 @@ class Parameter:
         if found.default is not None and not found.allows(found.default):
             raise ConfigError(
                 f"parameter {param.name}: its default {param.default!r} is not {found.expected}",
-                remedy="correct `default`, `minimum`, `maximum` or `enum`",
+                remedy="correct `default`, `min`, `max` or `enum`",
             )
         return found
 
