@@ -1,4 +1,5 @@
-"""Writes what the compiler gives now into tests/fixtures: ``python -m tests.transpile.rewrite``; then read the diff.
+"""Writes what the compiler gives now into tests/fixtures, and docs/sql.md after them:
+``python -m tests.transpile.rewrite``; then read the diff.
 
 Statements that are refused in ``transpile``, or compiled in ``refused``, are named and left as they are.
 """
@@ -14,6 +15,7 @@ from realtime.transpile.passes.to_databases import to_databases
 from realtime.transpile.transpile import transpile
 from tests.transpile.cases import FIXTURES, Case, read_file
 from tests.transpile.engines import schema
+from tests.transpile.reference import PAGE, reference
 
 
 def main() -> int:
@@ -27,6 +29,7 @@ def main() -> int:
                 wrong += expected is None
                 blocks.append(case.text(case.expected if expected is None else expected))
             path.write_text("\n\n".join(blocks) + "\n")
+    PAGE.write_text(reference())
     return 1 if wrong else 0
 
 

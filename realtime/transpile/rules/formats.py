@@ -11,7 +11,7 @@ from realtime.transpile.lower import Lower, Rule, refused, rule
 from realtime.transpile.rules.moments import timestamp
 from realtime.transpile.rules.text import constant_of
 
-_WRITTEN: dict[str, str] = {
+WRITTEN: dict[str, str] = {
     "Y": "%Y", "y": "%y", "m": "%m", "d": "%d", "H": "%H", "I": "%I", "M": "%i", "S": "%S", "f": "%f", "p": "%p",
     "j": "%j", "b": "%b", "a": "%a", "A": "%W", "F": "%Y-%m-%d", "T": "%H:%i:%S", "u": "%u", "V": "%V", "G": "%G",
     "%": "%%",
@@ -29,7 +29,7 @@ def _translated(node: exp.Expr, given: str, known: dict[str, str]) -> str:
 
 def _write(lower: Lower, node: exp.TimeToStr) -> exp.Expr:
     given = constant_of(node.args["format"], "a format")
-    return call("formatDateTime", timestamp(lower, node.this), _translated(node, given, _WRITTEN), "UTC")
+    return call("formatDateTime", timestamp(lower, node.this), _translated(node, given, WRITTEN), "UTC")
 
 
 RULES: dict[type[exp.Expr], Rule] = {exp.TimeToStr: rule(_write, "format")}

@@ -64,7 +64,7 @@ def _truncated(lower: Lower, node: exp.TimestampTrunc | exp.DateTrunc) -> exp.Ex
 
 
 # `x` is the value itself, `t` the same as TIMESTAMP.
-_PARTS: dict[str, str] = {
+PARTS: dict[str, str] = {
     "year": "toYear(x)",
     "quarter": "toQuarter(x)",
     "month": "toMonth(x)",
@@ -93,9 +93,9 @@ _PART_NAMES = {
 def part(lower: Lower, node: exp.Expr, name: str, moment: exp.Expr) -> exp.Expr:
     """The part ``name`` of ``moment``, in the type of ``node``."""
     plain = unit(name)
-    template = _PARTS.get(_PART_NAMES.get(plain, plain))
+    template = PARTS.get(_PART_NAMES.get(plain, plain))
     if template is None:
-        raise refused(node, f"the part {plain} of a moment", remedy=f"use one of {', '.join(_PARTS)}")
+        raise refused(node, f"the part {plain} of a moment", remedy=f"use one of {', '.join(PARTS)}")
     t = timestamp(lower, moment)
     return cast(form(template, x=lower(moment), t=t), type_of(node).clickhouse)
 
@@ -247,8 +247,8 @@ def _date(lower: Lower, node: exp.Date) -> exp.Expr:
     return lower.to(node.this, DATE)
 
 
-def _added(lower: Lower, node: exp.DateAdd | exp.DateSub) -> exp.Expr:
-    return shifted_by(lower, node.this, node.expression, type_of(node), minus=isinstance(node, exp.DateSub))
+def _added(lower: Lower, node: exp.DateAdd) -> exp.Expr:
+    return shifted_by(lower, node.this, node.expression, type_of(node), minus=False)
 
 
 RULES: dict[type[exp.Expr], Rule] = {
@@ -273,7 +273,6 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.AtTimeZone: rule(_zoned, "zone"),
     exp.Date: rule(_date),
     exp.DateAdd: rule(_added),
-    exp.DateSub: rule(_added),
 }  # fmt: skip
 FUNCTIONS: dict[str, Rule] = {
     "date_part": rule(_date_part),

@@ -15,7 +15,7 @@ _ORDER = ("it depends on the order of the rows", "give it an ORDER BY, or use mi
 _ESTIMATE = ("both engines estimate, each in its own way", "use the exact aggregate")
 _OWN = ("ClickHouse computes another value", "compute it in batch")
 
-_NODES: dict[type[exp.Expr], tuple[str, str]] = {
+NODES: dict[type[exp.Expr], tuple[str, str]] = {
     exp.CurrentDate: _CLOCK,
     exp.CurrentTime: _CLOCK,
     exp.CurrentTimestamp: _CLOCK,
@@ -30,7 +30,7 @@ _NODES: dict[type[exp.Expr], tuple[str, str]] = {
     exp.Format: ("ClickHouse has other formats", "join texts with ||"),
     exp.StrToTime: ("strptime takes other text than ClickHouse does", "cast ISO text to TIMESTAMP"),
 }
-_FUNCTIONS: dict[str, tuple[str, str]] = {
+NAMES: dict[str, tuple[str, str]] = {
     "now": _CLOCK,
     "get_current_timestamp": _CLOCK,
     "transaction_timestamp": _CLOCK,
@@ -51,14 +51,14 @@ def _refusal(reason: str, remedy: str) -> Callable[[Lower, Any], exp.Expr]:
 def _nulls(lower: Lower, node: exp.IgnoreNulls | exp.RespectNulls) -> exp.Expr:
     # any_value() is parsed as one that ignores NULLs, and its name stands only here.
     default = (f"{name_of(node.this)} with a rule for NULLs", "use FILTER (WHERE x IS NOT NULL)")
-    reason, remedy = _NODES.get(type(node.this), default)
+    reason, remedy = NODES.get(type(node.this), default)
     raise refused(node, reason, remedy=remedy)
 
 
 _EVERY = " ".join(("zone", "format", "quantile", "accuracy", "weight", "deterministic", "lower", "upper", "sysdate"))
 RULES: dict[type[exp.Expr], Rule] = {
-    **{kind: rule(_refusal(*why), _EVERY) for kind, why in _NODES.items()},
+    **{kind: rule(_refusal(*why), _EVERY) for kind, why in NODES.items()},
     exp.IgnoreNulls: rule(_nulls),
     exp.RespectNulls: rule(_nulls),
 }
-FUNCTIONS: dict[str, Rule] = {name: rule(_refusal(*why)) for name, why in _FUNCTIONS.items()}
+FUNCTIONS: dict[str, Rule] = {name: rule(_refusal(*why)) for name, why in NAMES.items()}
