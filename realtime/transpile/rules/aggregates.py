@@ -232,6 +232,11 @@ def _logical(name: str) -> Callable[[Lower, Call], Aggregate]:
 def _arg_extreme(name: str) -> Callable[[Lower, Call], Aggregate]:
     def build(lower: Lower, found: Call) -> Aggregate:
         key = found.node.expression
+        if isinstance(key, exp.Tuple) and not any(
+            type_of(k).kind in (Kind.FLOAT, *_UNORDERED) for k in key.expressions
+        ):
+            rank = _rank(lower, tuple(exp.Ordered(this=k) for k in key.expressions), "isNull")
+            return Aggregate((Component(name, (_nullable(lower(found.value)), rank)),))
         if type_of(key).kind in _UNORDERED or type_of(found.value).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
             raise refused(found.node, f"{name} by {type_of(key)}", remedy="order by a number, text or time")
         value, by = lower(found.value), lower(key)

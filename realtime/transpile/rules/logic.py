@@ -268,8 +268,29 @@ def _subquery(lower: Lower, node: exp.Subquery) -> exp.Expr:
     return exp.Subquery(this=lower.query(query))
 
 
-def _one_row(query: exp.Select) -> bool:
-    return any(isinstance(n, exp.AggFunc) for n in query.expressions[0].walk()) and not query.args.get("having")
+def _one_row(query: exp.Query) -> bool:
+    """Whether ``query`` gives one row at most: an aggregate without GROUP BY, or a plain select from one."""
+    if not isinstance(query, exp.Select) or query.args.get("having") or query.args.get("group"):
+        return False
+    if any(isinstance(n, exp.AggFunc) for n in query.expressions[0].walk()):
+        return True
+    origin = query.args.get("from_")
+    if origin is None or query.args.get("joins") or query.find(exp.Unnest):
+        return False
+    inner = origin.this.this if isinstance(origin.this, exp.Subquery) else _cte(origin.this)
+    return inner is not None and _one_row(inner)
+
+
+def _cte(table: exp.Expr) -> exp.Query | None:
+    """The query of the CTE that ``table`` names; None for another table."""
+    at: exp.Expr | None = table if isinstance(table, exp.Table) and not table.db else None
+    while at is not None:
+        for cte in getattr(at, "ctes", ()):
+            if cte.alias == table.name and table.find_ancestor(exp.CTE) is not cte:
+                found: exp.Query = cte.this
+                return found
+        at = at.parent
+    return None
 
 
 RULES: dict[type[exp.Expr], Rule] = {

@@ -65,17 +65,16 @@ def _resolved(node: exp.Window) -> exp.Window:
 
 def _over(lower: Lower, node: exp.Window) -> Callable[[exp.Expr], exp.Expr]:
     spec, order = node.args.get("spec"), node.args.get("order")
-    by_time = spec is not None and any(isinstance(spec.args.get(s), exp.Interval) for s in ("start", "end"))
-    keys: list[exp.Expr] = []
-    for item in order.expressions if order is not None else []:
-        key = lower(item.this)
-        if by_time:
-            if type_of(item.this).kind is not Kind.TIMESTAMP or keys:
-                raise refused(node, "a frame in time over another order", remedy="order by one timestamp")
-            key = call("toUnixTimestamp64Micro", key)
-        keys += ordered(lower, item, key)
+    items = order.expressions if order is not None else []
     parts = [lower.canonical(p) for p in node.args.get("partition_by") or []]
-    frame = _frame(lower, node, spec) if spec is not None else None
+    if spec is not None and any(isinstance(spec.args.get(s), exp.Expr) for s in ("start", "end")) and _is_range(spec):
+        key, unit = _measured(lower, node, spec, items)
+        keys = ordered(lower, items[0], key)
+        # A frame of values around a NULL holds NULLs only, and no other holds them; ClickHouse has them in both.
+        parts.append(call("isNull", key))
+    else:
+        keys, unit = [k for item in items for k in ordered(lower, item, lower(item.this))], 1
+    frame = _frame(lower, node, spec, unit) if spec is not None else None
 
     def apply(function: exp.Expr) -> exp.Expr:
         by = exp.Order(expressions=[k.copy() for k in keys]) if keys else None
@@ -86,26 +85,53 @@ def _over(lower: Lower, node: exp.Window) -> Callable[[exp.Expr], exp.Expr]:
     return apply
 
 
-def _frame(lower: Lower, node: exp.Window, spec: exp.WindowSpec) -> exp.WindowSpec:
-    if spec.args.get("kind") not in ("ROWS", "RANGE") or spec.args.get("exclude"):
-        raise refused(node, f"a frame of {spec.args.get('kind')}", remedy="write ROWS or RANGE")
+def _is_range(spec: exp.WindowSpec) -> bool:
+    # sqlglot keeps it in the case in which it was written.
+    return str(spec.args.get("kind")).upper() == "RANGE"
+
+
+def _measured(lower: Lower, node: exp.Window, spec: exp.WindowSpec, items: list[exp.Ordered]) -> tuple[exp.Expr, int]:
+    """The key of a frame of values as an integer, and how many microseconds one of it is, where it is a time."""
+    if len(items) != 1 or "UNBOUNDED" in (str(spec.args.get(s)).upper() for s in ("start", "end")):
+        raise refused(node, "a frame of values beside UNBOUNDED", remedy="write both ends as values, or CURRENT ROW")
+    key, found = items[0].this, type_of(items[0].this)
+    in_time = any(isinstance(spec.args.get(s), exp.Interval) for s in ("start", "end"))
+    if in_time and found.kind is Kind.DATE:
+        return call("toInt32", lower(key)), intervals.MICROSECONDS["day"]
+    if in_time and found.kind is Kind.TIMESTAMP:
+        return call("toUnixTimestamp64Micro", lower(key)), 1
+    if in_time or found.kind is not Kind.INTEGER:
+        raise refused(node, f"a frame of values over {found}", remedy="order by one integer, date or timestamp")
+    return lower(key), 1
+
+
+def _frame(lower: Lower, node: exp.Window, spec: exp.WindowSpec, unit: int) -> exp.WindowSpec:
+    kind = str(spec.args.get("kind")).upper()
+    if kind not in ("ROWS", "RANGE") or spec.args.get("exclude"):
+        raise refused(node, f"a frame of {kind}", remedy="write ROWS or RANGE")
     return exp.WindowSpec(
-        kind=spec.args["kind"],
-        start=_bound(lower, node, spec.args.get("start")),
+        kind=kind,
+        start=_bound(lower, node, spec.args.get("start"), unit),
         start_side=spec.args.get("start_side"),
-        end=_bound(lower, node, spec.args.get("end") or "CURRENT ROW"),
+        end=_bound(lower, node, spec.args.get("end") or "CURRENT ROW", unit),
         end_side=spec.args.get("end_side"),
     )
 
 
-def _bound(lower: Lower, node: exp.Window, bound: str | exp.Expr | None) -> str | exp.Expr | None:
+def _bound(lower: Lower, node: exp.Window, bound: str | exp.Expr | None, unit: int) -> str | exp.Expr | None:
     if not isinstance(bound, exp.Expr):
         return bound
     if isinstance(bound, exp.Interval):
         offset = intervals.microseconds(lower, bound)
-        if offset is None or offset >= _MOST_OFFSET:
-            raise refused(node, "ClickHouse keeps RANGE frames below 35 minutes", remedy="count rows, or group by time")
-        return number(offset)
+        if offset is None or offset < 0:
+            raise refused(node, "a frame of no fixed length", remedy="write it in days or shorter units")
+        if offset // unit >= _MOST_OFFSET:
+            raise refused(
+                node,
+                "ClickHouse keeps RANGE frames over timestamps below 35 minutes",
+                remedy="order by a DATE, as in day::date, or by whole seconds, as in epoch(ts)::bigint",
+            )
+        return number(offset // unit)
     if not isinstance(bound, exp.Literal) or not bound.is_int:
         raise refused(node, "a frame whose width is no number", remedy="write the number")
     return bound.copy()
