@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from realtime.transpile.form import quote
+from realtime.transpile.form import call, quote
 from realtime.transpile.lower import Lower, refused, type_of
 from realtime.transpile.types import Kind
 
@@ -58,15 +58,17 @@ def _join(lower: Lower, join: exp.Join) -> exp.Join:
         return exp.Join(this=source, kind="CROSS")
     if isinstance(condition, exp.Boolean):
         raise refused(join, "JOIN ON a constant", remedy="write CROSS JOIN")
+    if any(part.find(exp.Column) is None for part in _conjuncts(condition)):
+        # Of a NULL among the conditions ClickHouse takes no notice.
+        raise refused(join, "a condition of JOIN that names no column", remedy="put it into WHERE")
+    on = lower.condition(condition)
     if side and not _has_equality(condition, join.alias_or_name):
-        raise refused(
-            join, f"{side} JOIN without an equality between both sides", remedy="add an equality of keys to ON"
-        )
+        on = exp.and_(_always_equal(lower, join, condition), on, copy=False)
     method = (join.args.get("method") or "").upper() or None
     if method == "ASOF":
         _check_asof(join, condition)
     kind = None if side or method else "INNER"
-    return exp.Join(this=source, on=lower.condition(condition), side=side or None, kind=kind, method=method)
+    return exp.Join(this=source, on=on, side=side or None, kind=kind, method=method)
 
 
 def _array_join(lower: Lower, join: exp.Join, unnest: exp.Unnest) -> exp.Join:
@@ -98,10 +100,13 @@ def is_unnested(column: exp.Column) -> bool:
     return False
 
 
+def _conjuncts(condition: exp.Expr) -> list[exp.Expr]:
+    return [p.unnest() for p in (condition.flatten() if isinstance(condition, exp.And) else [condition])]
+
+
 def _has_equality(condition: exp.Expr, joined: str) -> bool:
     """Whether a top-level conjunct equates a column of ``joined`` with one of another table."""
-    for part in condition.flatten() if isinstance(condition, exp.And) else [condition]:
-        found = part.unnest()
+    for found in _conjuncts(condition):
         if isinstance(found, (exp.EQ, exp.NullSafeEQ)):
             left, right = ({c.table for c in s.find_all(exp.Column)} for s in (found.left, found.right))
             if left and right and (left == {joined}) != (right == {joined}):
@@ -109,7 +114,17 @@ def _has_equality(condition: exp.Expr, joined: str) -> bool:
     return False
 
 
+def _always_equal(lower: Lower, join: exp.Join, condition: exp.Expr) -> exp.Expr:
+    """An equality that always holds, for ClickHouse asks outer joins for one between both sides."""
+    columns = list(condition.find_all(exp.Column))
+    joined = next((c for c in columns if c.table == join.alias_or_name), None)
+    other = next((c for c in columns if c.table != join.alias_or_name), None)
+    if joined is None or other is None:
+        raise refused(join, f"{join.side} JOIN on one side alone", remedy="add an equality of keys to ON")
+    return exp.EQ(this=call("ignore", lower(other)), expression=call("ignore", lower(joined)))
+
+
 def _check_asof(join: exp.Join, condition: exp.Expr) -> None:
-    parts = list(condition.flatten()) if isinstance(condition, exp.And) else [condition]
-    if sum(isinstance(p.unnest(), _COMPARES) for p in parts) != 1 or len(parts) < 2:
+    parts = _conjuncts(condition)
+    if sum(isinstance(p, _COMPARES) for p in parts) != 1 or len(parts) < 2:
         raise refused(join, "ASOF JOIN takes equalities and exactly one inequality", remedy="write it so in ON")

@@ -16,6 +16,7 @@ from realtime.planner.ir import Column
 from realtime.project.binder import CATALOG, SCHEMA, Binder
 from realtime.transpile.annotate import annotate, without_params
 from realtime.transpile.lower import Lower
+from realtime.transpile.passes.arrows_to_json import arrows_to_json
 from realtime.transpile.passes.drop_constant_keys import drop_constant_keys
 from realtime.transpile.passes.expand_between import expand_between
 from realtime.transpile.passes.expand_case import expand_case
@@ -70,7 +71,7 @@ def transpile(query: str | exp.Query, binder: Binder) -> Compiled:
     wanted = binder.describe(given)
     for rewrite in BEFORE_QUALIFY:
         tree = rewrite(tree)
-    tree = _qualified(tree, binder)
+    tree = qualified(tree, binder)
     for rewrite in AFTER_QUALIFY:
         tree = rewrite(tree)
     tree = true_names(tree, binder.columns, binder.relations)
@@ -91,10 +92,10 @@ def _column(name: str, found: DuckType) -> Column:
         raise
 
 
-def parse(sql: str) -> exp.Query:
+def parse(sql: str, dialect: str = "duckdb") -> exp.Query:
     """The one query in ``sql``; RefusedError with the place where it can't be parsed."""
     try:
-        tree = sqlglot.parse_one(sql, read="duckdb")
+        tree = sqlglot.parse_one(sql, read=dialect)
     except (sqlglot.ParseError, sqlglot.TokenError) as error:
         first = error.errors[0] if isinstance(error, sqlglot.ParseError) and error.errors else {}
         what = re.sub(r" but got <Token.*", "", first.get("description") or str(error).splitlines()[0])
@@ -102,22 +103,23 @@ def parse(sql: str) -> exp.Query:
             f"this SQL can't be parsed: {what}",
             line=first.get("line") or 0,
             column=first.get("col") or 0,
-            remedy="check the statement in DuckDB",
+            remedy=f"check the statement in {'DuckDB' if dialect == 'duckdb' else 'the warehouse'}",
         ) from None
     if not isinstance(tree, exp.Query):
         raise RefusedError(f"only a SELECT can be compiled; this is {tree.key}", remedy="write it as one SELECT")
-    return tree
+    return arrows_to_json(tree) if dialect == "duckdb" else tree
 
 
-def _qualified(tree: exp.Query, binder: Binder) -> exp.Query:
+def qualified(tree: exp.Query, binder: Binder) -> exp.Query:
+    """``tree`` with every name resolved, in place; RefusedError where one can't be."""
     try:
-        qualified = qualify(
+        found = qualify(
             tree, schema=binder.schema, dialect="duckdb", catalog=CATALOG, db=SCHEMA, validate_qualify_columns=True
         )
     except OptimizeError as error:
         raise RefusedError(f"names can't be resolved: {error}", remedy="qualify the columns with their table") from None
-    assert isinstance(qualified, exp.Query)
-    return qualified
+    assert isinstance(found, exp.Query)
+    return found
 
 
 def _named(query: exp.Query, columns: tuple[Column, ...]) -> exp.Query:

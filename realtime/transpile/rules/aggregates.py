@@ -15,10 +15,11 @@ from realtime.transpile.form import call, cast, form, number
 from realtime.transpile.lower import Lower, Rule, name_of, refused, rule, type_of
 from realtime.transpile.rules.arithmetic import double
 from realtime.transpile.rules.casts import converted
+from realtime.transpile.rules.order import comparable_uuid
 from realtime.transpile.types import HUGEINT, INTEGERS, VARCHAR, DuckType, Kind, duck_type
 
 Over = Callable[[exp.Expr], exp.Expr]
-_UNORDERED = (Kind.UUID, Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.JSON, Kind.INTERVAL)
+_UNORDERED = (Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.JSON, Kind.INTERVAL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,7 +209,7 @@ def _decimal_average(found: Call, kind: DuckType) -> Callable[..., exp.Expr]:
 def _extreme(name: str) -> Callable[[Lower, Call], Aggregate]:
     def build(lower: Lower, found: Call) -> Aggregate:
         kind = type_of(found.value)
-        if kind.kind in (*_UNORDERED, Kind.NULL) or found.node.expressions:
+        if kind.kind in (*_UNORDERED, Kind.UUID, Kind.NULL) or found.node.expressions:
             raise refused(found.node, f"{name} of {kind}", remedy=f"take {name} of a cast or a field")
         x = lower(found.value)
         if kind.kind is Kind.BOOLEAN:
@@ -232,14 +233,12 @@ def _logical(name: str) -> Callable[[Lower, Call], Aggregate]:
 def _arg_extreme(name: str) -> Callable[[Lower, Call], Aggregate]:
     def build(lower: Lower, found: Call) -> Aggregate:
         key = found.node.expression
-        if isinstance(key, exp.Tuple) and not any(
-            type_of(k).kind in (Kind.FLOAT, *_UNORDERED) for k in key.expressions
-        ):
+        if isinstance(key, exp.Tuple) and not any(type_of(k).kind in _UNORDERED for k in key.expressions):
             rank = _rank(lower, tuple(exp.Ordered(this=k) for k in key.expressions), "isNull")
             return Aggregate((Component(name, (_nullable(lower(found.value)), rank)),))
         if type_of(key).kind in _UNORDERED or type_of(found.value).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
             raise refused(found.node, f"{name} by {type_of(key)}", remedy="order by a number, text or time")
-        value, by = lower(found.value), lower(key)
+        value, by = lower(found.value), _comparable(lower, key)
         if type_of(key).kind is not Kind.FLOAT:
             return Aggregate((Component(name, (_nullable(value), _nullable(by))),))
         known = form("isNotNull(by) AND isNotNull(value)", by=by, value=value)
@@ -321,7 +320,7 @@ def _continuous(lower: Lower, found: Call, value: exp.Expr, fraction: float) -> 
 
 def _quantile_disc(lower: Lower, found: Call) -> Aggregate:
     value, fraction = _quantile(found)
-    if type_of(value).kind in (*_UNORDERED, Kind.BOOLEAN, Kind.FLOAT):
+    if type_of(value).kind in (*_UNORDERED, Kind.UUID, Kind.BOOLEAN, Kind.FLOAT):
         raise refused(found.node, f"a discrete quantile of {type_of(value)}", remedy="cast it to a number or text")
     template = """arrayElementOrNull(arraySort(a),
         greatest(1, length(a) - toInt64(floor(length(a) - length(a) * p))))"""
@@ -350,19 +349,29 @@ def _direction(found: Call) -> bool:
     """Whether all keys of ORDER BY go down; RefusedError where they are mixed."""
     directions = {bool(k.args.get("desc")) for k in found.order}
     nulls = any(k.args.get("nulls_first") for k in found.order)
-    floats = any(type_of(k.this).kind in (Kind.FLOAT, *_UNORDERED) for k in found.order)
-    if len(directions) > 1 or nulls or floats:
+    unordered = any(type_of(k.this).kind in _UNORDERED for k in found.order)
+    # Equal floats are not the same bytes, which DISTINCT goes by.
+    floats = found.distinct and any(type_of(k.this).kind is Kind.FLOAT for k in found.order)
+    if len(directions) > 1 or nulls or unordered or floats:
         raise refused(found.node, "ORDER BY of this form in an aggregate", remedy="order all keys one way, NULLS LAST")
     return directions.pop()
 
 
 def _rank(lower: Lower, order: tuple[exp.Ordered, ...], null: str) -> exp.Expr:
-    """The keys as one comparable value, in which NULL comes last."""
+    """The keys as one comparable value, in which NULL comes last, and NaN after every number."""
     parts: list[exp.Expr] = []
     for key in order:
-        x = lower(key.this)
-        parts += [call(null, x), _nullable(x)]
+        x = _comparable(lower, key.this)
+        if type_of(key.this).kind is Kind.FLOAT:
+            parts += [call(null, x), call("isNaN", x), form("if(isNaN(x), 0., x)", x=_nullable(x))]
+        else:
+            parts += [call(null, x), _nullable(x)]
     return call("tuple", *parts)
+
+
+def _comparable(lower: Lower, key: exp.Expr) -> exp.Expr:
+    lowered = lower(key)
+    return comparable_uuid(lowered) if type_of(key).kind is Kind.UUID else lowered
 
 
 def _list(lower: Lower, found: Call) -> Aggregate:

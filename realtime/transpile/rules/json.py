@@ -58,8 +58,18 @@ def _missing(document: exp.Expr, path: list[exp.Expr]) -> list[exp.Expr]:
     return conditions
 
 
+def _array_length(lower: Lower, node: exp.Anonymous) -> exp.Expr:
+    """Of what is no array the length is 0; ClickHouse counts the members of objects, too."""
+    (document,) = node.expressions if len(node.expressions) == 1 else (None,)
+    if document is None or type_of(document).kind is not Kind.JSON:
+        raise refused(node, "json_array_length of text or with a path", remedy="write json_array_length(doc -> 'key')")
+    template = "if(isNull(d), NULL, if(JSONType(d) = 'Array', JSONLength(d), toUInt64(0)))"
+    return form(template, d=lower(document))
+
+
 _ARGS = "only_json_types scalar_only requires_json variant_extract"
 RULES: dict[type[exp.Expr], Rule] = {
     exp.JSONExtract: rule(_extracted(False), _ARGS),
     exp.JSONExtractScalar: rule(_extracted(True), _ARGS),
 }
+FUNCTIONS: dict[str, Rule] = {"json_array_length": rule(_array_length)}

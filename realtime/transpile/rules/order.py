@@ -24,10 +24,17 @@ def ordered(lower: Lower, item: exp.Ordered, key: exp.Expr) -> list[exp.Ordered]
     """The keys that order ``key`` as DuckDB orders ``item``: NaN is above every number."""
     desc, nulls_first = bool(item.args.get("desc")), bool(item.args.get("nulls_first"))
     found = type_of(item.this)
-    if found.kind in UNORDERED:
+    if found.kind is Kind.UUID:
+        key = comparable_uuid(key)
+    elif found.kind in UNORDERED:
         raise refused(item, f"{found} has another order in ClickHouse", remedy="order by a cast or a field of it")
     keys = [call("isNaN", key), key] if found.kind is Kind.FLOAT else [key]
     return [exp.Ordered(this=k, desc=desc, nulls_first=nulls_first) for k in keys]
+
+
+def comparable_uuid(key: exp.Expr) -> exp.Expr:
+    """A UUID as what orders it as DuckDB does; ClickHouse orders UUIDs by their second half first."""
+    return call("toString", key)
 
 
 def _key(lower: Lower, node: exp.Expr, query: exp.Query) -> exp.Expr:
