@@ -164,6 +164,23 @@ def parity(
         raise ParityError(f"batch and real time differ in {', '.join(differing)}", remedy="see the reasons above")
 
 
+@app.command("test")
+def dbt_tests(
+    context: typer.Context,
+    models: Annotated[list[str] | None, typer.Argument(help="Models to test; all where none is named.")] = None,
+    json: Json = False,
+) -> None:
+    """Compile, and run dbt's own tests in batch and in real time, unit tests through materialized views too. Exit
+    status 1 where one fails or the sides disagree."""
+    from realtime.testing.run import run_tests
+
+    wanted = compiled(context.obj).plan
+    with clickhouse(context.obj) as client, show.progress("tests") as advance:
+        found = run_tests(context.obj, wanted, client, tuple(models or ()), advance)
+    show.json_document(found) if json else show.tests(found)
+    raise typer.Exit(1 if any(t.failed for t in found) else 0)
+
+
 @app.command()
 def serve(context: typer.Context) -> None:
     """Run the HTTP server in the foreground."""

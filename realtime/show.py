@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from realtime.parity.compare import Compared
     from realtime.planner.ir import LambdaSpec, Plan, Step
     from realtime.services import Service
+    from realtime.testing.verdict import Judged, Verdict
     from realtime.transpile.statements import Statement
 
 _OUT = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -128,6 +129,34 @@ def parity(found: Iterable[Compared]) -> None:
     for c in found:
         for example in c.examples:
             _OUT.print(f"  {c.model}: {escape(str(example))}")
+
+
+def tests(found: Sequence[Judged]) -> None:
+    """Each test on every side; below, what is wrong, with rows that differ."""
+    table = _table("test", "kind", "model", "batch", "real time", "through views")
+    for t in found:
+        table.add_row(t.name, t.kind, t.model, *map(_verdict, (t.batch, t.realtime, t.views)))
+    _OUT.print(table)
+    for t in found:
+        sides = {"batch": t.batch, "real time": t.realtime, "through views": t.views}
+        if t.disagreement:
+            _OUT.print(f"\n[bold red]{escape(t.name)}: the sides disagree:[/] {escape(t.disagreement)}")
+        for side, verdict in sides.items():
+            if verdict.status == "not applicable" and side == "through views" and t.kind != "unit":
+                continue
+            if verdict.reason:
+                _OUT.print(f"\n{escape(t.name)}, {side}: {escape(verdict.reason)}")
+            for example in verdict.examples:
+                _OUT.print(f"  {escape(str(example))}")
+    failed = sum(t.failed for t in found)
+    _OUT.print(f"\n{len(found)} tests, {failed} failed" if failed else f"\n{len(found)} tests, none failed")
+
+
+_COLOURS = {"pass": "green", "warn": "yellow", "not applicable": "dim"}
+
+
+def _verdict(verdict: Verdict) -> str:
+    return f"[{_COLOURS.get(verdict.status, 'red')}]{verdict.status}[/]"
 
 
 def statements(found: Iterable[Statement], file: Path) -> None:

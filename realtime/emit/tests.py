@@ -54,10 +54,15 @@ def judged_by(test: Test) -> dict[str, Any]:
     return {k: v for k, v in given.items() if v is not None and _DEFAULTS.get(k) != v}
 
 
+def carried_arguments(test: Test) -> dict[str, Any]:
+    """The arguments of a built-in test as the generated project has them, without what it is on."""
+    assert test.metadata is not None
+    return {k: _renamed(v) for k, v in test.metadata["kwargs"].items() if k not in ("model", "column_name")}
+
+
 def _entry(test: Test) -> Any:
     assert test.metadata is not None
-    kwargs = test.metadata["kwargs"]
-    arguments = {k: _renamed(v) for k, v in kwargs.items() if k not in ("model", "column_name")}
+    arguments = carried_arguments(test)
     config = judged_by(test)
     body: dict[str, Any] = {}
     if arguments:

@@ -151,7 +151,11 @@ def _header(path: Path, source: SourceSpec) -> tuple[str, list[str]]:
 def _parquet(path: Path, source: SourceSpec) -> Rows:
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    table = connection.read_parquet(str(path))
+    return typed_rows(path, connection.read_parquet(str(path)), source)
+
+
+def typed_rows(path: Path, table: duckdb.DuckDBPyRelation, source: SourceSpec) -> Rows:
+    """The rows of a DuckDB relation whose session is in UTC; ``path`` names it in BadRequestErrors."""
     kinds = _declared(path, source, table.columns)
     values = []
     for name, kind in zip(table.columns, table.types, strict=True):

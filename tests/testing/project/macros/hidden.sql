@@ -1,0 +1,1 @@
+{% macro hidden() %}'test'{% endmacro %}

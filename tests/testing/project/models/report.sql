@@ -1,0 +1,2 @@
+{{ config(meta={'realtime': false}) }}
+select random() as lot, * from {{ ref('totals') }}
