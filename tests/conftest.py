@@ -11,6 +11,7 @@ from realtime.clickhouse import local
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.settings import Settings
+from tests.postgres import Postgres, running
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +40,10 @@ def database(clickhouse: ClickHouse) -> Iterator[str]:
     yield name
     for row in clickhouse.rows(f"SELECT name FROM system.databases WHERE startsWith(name, '{name}')"):
         clickhouse.execute(f"DROP DATABASE IF EXISTS `{row['name']}` SYNC")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running Postgres that nothing else uses."""
+    with running() as found:
+        yield found

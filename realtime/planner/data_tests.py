@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from realtime.dialects.translate import to_duckdb
 from realtime.emit.jinja import escaped
 from realtime.emit.readable import readable
 from realtime.emit.tests import custom_tests, judged_by
@@ -21,12 +22,12 @@ def plan_tests(project: Project, kept: Collection[str], binder: Binder, relation
 
     A test that has no exact form is no reason to refuse a model: it stays behind with its reason.
     """
-    return tuple(_plan(test, binder, relations) for test in custom_tests(project, kept))
+    return tuple(_plan(test, project.adapter, binder, relations) for test in custom_tests(project, kept))
 
 
-def _plan(test: Test, binder: Binder, relations: Relations) -> DataTest:
+def _plan(test: Test, adapter: str, binder: Binder, relations: Relations) -> DataTest:
     try:
-        tree = transpile(test.sql, binder).tree
+        tree = transpile(to_duckdb(test.sql, adapter, binder), binder).tree
     except RefusedError as error:
         return DataTest(name=test.name, select="", description=test.description, reason=str(error))
     select = escaped(readable(with_settings(to_dbt(tree, relations))))

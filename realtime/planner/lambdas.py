@@ -11,6 +11,7 @@ import msgspec
 import sqlglot
 from sqlglot import exp
 
+from realtime.dialects.translate import to_duckdb, to_duckdb_type
 from realtime.emit.readable import readable
 from realtime.errors import RefusedError
 from realtime.planner.ir import LambdaSpec, Param
@@ -19,7 +20,7 @@ from realtime.project.binder import Binder
 from realtime.project.manifest import Query
 from realtime.transpile.lower import refused
 from realtime.transpile.settings import with_settings
-from realtime.transpile.transpile import parse, transpile
+from realtime.transpile.transpile import transpile
 from realtime.transpile.types import duck_type
 
 AS_OF = "as_of"
@@ -27,14 +28,14 @@ _MARK = "duet.param "
 
 
 def plan_lambda(
-    query: Query, reads: tuple[str, ...], binder: Binder, relations: Relations, database: str
+    query: Query, reads: tuple[str, ...], adapter: str, binder: Binder, relations: Relations, database: str
 ) -> LambdaSpec:
-    """The compiled lambda; ``reads`` names what it reads, as authored.
+    """The compiled lambda; ``reads`` names what it reads, as authored, ``adapter`` the dialect it is written in.
 
     RefusedError where its SQL can't be kept exactly or a parameter is contradictory.
     """
-    params = _params(query, binder)
-    tree = parse(query.sql)
+    params = _params(query, adapter, binder)
+    tree = to_duckdb(query.sql, adapter, binder)
     _check_declared(tree, params)
     compiled = transpile(tree, binder)
     select = readable(with_settings(to_read_views(compiled.tree, relations, database)))
@@ -56,11 +57,11 @@ def _version(select: str, params: tuple[Param, ...]) -> str:
     return hashlib.sha256(select.encode() + b"\0" + msgspec.json.encode(params)).hexdigest()[:12]
 
 
-def _params(query: Query, binder: Binder) -> tuple[Param, ...]:
+def _params(query: Query, adapter: str, binder: Binder) -> tuple[Param, ...]:
     """One `Param` per name, in the order of first use; the macros leave them as comments in the SQL."""
     found: dict[str, Param] = {}
     for given in _declared(query.sql):
-        param = _param(query, given, binder)
+        param = _param({**given, "type": to_duckdb_type(given["type"], adapter)}, binder)
         if found.setdefault(param.name, param) != param:
             raise RefusedError(
                 f"parameter {param.name} is declared twice, differently",
@@ -77,7 +78,7 @@ def _declared(sql: str) -> Iterator[Mapping[str, Any]]:
                 yield json.loads(comment.strip().removeprefix(_MARK))
 
 
-def _param(query: Query, given: Mapping[str, Any], binder: Binder) -> Param:
+def _param(given: Mapping[str, Any], binder: Binder) -> Param:
     name = str(given["name"])
     bound = binder.describe(f"SELECT CAST(NULL AS {given['type']})")[0][1]
     default = given.get("default")

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from realtime.errors import ConfigError, DuetError, RefusedError, SourceError
+from realtime.dialects.translate import check_adapter, source_in_duckdb, to_duckdb
+from realtime.errors import DuetError, RefusedError, SourceError
 from realtime.planner.data_tests import plan_tests
 from realtime.planner.ir import LambdaSpec, Plan, SourceSpec, Step
 from realtime.planner.lambdas import plan_lambda
@@ -23,9 +24,6 @@ from realtime.planner.sources import plan_source
 from realtime.project.binder import Binder
 from realtime.project.lines import place_as_authored
 from realtime.project.manifest import Model, Project, Query, Source
-from realtime.transpile.transpile import parse
-
-_DIALECTS = ("duckdb",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +37,9 @@ class Outcome:
 def plan_project(project: Project, database: str) -> Outcome:
     """Plans every model that opted in, the sources below them and the lambdas above them.
 
-    ConfigError where the project is written for another warehouse than DuckDB.
+    ConfigError where it is written for a warehouse whose dialect Duet does not read.
     """
-    if project.adapter not in _DIALECTS:
-        raise ConfigError(
-            f"the project is written for {project.adapter}, which Duet does not read yet",
-            remedy=f"use a profile whose default target is {' or '.join(_DIALECTS)}",
-        )
+    check_adapter(project.adapter)
     binder = Binder()
     refusals: list[DuetError] = []
     models = project.realtime_models()
@@ -76,7 +70,7 @@ def _sources(
     specs: dict[str, SourceSpec] = {}
     for source in _used_sources(project, models):
         try:
-            spec = plan_source(source, binder, database)
+            spec = plan_source(source_in_duckdb(source, project.adapter), binder, database)
             if spec.landing in {s.landing for s in specs.values()}:
                 raise SourceError(
                     f"source {source.name}: another source has the table {spec.landing}", remedy="rename one"
@@ -116,7 +110,7 @@ class _Planner:
             self._check_kind(model)
             self._check_upstream(model)
             self._check_name(model)
-            tree = inline_streams(parse(model.sql), self._stream)
+            tree = inline_streams(to_duckdb(model.sql, self.project.adapter, self.binder), self._stream)
             reads = self._names(model.depends_on)
             planned = plan_model(model, tree, reads, self.binder, self.relations, self.database)
             self._keep(model, tree, planned)
@@ -193,7 +187,7 @@ class _Planner:
         with self._refusing(query):
             self._check_upstream(query)
             reads = self._names(query.depends_on)
-            return plan_lambda(query, reads, self.binder, self.relations, self.database)
+            return plan_lambda(query, reads, self.project.adapter, self.binder, self.relations, self.database)
         return None
 
 

@@ -36,7 +36,7 @@ def _annotate_select(select: exp.Select, binder: Binder) -> None:
     grouped = [n for n in nodes if aggregated(n)]
     for depth in sorted({_lambda_depth(n) for n in nodes}):
         for batch, group in ((plain, None), (grouped, select.args.get("group"))):
-            _probe([n for n in batch if _lambda_depth(n) == depth], select, group, binder)
+            probe([n for n in batch if _lambda_depth(n) == depth], select, group, binder)
     for node in nodes:
         if "duck" not in node.meta and isinstance(node, exp.Column) and not node.table:
             _from_projection(node, select)
@@ -93,7 +93,7 @@ def _windowed(node: exp.Expr) -> bool:
     return isinstance(parent, exp.Window) and parent.this is not None and node in list(parent.this.walk())
 
 
-def _probe(nodes: list[exp.Expr], select: exp.Select, group: exp.Expr | None, binder: Binder) -> None:
+def probe(nodes: list[exp.Expr], select: exp.Select, group: exp.Expr | None, binder: Binder) -> None:
     """Types ``nodes`` with one question to the binder, or, where that fails, one each."""
     if not nodes:
         return
@@ -107,8 +107,8 @@ def _probe(nodes: list[exp.Expr], select: exp.Select, group: exp.Expr | None, bi
         return
     if len(nodes) > 1:
         middle = len(nodes) // 2
-        _probe(nodes[:middle], select, group, binder)
-        _probe(nodes[middle:], select, group, binder)
+        probe(nodes[:middle], select, group, binder)
+        probe(nodes[middle:], select, group, binder)
 
 
 def _ask(nodes: list[exp.Expr], around: exp.Select, binder: Binder) -> list[DuckType]:
