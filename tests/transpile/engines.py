@@ -171,4 +171,6 @@ def in_any_order(rows: list[Row], *, exact: bool) -> list[Row]:
 
 
 def _rank(value: Any) -> Any:
+    if isinstance(value, decimal.Decimal):
+        return str(value.normalize() + 0)
     return f"{value + 0.0:.9g}" if isinstance(value, float) else value

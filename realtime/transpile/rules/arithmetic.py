@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from realtime.transpile.form import call, cast, form, number
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
-from realtime.transpile.ranges import fits
+from realtime.transpile.ranges import fits, range_of, type_range
 from realtime.transpile.rules import intervals
 from realtime.transpile.rules.casts import converted
 from realtime.transpile.rules.rounding import power_of_ten, rounded
@@ -93,7 +93,9 @@ def double(lower: Lower, node: exp.Expr) -> exp.Expr:
 def _whole_division(lower: Lower, node: exp.IntDiv) -> exp.Expr:
     found = type_of(node)
     if found.kind is Kind.FLOAT:
-        return form("l / r", l=double(lower, node.left), r=double(lower, node.right))
+        # By 0 it fails, unlike the division of floats.
+        sides = {"l": double(lower, node.left), "r": double(lower, node.right)}
+        return form("l / (r + throwIf(ifNull(l IS NOT NULL AND r = 0, 0), 'division by zero'))", **sides)
     if found.kind is not Kind.INTEGER:
         raise refused(node, f"// that gives {found}", remedy="cast both sides to integers")
     wide = "toInt256" if found.name in ("HUGEINT", "UHUGEINT", "UBIGINT", "BIGINT") else "toInt64"
@@ -108,13 +110,27 @@ def _modulo(lower: Lower, node: exp.Mod) -> exp.Expr:
         return _float_modulo(lower, node)
     if found.kind is Kind.INTEGER:
         # Of sides of different signedness ClickHouse takes the bits as unsigned.
-        return cast(form("l % r", l=lower.to(node.left, found), r=lower.to(node.right, found)), found.clickhouse)
+        left, right = lower.to(node.left, found), lower.to(node.right, found)
+        least = type_range(found)
+        if least is not None and least[0] < 0 and _may_be(node.right, -1) and _may_be(node.left, int(least[0])):
+            template = "l % (r + throwIf(ifNull(l = least AND r = -1, 0), 'overflow in division'))"
+            return cast(form(template, l=left, r=right, least=_integer(int(least[0]), found)), found.clickhouse)
+        return cast(form("l % r", l=left, r=right), found.clickhouse)
     if found.kind is Kind.DECIMAL:
         scaled = [_scaled(lower, side, found.scale) for side in (node.left, node.right)]
         whole = form("l % r", l=scaled[0], r=scaled[1])
         shown = form("toDecimal256(x, places) / by", x=whole, places=found.scale, by=number(10**found.scale))
         return cast(shown, found.clickhouse)
     raise refused(node, f"% that gives {found}", remedy="cast both sides to numbers")
+
+
+def _may_be(node: exp.Expr, value: int) -> bool:
+    known = range_of(node)
+    return known is None or known[0] <= value <= known[1]
+
+
+def _integer(value: int, found: DuckType) -> exp.Expr:
+    return call(f"to{found.base}", str(value))
 
 
 def _float_modulo(lower: Lower, node: exp.Mod) -> exp.Expr:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
 
 from realtime.transpile.form import call, cast, form
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
@@ -59,12 +60,12 @@ def _position(lower: Lower, node: exp.Anonymous) -> exp.Expr:
 
 
 def _element(lower: Lower, node: exp.Bracket) -> exp.Expr:
-    """``xs[i]``; sqlglot stores the index counted from 0."""
-    index = node.expressions[0]
-    at = whole(index) if len(node.expressions) == 1 else None
+    """``xs[i]``; sqlglot stores the index counted from 0, unless it knows the type to be another than a list."""
+    written = DuckDB().generator().bracket_offset_expressions(node)
+    at = whole(written[0]) if len(written) == 1 else None
     if at is None:
         raise refused(node, "an index that is no constant, or a slice", remedy="write the number of one element")
-    return _at(lower, node, node.this, at + 1)
+    return _at(lower, node, node.this, at)
 
 
 def _at(lower: Lower, node: exp.Expr, items: exp.Expr, number: int) -> exp.Expr:

@@ -11,7 +11,7 @@ from realtime.transpile.passes.join_correlated import outer_columns
 from realtime.transpile.rules import intervals
 from realtime.transpile.rules.casts import constant
 from realtime.transpile.rules.order import UNORDERED
-from realtime.transpile.types import DOUBLE, TIMESTAMP, DuckType, Kind
+from realtime.transpile.types import DOUBLE, TIMESTAMP, DuckType, Kind, duck_type
 
 _NULL_BOOLEAN = "Nullable(UInt8)"
 _TIMES = (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ)
@@ -97,6 +97,10 @@ def _compare_floats(operator: type[exp.Expr], left: exp.Expr, right: exp.Expr, a
         if operator not in greater:
             return plain
         return form("(c OR isNaN(x))", c=plain, x=a if isinstance(right, exp.Literal) else b)
+    if operator is exp.EQ and isinstance(left.find_ancestor(exp.Join, exp.Query), exp.Join):
+        # As keys of a join they are compared by their bytes.
+        template = "reinterpretAsUInt64(if(isNaN(x), nan, toFloat64(x) + 0.))"
+        return exp.EQ(this=form(template, x=a), expression=form(template, x=b))
     return form(_WITH_NAN[operator], l=a, r=b, ln=call("isNaN", a), rn=call("isNaN", b))
 
 
@@ -125,12 +129,31 @@ def _same_kind(lower: Lower, left: exp.Expr, right: exp.Expr, a: DuckType, b: Du
         )
     if a.kind is Kind.BOOLEAN:
         return call("toUInt8", lower(left)), call("toUInt8", lower(right))
+    if a.kind is Kind.INTEGER and a != b and not {a.name, b.name}.isdisjoint(_WITHOUT_WIDER):
+        # As keys of a join they need a type that holds both.
+        return call("toInt256", lower(left)), call("toInt256", lower(right))
+    if a.kind is Kind.DECIMAL and a.scale != b.scale:
+        return _decimals(lower, left, right, max(a.precision - a.scale, b.precision - b.scale), max(a.scale, b.scale))
     return lower(left), lower(right)
+
+
+def _decimals(lower: Lower, left: exp.Expr, right: exp.Expr, whole: int, scale: int) -> tuple[exp.Expr, exp.Expr]:
+    """Numbers of ``whole`` and ``scale`` digits as one decimal; what is longer than 38 digits fails, as in DuckDB."""
+    common = duck_type(f"DECIMAL({min(whole + scale, 38)},{scale})")
+    return lower.to(left, common), lower.to(right, common)
+
+
+_WITHOUT_WIDER = ("UBIGINT", "UHUGEINT")
 
 
 def _common(a: DuckType, b: DuckType) -> DuckType | str | None:
     kinds = {a.kind, b.kind}
-    if kinds == {Kind.INTEGER, Kind.DECIMAL} or kinds == {Kind.TEXT, Kind.ENUM}:
+    if kinds == {Kind.INTEGER, Kind.DECIMAL}:
+        number, decimal = (a, b) if a.kind is Kind.INTEGER else (b, a)
+        whole = max(number.digits, decimal.precision - decimal.scale)
+        # Left to itself ClickHouse scales within the wider of both types, which may be too narrow.
+        return duck_type(f"DECIMAL({min(whole + decimal.scale, 38)},{decimal.scale})")
+    if kinds == {Kind.TEXT, Kind.ENUM}:
         return "as they are"
     if Kind.FLOAT in kinds and kinds <= set(_NUMBERS):
         return DOUBLE

@@ -73,26 +73,32 @@ def _substring(lower: Lower, node: exp.Substring) -> exp.Expr:
         return call("substringUTF8", x, from_, *([number] if length is not None else []))
     o = integer_of(lower, start)
     # Where it starts, counted from 0; negative where a start from the end lies before the text.
-    first = form("multiIf(o > 0, o - 1, o < 0, toInt64(lengthUTF8(x)) + o, 0)", o=o, x=x)
+    first = form("multiIf(isNull(o), NULL, o > 0, o - 1, o < 0, toInt64(lengthUTF8(x)) + o, 0)", o=o, x=x)
     if length is None:
-        return form("substringUTF8(x, greatest(first, 0) + 1)", x=x, first=first)
+        return form("substringUTF8(x, from_ + 1)", x=x, from_=not_negative(first))
     # Place 0 is one before the first letter; a negative length takes what stands before the place.
     taken = form("(n - (o = 0))", n=integer_of(lower, length), o=o)
-    low = form("least(first, first + taken)", first=first, taken=taken)
-    high = form("greatest(first, first + taken)", first=first, taken=taken)
-    template = """if(o = 0 AND taken <= 0, if(isNull(x), NULL, ''),
-        substringUTF8(x, greatest(low, 0) + 1, greatest(high, 0) - greatest(low, 0)))"""
+    low = not_negative(form("if(taken < 0, first + taken, first)", first=first, taken=taken))
+    high = not_negative(form("if(taken < 0, first, first + taken)", first=first, taken=taken))
+    template = """if(o = 0 AND taken <= 0, if(isNull(x), NULL, ''), substringUTF8(x, low + 1, high - low))"""
     return form(template, x=x, low=low, high=high, o=o, taken=taken)
 
 
+def not_negative(x: exp.Expr) -> exp.Expr:
+    """``x``, or 0 where it is below; ClickHouse's ``greatest`` passes over NULL."""
+    return form("if(x < 0, 0, x)", x=x)
+
+
 def _left(lower: Lower, node: exp.Left) -> exp.Expr:
-    template = "substringUTF8(x, 1, if(n >= 0, n, greatest(lengthUTF8(x) + n, 0)))"
-    return form(template, x=text_of(lower, node.this), n=integer_of(lower, node.expression))
+    x, n = text_of(lower, node.this), integer_of(lower, node.expression)
+    rest = not_negative(form("toInt64(lengthUTF8(x)) + n", x=x, n=n))
+    return form("substringUTF8(x, 1, if(n >= 0, n, rest))", x=x, n=n, rest=rest)
 
 
 def _right(lower: Lower, node: exp.Right) -> exp.Expr:
-    template = "substringUTF8(x, if(n >= 0, greatest(lengthUTF8(x) - n, 0), -n) + 1)"
-    return form(template, x=text_of(lower, node.this), n=integer_of(lower, node.expression))
+    x, n = text_of(lower, node.this), integer_of(lower, node.expression)
+    skipped = not_negative(form("toInt64(lengthUTF8(x)) - n", x=x, n=n))
+    return form("substringUTF8(x, if(n >= 0, skipped, -n) + 1)", x=x, n=n, skipped=skipped)
 
 
 def _trim(lower: Lower, node: exp.Trim) -> exp.Expr:
@@ -139,7 +145,7 @@ def _pad(lower: Lower, node: exp.Pad) -> exp.Expr:
     if not fill:
         raise refused(node, "padding with nothing", remedy="name the filling")
     side = "leftPadUTF8" if node.args.get("is_left") else "rightPadUTF8"
-    size = form("greatest(n, 0)", n=integer_of(lower, node.expression))
+    size = not_negative(integer_of(lower, node.expression))
     return call(side, text_of(lower, node.this), size, fill)
 
 
