@@ -13,14 +13,16 @@ from realtime.emit.jinja import escaped
 from realtime.emit.readable import readable
 from realtime.errors import RefusedError
 from realtime.planner.ctes import prune, resolve
+from realtime.planner.failures import UncountableError
 from realtime.planner.ir import Column, Shape, State, Step
+from realtime.planner.passes.carry_failures import carry_failures
 from realtime.planner.passes.split_aggregate import Split, is_grouped, split_aggregate
 from realtime.planner.passes.split_latest import is_latest, split_latest
 from realtime.planner.passes.thread_ingested import INGESTED_AT
 from realtime.planner.relations import Relations, is_state, to_dbt
 from realtime.planner.states import make_state, read_from
 from realtime.planner.streams import own_expressions, stateless, stream_tables
-from realtime.planner.throws import REMEDY, throwing
+from realtime.planner.throws import REMEDY
 from realtime.project.binder import Binder
 from realtime.project.manifest import Model
 from realtime.transpile.settings import with_settings
@@ -97,9 +99,10 @@ def _extract_states(
         split = _split(select, relations)
         if split is None:
             continue
-        reason = next(filter(None, map(throwing, split.views)), None)
-        if reason is not None:
-            failing.append(reason)
+        try:
+            split = carry_failures(split, model.name)
+        except UncountableError as error:
+            failing.append(str(error))
             continue
         name = model.name if not states else f"{model.name}__{len(states) + 1}"
         state = make_state(name, split, relations, database, options)

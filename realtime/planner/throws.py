@@ -24,10 +24,11 @@ _SIZED = {"leftPadUTF8": 1, "rightPadUTF8": 1, "repeat": 1}
 
 def throwing(query: exp.Expr) -> str | None:
     """What in ``query`` may fail on some row, in words; None where nothing can."""
-    return next(filter(None, map(_reason, query.walk())), None)
+    return next(filter(None, map(reason_of, query.walk())), None)
 
 
-def _reason(node: exp.Expr) -> str | None:
+def reason_of(node: exp.Expr) -> str | None:
+    """What in ``node`` itself, its parts aside, may fail; None where nothing can."""
     if isinstance(node, exp.Mod):
         return None if _nonzero(node.expression) else _BY_ZERO
     if not isinstance(node, exp.Anonymous):

@@ -15,7 +15,6 @@ price - 1
 big % 7
 big // -3
 cast(n as bigint) // nullif(g, 0)
-big % nullif(n, 0)
 n // 2
 n % 3
 price / 2
