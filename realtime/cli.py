@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from realtime import show
-from realtime.errors import BadRequestError, DuetError, ParityError, RefusedError
+from realtime.errors import BadRequestError, ConfigError, DuetError, ParityError, RefusedError
 from realtime.settings import Settings
 
 app = typer.Typer(
@@ -102,10 +102,12 @@ def deploy(context: typer.Context) -> None:
     """Compile, and make the server so: landing tables, states, views, tests, read views. Loses nothing; can be
     run again at any time."""
     from realtime.deploy.apply import deploy as apply
+    from realtime.services import wait_until_served
 
     wanted = compiled(context.obj).plan
     with clickhouse(context.obj) as client:
         apply(context.obj, wanted, client, show.note)
+    wait_until_served(context.obj, wanted)
     show.note(f"deployed {show.counted(wanted)} to database {wanted.database}")
 
 
@@ -161,7 +163,7 @@ def parity(
     show.json_document(found) if json else show.parity(found)
     differing = [c.model for c in found if c.differing or c.reason]
     if differing:
-        raise ParityError(f"batch and real time differ in {', '.join(differing)}", remedy="see the reasons above")
+        raise ParityError(f"batch and real time differ in {', '.join(differing)}", remedy="see above what differs")
 
 
 @app.command("test")
@@ -271,4 +273,10 @@ def main() -> None:
         app()
     except DuetError as error:
         show.error(error)
-        sys.exit(1)
+    except OSError as error:
+        show.error(
+            ConfigError(f"{error.filename or 'a file'}: {error.strerror or error}", remedy="check that file or folder")
+        )
+    else:
+        return
+    sys.exit(1)

@@ -17,7 +17,7 @@ from realtime.parity.compare import parity
 from realtime.planner.ir import Plan, SourceSpec
 from realtime.project.batch import run_batch
 from realtime.project.profile import duckdb_path
-from realtime.services import server_url, start
+from realtime.services import server_url, start, wait_until_served
 from realtime.settings import Settings
 
 _SHOWN_ROWS = 3
@@ -33,6 +33,7 @@ def run_demo(settings: Settings) -> None:
     with ClickHouse(find_endpoint(settings)) as client:
         show.heading("3  deploy: landing tables, states, views, tests")
         deploy(settings, plan, client, show.note)
+        wait_until_served(settings, plan)
         show.heading("4  replay: every row through POST /v1/events/{source}")
         for source, file in files.items():
             _replay(settings, source_of(plan, source), file)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+import urllib.request
+
 import msgspec
 
 from realtime.clickhouse import local
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import find_endpoint, remote_endpoint
 from realtime.errors import DuetError, UnavailableError
+from realtime.planner.ir import Plan, plan_id
 from realtime.project.profile import project_name
 from realtime.server import process
 from realtime.settings import Settings
@@ -51,6 +55,30 @@ def server_url(settings: Settings) -> str:
     if not found.running:
         raise UnavailableError("the server is not running", remedy="start it: duet up")
     return found.address
+
+
+def wait_until_served(settings: Settings, plan: Plan, timeout: float = 15) -> None:
+    """Returns when the running server works by ``plan``, which was just deployed; at once where none runs.
+
+    UnavailableError where it does not within ``timeout`` seconds.
+    """
+    found, deadline = _server(settings), time.monotonic() + timeout
+    while found.running and _served(found.address) != plan_id(plan):
+        if time.monotonic() > deadline:
+            raise UnavailableError(
+                f"the server at {found.address} did not take up the deployed plan within {timeout:g} s",
+                remedy=f"see {found.log}, or start it anew: duet down, duet up",
+            )
+        time.sleep(0.05)
+
+
+def _served(address: str) -> str:
+    """The id of the plan that the server works by; empty where it is not ready."""
+    try:
+        with urllib.request.urlopen(f"{address}/readyz", timeout=5) as answer:
+            return str(msgspec.json.decode(answer.read())["plan"])
+    except (OSError, KeyError, msgspec.DecodeError):
+        return ""
 
 
 def _clickhouse(settings: Settings) -> Service:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from realtime.testing.verdict import Judged, Verdict
     from realtime.transpile.statements import Statement
 
-_OUT = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-_ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+_OUT = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 160)
+_ERR = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 _WIDEST = 40
 
 

@@ -27,7 +27,12 @@ _FINE = timedelta(milliseconds=100)
 _MICROSECOND = timedelta(microseconds=1)
 
 # One block a chunk: a token stands for one block, and how a chunk fell into several would differ between tries.
-_ONE_BLOCK = {"max_insert_threads": 1, "min_insert_block_size_rows": 1 << 40, "min_insert_block_size_bytes": 0}
+_ONE_BLOCK = {
+    "max_insert_threads": 1,
+    "min_insert_block_size_rows": 1 << 40,
+    "min_insert_block_size_bytes": 0,
+    "max_partitions_per_insert_block": 0,
+}
 
 
 def backfill(work: Work, state: State, cutover: datetime, chunk_rows: int = CHUNK_ROWS) -> None:

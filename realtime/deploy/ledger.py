@@ -7,7 +7,6 @@ before or after it, never half of one.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
@@ -16,7 +15,7 @@ import msgspec
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.moment import from_micros, micros
-from realtime.planner.ir import LambdaSpec, Plan
+from realtime.planner.ir import LambdaSpec, Plan, plan_id
 
 _MOMENT = "DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')"
 _TABLES = (
@@ -145,11 +144,6 @@ class Work:
     report: Callable[[str], None]
     check: Callable[[], None]
     comment: str
-
-
-def plan_id(plan: Plan) -> str:
-    """Names a plan by its contents."""
-    return hashlib.sha256(msgspec.json.encode(plan)).hexdigest()[:12]
 
 
 def _chunk(row: dict[str, Any]) -> Chunk:

@@ -29,6 +29,7 @@ _SETTINGS = {
     "log_queries": 0,
 }
 _MINE = "SELECT count() FROM system.processes WHERE query_id = {id:String} AND Settings['log_comment'] = {mark:String}"
+_END = "KILL QUERY WHERE query_id = {id:String} AND Settings['log_comment'] = {mark:String} SYNC"
 PATIENCE = 5.0
 """Seconds to wait for a lock whose holder may just have been killed."""
 
@@ -66,7 +67,7 @@ class Lock:
     def release(self) -> None:
         """Gives the lock back."""
         with contextlib.suppress(DuetError):
-            self._client.execute("KILL QUERY WHERE query_id = {id:String} SYNC", {"id": self.query_id})
+            self._client.execute(_END, {"id": self.query_id, "mark": self._mark})
         self._ended.wait(5)
 
     def _try(self) -> bool:

@@ -16,10 +16,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from realtime.clickhouse.client import ClickHouse
-from realtime.deploy.ledger import plan_id
 from realtime.emit.landing import quoted
 from realtime.errors import CommandError
-from realtime.planner.ir import Plan, Step
+from realtime.planner.ir import Plan, Step, plan_id
 from realtime.project.dbt import run_dbt
 from realtime.settings import Settings
 

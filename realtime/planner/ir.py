@@ -7,6 +7,7 @@ carries out, and what the server, parity and Dagster read.
 from __future__ import annotations
 
 import enum
+import hashlib
 from typing import Any
 
 import msgspec
@@ -171,3 +172,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     lambdas: tuple[LambdaSpec, ...] = ()
     tests: tuple[DataTest, ...] = ()
+
+
+def plan_id(plan: Plan) -> str:
+    """Names a plan by its contents."""
+    return hashlib.sha256(msgspec.json.encode(plan)).hexdigest()[:12]

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from realtime.errors import CommandError
 
+# What a caller set for a dbt of its own: another target or folder would mix two projects up.
+_OF_THE_CALLER = frozenset({"DBT_TARGET", "DBT_PROFILE", "DBT_TARGET_PATH", "DBT_LOG_PATH"})
+
 
 def run_dbt(
     arguments: Sequence[str],
@@ -26,7 +29,8 @@ def run_dbt(
     # Not `-m dbt.cli.main`: its package imports that module first, and Python warns about it on every run.
     command = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--no-use-colors", *arguments]
     command += ["--project-dir", str(project_dir), "--profiles-dir", str(profiles_dir)]
-    env = {**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", **(environment or {})}
+    env = {name: value for name, value in os.environ.items() if name not in _OF_THE_CALLER}
+    env |= {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DBT_TARGET_PATH": "target", **(environment or {})}
     done = subprocess.run(
         command, cwd=project_dir, env=env, text=True, check=False, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if quiet else None, stderr=subprocess.STDOUT if quiet else None,

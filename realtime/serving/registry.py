@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 import msgspec
 
 from realtime.errors import ConfigError, DuetError, NotFoundError, RefusedError
-from realtime.planner.ir import LambdaSpec, Plan
+from realtime.planner.ir import LambdaSpec, Plan, plan_id
 from realtime.serving.parameters import Signature, nearest
 from realtime.serving.upstream import RefusedQueryError, Upstream
 
@@ -68,13 +68,14 @@ class Catalog:
 class Registry:
     """Keeps `catalog` up to date; ``changed`` is awaited with each new plan.
 
-    `problem` is empty, or says why the last refresh failed.
+    `problem` is empty, or says why the last refresh failed; `plan_id` names the plan that all of the server works by.
     """
 
     def __init__(self, upstream: Upstream, database: str, changed: Callable[[Plan | None], Awaitable[None]]) -> None:
         self.catalog = Catalog()
         self.problem = "not asked yet"
         self.refreshed = 0.0
+        self.plan_id = ""
         self._upstream = upstream
         self._changed = changed
         self._mark = b""
@@ -114,6 +115,7 @@ class Registry:
         if plan != self._told:
             await self._changed(plan)
             self._told = plan
+            self.plan_id = plan_id(plan) if plan else ""
         self._mark = mark
 
     async def _read(self, sql: str) -> bytes:

@@ -39,7 +39,7 @@ def result(compared: Compared) -> dg.AssetCheckResult:
         check_name=CHECK,
         passed=compared.differing == 0,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=compared.reason or f"{compared.rows_realtime} rows, all equal",
+        description=_outcome(compared),
         metadata={
             "rows_batch": compared.rows_batch,
             "rows_realtime": compared.rows_realtime,
@@ -47,6 +47,12 @@ def result(compared: Compared) -> dg.AssetCheckResult:
             "examples": dg.MetadataValue.json([str(example) for example in compared.examples]),
         },
     )
+
+
+def _outcome(compared: Compared) -> str:
+    if not compared.differing:
+        return f"{compared.rows_realtime} rows, all equal"
+    return f"{compared.differing} rows differ" + (f": {compared.reason}" if compared.reason else "")
 
 
 def _spec(model: str) -> dg.AssetCheckSpec:

@@ -29,6 +29,7 @@ async def readyz(request: Request) -> Response:
         return answer(exchange(request.scope), 503, "not_ready", problem, known)
     body = {
         "status": "ready",
+        "plan": registry.plan_id,
         "lambdas": len(catalog.latest),
         "sources": len(catalog.plan.sources) if catalog.plan else 0,
     }
