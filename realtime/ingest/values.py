@@ -22,8 +22,7 @@ import msgspec
 
 from realtime.ingest.moments import read_date, read_moment, read_time
 from realtime.ingest.reasons import UnfitError, shown
-from realtime.serving.values import integer_range
-from realtime.transpile.types import DuckType, Kind
+from realtime.transpile.types import DuckType, Kind, integer_range
 
 _plain = msgspec.json.Decoder(float_hook=decimal.Decimal)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])

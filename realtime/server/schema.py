@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from realtime.serving.parameters import Parameter
-from realtime.serving.values import integer_range
-from realtime.transpile.types import DuckType, Kind
+from realtime.transpile.types import DuckType, Kind, integer_range
 
 _SCALARS: Mapping[Kind, Mapping[str, Any]] = {
     Kind.FLOAT: {"type": "number", "format": "double"},

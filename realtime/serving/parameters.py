@@ -18,7 +18,7 @@ from realtime.errors import BadRequestError, ConfigError
 from realtime.planner.ir import LambdaSpec, Param
 from realtime.planner.lambdas import AS_OF
 from realtime.serving import values
-from realtime.transpile.types import DuckType, Kind, duck_type
+from realtime.transpile.types import DuckType, Kind, duck_type, integer_range
 
 _DECODER = msgspec.json.Decoder(float_hook=decimal.Decimal)
 _SHOWN = 80
@@ -118,7 +118,7 @@ class Parameter:
         if self.enum:
             each = " or ".join(str(e) for e in self.param.enum)
         elif item.kind is Kind.INTEGER:
-            least, greatest = values.integer_range(item)
+            least, greatest = integer_range(item)
             lowest = least if self.minimum is None else self.minimum
             each = f"a whole number from {lowest} to {greatest if self.maximum is None else self.maximum}"
         else:

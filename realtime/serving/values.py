@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import decimal
-import functools
 import json
 import math
 import re
@@ -18,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from realtime.errors import ConfigError
-from realtime.transpile.types import DuckType, Kind
+from realtime.transpile.types import DuckType, Kind, integer_range
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,60}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -104,19 +103,6 @@ def expected(wanted: DuckType) -> str:
     if wanted.kind is Kind.LIST:
         return f"a list, each item {expected(wanted.item)}"
     return form(wanted).expected(wanted)
-
-
-@functools.cache
-def integer_range(wanted: DuckType) -> tuple[int, int]:
-    """The least and the greatest value of an integer type.
-
-    >>> from realtime.transpile.types import duck_type
-    >>> integer_range(duck_type("UTINYINT"))
-    (0, 255)
-    """
-    name = wanted.base.removeprefix("U")
-    bits = int(name.removeprefix("Int"))
-    return (0, 2**bits - 1) if wanted.base.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def _item(value: Any, wanted: DuckType) -> str:

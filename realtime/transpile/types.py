@@ -146,6 +146,18 @@ def duck_type(name: str) -> DuckType:
     return _nested(name, parsed)
 
 
+@functools.cache
+def integer_range(wanted: DuckType) -> tuple[int, int]:
+    """The least and the greatest value of an integer type.
+
+    >>> integer_range(duck_type("UTINYINT"))
+    (0, 255)
+    """
+    name = wanted.base.removeprefix("U")
+    bits = int(name.removeprefix("Int"))
+    return (0, 2**bits - 1) if wanted.base.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
 def _nested(name: str, parsed: exp.DataType) -> DuckType:
     inner = parsed.expressions
     if parsed.is_type("decimal") and len(inner) == 2:

@@ -21,7 +21,7 @@ from realtime.errors import BadRequestError, ConfigError
 from realtime.planner.ir import Param
 from realtime.serving import values
 from realtime.serving.parameters import Parameter, Signature, from_body, from_query
-from realtime.transpile.types import INTEGERS, Kind, duck_type
+from realtime.transpile.types import INTEGERS, Kind, duck_type, integer_range
 from tests.serving.plans import param, spec
 
 NOW = dt.datetime(2026, 5, 1, 12, 30, 0, 123456, dt.UTC)
@@ -40,7 +40,7 @@ def _decimals(precision: int, scale: int) -> st.SearchStrategy[str]:
 
 
 def _integers(name: str) -> st.SearchStrategy[int]:
-    least, greatest = values.integer_range(duck_type(name))
+    least, greatest = integer_range(duck_type(name))
     return st.one_of(st.integers(least, greatest), st.sampled_from([least, greatest]))
 
 
