@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import duckdb
@@ -27,6 +27,17 @@ class Binder:
         self.columns: dict[tuple[str, str, str], dict[str, str]] = {}
         self.relations: dict[tuple[str, str, str], exp.Table] = {}
         """Every relation as it is spelled where it was declared, by its name in lower case."""
+        self.views: dict[tuple[str, str, str], str] = {}
+        """What views are made of, by their names in lower case."""
+        self.typed_views: dict[tuple[str, str, str], exp.Query] = {}
+        """Those of them that something asked for, resolved and typed."""
+        self.known: dict[Hashable, tuple[DuckType, ...] | None] = {}
+        """Answers that hold wherever the same is asked (`realtime.transpile.scopes`); None: it has no type."""
+        self._numbers: dict[Hashable, int] = {}
+
+    def number(self, value: Hashable) -> int:
+        """A number that stands for ``value``: trees of them compare fast."""
+        return self._numbers.setdefault(value, len(self._numbers))
 
     def add_table(self, relation: exp.Table, columns: Iterable[tuple[str, str]]) -> None:
         """An empty table; ``columns`` are names and DuckDB types. RefusedError on an unknown type."""
@@ -37,8 +48,10 @@ class Binder:
 
     def add_view(self, relation: exp.Table, sql: str) -> None:
         """A view of ``sql``; RefusedError with DuckDB's words where it does not bind."""
-        self._run(f"CREATE VIEW {self._placed(relation).sql('duckdb')} AS {sql}")
+        placed = self._placed(relation)
+        self._run(f"CREATE VIEW {placed.sql('duckdb')} AS {sql}")
         self._register(relation)
+        self.views[placed.catalog.lower(), placed.db.lower(), placed.name.lower()] = sql
 
     def execute(self, ddl: str) -> None:
         """Runs DuckDB DDL, as `duet transpile --schema` gives it."""

@@ -8,6 +8,7 @@ from sqlglot import exp
 
 from realtime.errors import RefusedError
 from realtime.project.binder import Binder
+from realtime.transpile.scopes import Scopes, ask_once, note_untyped, visible_ctes
 from realtime.transpile.types import DuckType
 
 _UNTYPED = (
@@ -25,21 +26,31 @@ def annotate(tree: exp.Query, binder: Binder) -> exp.Query:
     ``tree`` is qualified and its table aliases are unique over the whole statement. An expression
     that can't be typed alone (a unit, a star) has no entry.
     """
-    for select in tree.find_all(exp.Select):
-        _annotate_select(select, binder)
+    scopes = Scopes(binder, lambda select: _annotate_select(select, binder, scopes))
+    for query in tree.find_all(exp.Select, exp.SetOperation):
+        found = scopes.outputs(query)
+        if found is not None and isinstance(query, exp.SetOperation):
+            query.meta["outputs"] = found
     return tree
 
 
-def _annotate_select(select: exp.Select, binder: Binder) -> None:
+def _annotate_select(select: exp.Select, binder: Binder, scopes: Scopes) -> None:
     nodes = [n for n in own_nodes(select) if not isinstance(n, _UNTYPED)]
-    plain = [n for n in nodes if not aggregated(n)]
-    grouped = [n for n in nodes if aggregated(n)]
+    for node in nodes:
+        found = scopes.column(node, select) if isinstance(node, exp.Column) and node.table else None
+        if found is not None:
+            node.meta["duck"] = found
+    nodes = [n for n in nodes if n.meta_get("duck") is None]
+    plain = ask_once([n for n in nodes if not aggregated(n)], False, binder)
+    grouped = ask_once([n for n in nodes if aggregated(n)], True, binder)
+    nodes = plain + grouped
     for depth in sorted({_lambda_depth(n) for n in nodes}):
         for batch, group in ((plain, None), (grouped, select.args.get("group"))):
             probe([n for n in batch if _lambda_depth(n) == depth], select, group, binder)
     for node in nodes:
         if "duck" not in node.meta and isinstance(node, exp.Column) and not node.table:
             _from_projection(node, select)
+    note_untyped(nodes, binder)
 
 
 def own_nodes(select: exp.Select) -> Iterator[exp.Expr]:
@@ -150,24 +161,6 @@ def _add_sources(question: exp.Select, select: exp.Select) -> None:
     else:
         cross = exp.Join(this=origin.this.copy(), kind="CROSS")
         question.set("joins", [*(question.args.get("joins") or []), cross, *joins])
-
-
-def visible_ctes(node: exp.Expr) -> list[exp.CTE]:
-    """CTEs that ``node`` may name, outermost first."""
-    found: list[exp.CTE] = []
-    at: exp.Expr | None = node
-    inside: exp.CTE | None = None
-    while at is not None:
-        if isinstance(at, exp.CTE):
-            inside = at
-        clause = at.args.get("with_") if isinstance(at, exp.Query) else None
-        if clause is not None:
-            ctes = clause.expressions
-            if inside is not None and inside.parent is clause and not clause.args.get("recursive"):
-                ctes = ctes[: next(i for i, c in enumerate(ctes) if c is inside)]
-            found = [*ctes, *found]
-        at = at.parent
-    return found
 
 
 def without_params(tree: exp.Query) -> exp.Query:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from realtime.transpile.annotate import aggregated, visible_ctes, without_params
+from realtime.transpile.annotate import aggregated, without_params
 from realtime.transpile.form import cast, column, quote
 from realtime.transpile.joins import lower_from
-from realtime.transpile.lower import Lower, refused, type_of
+from realtime.transpile.lower import Lower, one_float, refused, type_of
 from realtime.transpile.rules.order import lower_limit, lower_order
+from realtime.transpile.scopes import selected, visible_ctes
 from realtime.transpile.types import DuckType, Kind
 
 _SELECT_ARGS = frozenset(
@@ -113,7 +114,18 @@ def _grouping_sets(lower: Lower, sets: Sequence[exp.Expr]) -> dict[str, list[exp
             "of no rows DuckDB gives a total, ClickHouse nothing",
             remedy="write GROUPING SETS without (), and UNION ALL the total",
         )
+    nested = next((k for m in found.expressions for k in m.flatten() if _is_nested(k)), None)
+    if nested is not None:
+        raise refused(
+            nested,
+            "a list among grouping sets is NULL in some, and ClickHouse has no such NULL",
+            remedy="group by text",
+        )
     return {"grouping_sets": [exp.GroupingSets(expressions=[_members(lower, m) for m in found.expressions])]}
+
+
+def _is_nested(key: exp.Expr) -> bool:
+    return isinstance(key, exp.Column) and type_of(key).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP)
 
 
 def _is_total(member: exp.Expr) -> bool:
@@ -145,8 +157,8 @@ def _set_operation(lower: Lower, query: exp.SetOperation) -> exp.Select:
             query, f"{query.key.upper()} ALL loses its ALL in ClickHouse", remedy="number the duplicates first"
         )
     names = query.named_selects
-    types = [t for _, t in lower.binder.describe(_bindable(query))]
-    sides = [_side(lower, s, names, types) for s in (query.this, query.expression)]
+    types = _types(lower, query)
+    sides = [_side(lower, s, names, types, canonical=not every) for s in (query.this, query.expression)]
     joined = type(query)(this=sides[0], expression=sides[1], distinct=not every)
     tail = exp.Select(expressions=[exp.Star()])
     alias = exp.TableAlias(this=quote(lower.fresh("union")))
@@ -165,13 +177,15 @@ def _type_order(query: exp.SetOperation, types: dict[str, DuckType]) -> None:
             item.this.meta["duck"] = types[item.this.name]
 
 
-def _side(lower: Lower, side: exp.Expr, names: list[str], types: list[DuckType]) -> exp.Select:
-    """One side, every column cast to the common type and called by its common name."""
+def _side(lower: Lower, side: exp.Expr, names: list[str], types: list[DuckType], *, canonical: bool) -> exp.Select:
+    """One side, every column cast to the common type and called by its common name; ``canonical``: equal floats are
+    the same bytes, by which ClickHouse compares rows."""
     assert isinstance(side, exp.Query)
-    given = [t for _, t in lower.binder.describe(_bindable(side))]
+    given = _types(lower, side)
     query = lower_query(lower, side)
     inner = list(side.named_selects)
-    if given == types and inner == names and isinstance(query, exp.Select):
+    floats = canonical and any(t.kind is Kind.FLOAT for t in types)
+    if given == types and inner == names and isinstance(query, exp.Select) and not floats:
         return query
     alias = lower.fresh("side")
     projections = []
@@ -179,10 +193,19 @@ def _side(lower: Lower, side: exp.Expr, names: list[str], types: list[DuckType])
         value = column(old, alias)
         value.meta["duck"] = have
         shown = value if have == want else cast(lower.convert(value, value, want, False), want.clickhouse)
+        if canonical and want.kind is Kind.FLOAT:
+            shown = cast(one_float(shown), want.clickhouse)
         projections.append(exp.alias_(shown, quote(name)))
     out = exp.Select(expressions=projections)
     out.set("from_", exp.From(this=exp.Subquery(this=query, alias=exp.TableAlias(this=quote(alias)))))
     return out
+
+
+def _types(lower: Lower, query: exp.Query) -> list[DuckType]:
+    """Types of the columns of ``query``, from its annotations as far as it has them."""
+    bare = query.unnest()
+    found = selected(bare) if isinstance(bare, exp.Select) else bare.meta_get("outputs")
+    return [t for _, t in found or lower.binder.describe(_bindable(query))]
 
 
 def _bindable(query: exp.Query) -> str:
