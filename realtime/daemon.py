@@ -23,11 +23,12 @@ from realtime.errors import CommandError
 
 class Record(msgspec.Struct, frozen=True):
     """A running daemon: ``created`` is its process's start, in seconds since 1970; ``details`` is what it said
-    of itself when it was ready (ports, version)."""
+    of itself when it was ready (ports, version). One that is not ``ready`` is still starting."""
 
     pid: int
     created: float
-    details: dict[str, Any]
+    details: dict[str, Any] = msgspec.field(default_factory=dict)
+    ready: bool = False
 
 
 class Daemon(msgspec.Struct, frozen=True):
@@ -51,12 +52,11 @@ class Daemon(msgspec.Struct, frozen=True):
         return self.folder / f"{self.name}.json"
 
     def running(self) -> Record | None:
-        """Its record, if the process lives."""
-        try:
-            record = msgspec.json.decode(self._record.read_bytes(), type=Record)
-        except (OSError, msgspec.DecodeError):
+        """Its record, if the process lives and serves."""
+        record = self._recorded()
+        if record is None:
             return None
-        return record if _process(record) is not None else None
+        return record if record.ready and _process(record) is not None else None
 
     def start(
         self, command: Sequence[str], *, timeout: float = 60, environment: Mapping[str, str] | None = None
@@ -70,26 +70,40 @@ class Daemon(msgspec.Struct, frozen=True):
             found = self.running()
             if found is not None:
                 return found
-            self.ready.unlink(missing_ok=True)
+            self._end_recorded(10)  # one that a command started, and was killed before it was ready
             process = self._spawn(command, environment)
+            record = Record(process.pid, process.create_time())
+            _write(self._record, msgspec.json.encode(record))
             try:
                 details = self._wait(process, timeout)
             except BaseException:
                 _end(process, 10)
                 raise
-            record = Record(process.pid, process.create_time(), details)
+            record = Record(record.pid, record.created, details, ready=True)
             _write(self._record, msgspec.json.encode(record))
             return record
 
     def stop(self, timeout: float = 30) -> bool:
         """Ends the process in order; by force after ``timeout`` seconds. False where none runs."""
-        record = self.running()
+        if not self.folder.exists():
+            return False
+        with self._locked():
+            return self._end_recorded(timeout)
+
+    def _recorded(self) -> Record | None:
+        try:
+            return msgspec.json.decode(self._record.read_bytes(), type=Record)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def _end_recorded(self, timeout: float) -> bool:
+        record = self._recorded()
         process = _process(record) if record is not None else None
         if process is not None:
             _end(process, timeout)
         self._record.unlink(missing_ok=True)
         self.ready.unlink(missing_ok=True)
-        return record is not None
+        return process is not None
 
     def _spawn(self, command: Sequence[str], environment: Mapping[str, str] | None) -> psutil.Process:
         files = [

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -66,10 +67,28 @@ def test_killed_process_is_not_running(daemon: Daemon) -> None:
 
 def test_reused_pid_is_not_ours(daemon: Daemon) -> None:
     daemon.folder.mkdir()
-    other = {"pid": os.getpid(), "created": psutil.Process().create_time() - 100, "details": {}}
+    other = {"pid": os.getpid(), "created": psutil.Process().create_time() - 100, "ready": True}
     (daemon.folder / "thing.json").write_text(json.dumps(other))
     assert daemon.running() is None
     assert not daemon.stop()
+
+
+def test_start_that_was_killed_leaves_no_orphan(daemon: Daemon) -> None:
+    starting = f"""
+from pathlib import Path
+from realtime.daemon import Daemon
+Daemon("thing", Path({str(daemon.folder)!r})).start([{sys.executable!r}, "-c", "import time; time.sleep(60)"])
+"""
+    starter = psutil.Popen([sys.executable, "-c", starting])
+    record = daemon.folder / "thing.json"
+    while not record.exists() and starter.is_running():
+        time.sleep(0.01)
+    orphan = psutil.Process(json.loads(record.read_bytes())["pid"])
+    starter.kill()
+    starter.wait(5)
+    assert daemon.running() is None
+    assert daemon.stop()
+    assert not orphan.is_running()
 
 
 def test_failing_start_shows_the_log(daemon: Daemon) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 
 import msgspec
@@ -9,6 +10,9 @@ import msgspec
 from realtime.errors import ConfigError, UnavailableError
 from realtime.project.profile import clickhouse_target, project_name
 from realtime.settings import Settings
+
+PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_URL = "write it as http://user:password@host:8123/database"
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -20,12 +24,12 @@ class Endpoint(msgspec.Struct, frozen=True):
     user: str = "default"
     password: str = ""
     database: str = ""
-    cluster: str = ""
 
     @property
     def url(self) -> str:
         """Its address, without user and password."""
-        return f"{'https' if self.secure else 'http'}://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.secure else 'http'}://{host}:{self.port}"
 
     def environment(self, database: str) -> dict[str, str]:
         """What the generated project's ``profiles.yml`` reads."""
@@ -49,12 +53,11 @@ def remote_endpoint(settings: Settings) -> Endpoint | None:
         return None
     return Endpoint(
         host=str(target.get("host", "localhost")),
-        port=int(target.get("port") or (8443 if target.get("secure") else 8123)),
+        port=_port(target.get("port") or (8443 if target.get("secure") else 8123), "the profile's ClickHouse target"),
         secure=bool(target.get("secure", False)),
-        user=str(target.get("user", "default")),
-        password=str(target.get("password", "")),
-        database=str(target.get("schema", "")),
-        cluster=str(target.get("cluster") or ""),
+        user=str(target.get("user") or "default"),
+        password=str(target.get("password") or ""),
+        database=str(target.get("schema") or ""),
     )
 
 
@@ -71,20 +74,38 @@ def find_endpoint(settings: Settings) -> Endpoint:
 def database_name(settings: Settings) -> str:
     """The ClickHouse database of the read views: as the address or profile says, or the project's name."""
     remote = remote_endpoint(settings)
-    return remote.database if remote is not None and remote.database else project_name(settings.project_dir)
+    name = remote.database if remote is not None and remote.database else project_name(settings.project_dir)
+    if not PLAIN_NAME.fullmatch(name):
+        raise ConfigError(
+            f"database {name!r} can't be used: Duet makes others beside it, named after it",
+            remedy="use letters, digits and underscores: in CLICKHOUSE_URL, the profile's schema or the project's name",
+        )
+    return name
+
+
+def _port(given: object, where: str) -> int:
+    try:
+        port = int(str(given))
+    except ValueError:
+        port = -1
+    if not 0 < port < 65536:
+        raise ConfigError(f"{where} has port {given!r}, which is none", remedy="give a number from 1 to 65535")
+    return port
 
 
 def _from_url(url: str) -> Endpoint:
-    parsed = urllib.parse.urlsplit(url)
+    try:
+        parsed = urllib.parse.urlsplit(url)
+        port = parsed.port
+    except ValueError as error:
+        raise ConfigError(f"CLICKHOUSE_URL can't be read: {error}", remedy=_URL) from None
     if parsed.scheme not in ("http", "https") or not parsed.hostname:
-        raise ConfigError(
-            f"CLICKHOUSE_URL is {url!r}, which is no HTTP address",
-            remedy="write it as http://user:password@host:8123/database",
-        )
+        # Not the whole address: it may hold a password.
+        raise ConfigError(f"CLICKHOUSE_URL is no HTTP address: it begins {parsed.scheme or url[:8]!r}", remedy=_URL)
     secure = parsed.scheme == "https"
     return Endpoint(
         host=parsed.hostname,
-        port=parsed.port or (8443 if secure else 8123),
+        port=port or (8443 if secure else 8123),
         secure=secure,
         user=urllib.parse.unquote(parsed.username or "default"),
         password=urllib.parse.unquote(parsed.password or ""),

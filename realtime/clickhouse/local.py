@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import platform
 import socket
 import sys
@@ -68,7 +69,9 @@ def check_port(port: int, setting: str) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except OSError:
+        except (OSError, OverflowError) as error:
+            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
             raise PortInUseError(
-                f"port {port} is in use by another program", remedy=f"set {setting} to a free port (0: any)"
+                f"port {port} is in use by another program" if taken else f"port {port} can't be used: {error}",
+                remedy=f"set {setting} to a free port (0: any)",
             ) from None

@@ -20,7 +20,8 @@ from realtime.deploy.ledger import Ledger, Work
 from realtime.deploy.live import Live, read_live
 from realtime.deploy.lock import exclusive
 from realtime.deploy.promote import build_staging, settle, staging_database, swap_to_staging
-from realtime.emit.landing import add_column, landing_ddl, quoted
+from realtime.emit.landing import add_column, landing_ddl
+from realtime.emit.names import quoted
 from realtime.errors import CommandError, ConfigError, SourceError
 from realtime.planner.ir import Plan, SourceSpec, State
 from realtime.settings import Settings

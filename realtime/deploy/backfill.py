@@ -16,7 +16,8 @@ from realtime.clickhouse.moment import from_micros, micros
 from realtime.deploy.cutover import BACKFILL
 from realtime.deploy.ledger import Chunk, Work
 from realtime.deploy.narrow import narrowed, selected
-from realtime.emit.landing import INGESTED_AT, quoted
+from realtime.emit.landing import INGESTED_AT
+from realtime.emit.names import quoted
 from realtime.planner.ir import State
 
 CHUNK_ROWS = 1_000_000

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from realtime.deploy.live import Live, ReadView, Table
-from realtime.emit.landing import INGESTED_AT, column_type, engine, is_nested, quoted, sorting_key
+from realtime.emit.landing import INGESTED_AT, column_type, engine, is_nested, sorting_key
+from realtime.emit.names import quoted
 from realtime.errors import ConfigError, SourceError
 from realtime.planner.ir import Plan, SourceSpec, State, Step
 

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from realtime.clickhouse.client import ClickHouse
-from realtime.emit.landing import quoted
+from realtime.emit.names import quoted
 from realtime.errors import CommandError
 from realtime.planner.ir import Plan, Step, plan_id
 from realtime.project.dbt import run_dbt

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from realtime.emit.landing import SETTINGS
+from realtime.emit.names import quoted
 from realtime.planner.ir import State, View
-
-SETTINGS = "allow_nullable_key = 1, non_replicated_deduplication_window = 10000"
 
 
 def state_ddl(state: State) -> list[str]:
@@ -18,7 +18,7 @@ def create_state(state: State) -> str:
     if state.partition_by:
         clauses.append(f"PARTITION BY {state.partition_by}")
     clauses.append(
-        f"ORDER BY ({', '.join(_quoted(c) for c in state.order_by)})" if state.order_by else "ORDER BY tuple()"
+        f"ORDER BY ({', '.join(quoted(c) for c in state.order_by)})" if state.order_by else "ORDER BY tuple()"
     )
     if state.ttl:
         clauses.append(f"TTL {state.ttl}")
@@ -30,7 +30,3 @@ def create_state(state: State) -> str:
 def create_view(state: State, view: View, select: str | None = None) -> str:
     """The materialized view; ``select`` in place of its own where a cut-over narrows it."""
     return f"CREATE MATERIALIZED VIEW IF NOT EXISTS {view.name} TO {state.relation} AS\n{select or view.select}"
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from realtime.emit.names import quoted
 from realtime.errors import SourceError
 from realtime.planner.ir import Column, SourceSpec
 from realtime.transpile.types import Kind, duck_type
@@ -102,8 +103,3 @@ def sorting_key(source: SourceSpec) -> tuple[str, ...]:
         return source.key
     event_time = (source.event_time,) if source.event_time else ()
     return source.order_by or event_time or (INGESTED_AT,)
-
-
-def quoted(name: str) -> str:
-    """An identifier in backquotes."""
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"

@@ -12,13 +12,14 @@ import dataclasses
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from sqlglot import exp
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
+from realtime.clickhouse.moment import from_micros, micros, server_now
 from realtime.emit.landing import INGESTED_AT
 from realtime.errors import BusyError, ConfigError, ParityError
 from realtime.ingest.lake_files import EPOCH, LakeFile, lake_files, row_count, source_folder, watermark
@@ -32,7 +33,6 @@ Progress = Callable[[str, int, int], None]
 
 ROWS_PER_FILE = 1_000_000
 _Span = tuple[datetime, datetime, int]
-_MICROSECOND = timedelta(microseconds=1)
 _SETTINGS = {
     "session_timezone": "UTC",
     # Row groups small enough to be skipped and to be written and read in little memory.
@@ -64,14 +64,9 @@ def export(settings: Settings, plan: Plan, client: ClickHouse, progress: Progres
     """
     with _alone(settings.lake_dir):
         columns = {spec.name: landing_columns(client, spec) for spec in plan.sources}
-        end = clock(client)
+        end = server_now(client)
         wait_for_inserts(client, [spec.landing for spec in plan.sources], before=end)
         return [_export_source(settings, s, columns[s.name], client, end, progress) for s in plan.sources]
-
-
-def clock(client: ClickHouse) -> datetime:
-    """ClickHouse's time, to the microsecond."""
-    return _moment(client.value("SELECT toUnixTimestamp64Micro(now64(6))"))
 
 
 def landing_columns(client: ClickHouse, spec: SourceSpec) -> tuple[Column, ...]:
@@ -150,7 +145,7 @@ def _spans(
         .from_(numbered.subquery("numbered")).group_by(exp.column("file")).order_by(exp.column("first"))
     )  # fmt: skip
     found = client.rows(query.sql("clickhouse"), settings=_SETTINGS)
-    starts = [start, *(_moment(row["first"]) for row in found[1:])]
+    starts = [start, *(from_micros(int(row["first"])) for row in found[1:])]
     ends = [*starts[1:], end]
     return [(a, b, int(row["total"])) for a, b, row in zip(starts, ends, found, strict=False)]
 
@@ -204,12 +199,8 @@ def _within(start: datetime, end: datetime | None) -> exp.Expr:
 
 
 def _literal(moment: datetime) -> exp.Expr:
-    micros = exp.Literal.number((moment - EPOCH) // _MICROSECOND)
-    return exp.Anonymous(this="fromUnixTimestamp64Micro", expressions=[micros, exp.Literal.string("UTC")])
-
-
-def _moment(micros: int) -> datetime:
-    return EPOCH + int(micros) * _MICROSECOND
+    since = exp.Literal.number(micros(moment))
+    return exp.Anonymous(this="fromUnixTimestamp64Micro", expressions=[since, exp.Literal.string("UTC")])
 
 
 def _sync(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from realtime.emit.landing import quoted
+from realtime.emit.names import quoted
 from realtime.ingest.reasons import BadRow, UnfitError, unknown_column
 from realtime.ingest.values import Codec, codec, optional, row_type
 from realtime.planner.ir import SourceSpec

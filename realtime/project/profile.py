@@ -12,6 +12,8 @@ from jinja2 import Environment, StrictUndefined, TemplateError
 
 from realtime.errors import ConfigError
 
+_NATIVE = ("as_number", "as_bool", "as_native")
+
 
 def profiles_dir(project_dir: Path) -> Path:
     """The folder of ``profiles.yml``: as dbt looks for it, and ``profiles/`` in the project."""
@@ -81,12 +83,16 @@ def _outputs(project_dir: Path) -> tuple[Mapping[str, Mapping[str, Any]], str]:
         profile = (yaml.safe_load(file.read_text()) or {}).get(name)
     except (OSError, yaml.YAMLError, AttributeError) as error:
         raise ConfigError(f"{file} can't be read: {error}", remedy="check its YAML") from None
-    if not isinstance(profile, dict) or not profile.get("outputs"):
+    if not isinstance(profile, dict) or not _are_outputs(profile.get("outputs")):
         raise ConfigError(
             f"{file} has no profile {name!r} with outputs", remedy="see dbt's page on connection profiles"
         )
     outputs = {target: _rendered(fields, file) for target, fields in profile["outputs"].items()}
     return outputs, str(_rendered(profile.get("target", "default"), file))
+
+
+def _are_outputs(found: Any) -> bool:
+    return isinstance(found, dict) and bool(found) and all(isinstance(fields, dict) for fields in found.values())
 
 
 def _rendered(value: Any, file: Path) -> Any:
@@ -96,11 +102,12 @@ def _rendered(value: Any, file: Path) -> Any:
     if not isinstance(value, str) or "{{" not in value:
         return value
     environment = Environment(undefined=StrictUndefined)
-    for name in ("as_number", "as_native", "as_bool", "as_text"):
-        environment.filters[name] = lambda text: text
+    environment.filters |= dict.fromkeys((*_NATIVE, "as_text"), str)
     try:
-        return yaml.safe_load(environment.from_string(value).render(env_var=_env_var))
-    except (TemplateError, KeyError) as error:
+        text = environment.from_string(value).render(env_var=_env_var)
+        # As in dbt, what is rendered stays text unless the template says otherwise: a password may look like a number.
+        return yaml.safe_load(text) if any(name in value for name in _NATIVE) else text
+    except (TemplateError, KeyError, yaml.YAMLError) as error:
         raise ConfigError(
             f"{file}: {value!r} can't be rendered: {error}", remedy="set the variable that it names"
         ) from None

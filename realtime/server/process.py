@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import socket
 import sys
@@ -11,7 +12,8 @@ from typing import NoReturn
 
 import uvicorn
 
-from realtime.clickhouse.endpoint import find_endpoint
+import realtime
+from realtime.clickhouse.endpoint import Endpoint, database_name, find_endpoint
 from realtime.daemon import Daemon, Record, announce
 from realtime.errors import PortInUseError
 from realtime.server.app import create_app
@@ -30,12 +32,12 @@ def daemon(settings: Settings) -> Daemon:
 def start(settings: Settings) -> Record:
     """Starts the server, or finds it running; one that serves another ClickHouse than now is meant is replaced.
 
-    ``details`` of the record hold ``url``, ``port`` and ``clickhouse``. PortInUseError, UnavailableError where
+    ``details`` of the record hold ``url``, ``port`` and what it ``serves``. PortInUseError, UnavailableError where
     ClickHouse is not up.
     """
     here, endpoint = daemon(settings), find_endpoint(settings)
     found = here.running()
-    if found is not None and found.details.get("clickhouse") == endpoint.url:
+    if found is not None and found.details.get("serves") == _serves(settings, endpoint):
         return found
     if found is not None:
         here.stop()
@@ -44,6 +46,13 @@ def start(settings: Settings) -> Record:
     command = [sys.executable, "-m", "realtime.server", "--project-dir", str(settings.project_dir)]
     command += ["--ready", str(here.ready)]
     return here.start(command, environment=settings.values)
+
+
+def _serves(settings: Settings, endpoint: Endpoint) -> str:
+    """The database, the user and the code that a server works with."""
+    files = sorted(Path(realtime.__file__).parent.rglob("*.py"))
+    code = hashlib.sha256(str([(f.name, f.stat().st_mtime_ns) for f in files]).encode()).hexdigest()[:12]
+    return f"{endpoint.user} at {endpoint.url}/{database_name(settings)} by {code}"
 
 
 def serve(settings: Settings, host: str, port: int, ready: Path | None) -> NoReturn:
@@ -58,7 +67,7 @@ def serve(settings: Settings, host: str, port: int, ready: Path | None) -> NoRet
     details = {
         "url": f"http://{_shown(host)}:{listening.getsockname()[1]}",
         "port": listening.getsockname()[1],
-        "clickhouse": find_endpoint(settings).url,
+        "serves": _serves(settings, find_endpoint(settings)),
     }
     _Server(config, ready, details).run(sockets=[listening])
     sys.exit(0)
@@ -85,10 +94,10 @@ def _listen(host: str, port: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         found.close()
         raise PortInUseError(
-            f"the server can't listen on {host}:{port}: {error.strerror}",
+            f"the server can't listen on {host}:{port}: {error}",
             remedy="set DUET_SERVER_PORT to a free port (0: any), or stop what listens there",
         ) from None
     return found

@@ -10,7 +10,7 @@ import pytest
 
 from realtime.clickhouse import local
 from realtime.clickhouse.client import ClickHouse
-from realtime.clickhouse.endpoint import Endpoint, find_endpoint, remote_endpoint
+from realtime.clickhouse.endpoint import Endpoint, database_name, find_endpoint, remote_endpoint
 from realtime.errors import CommandError, ConfigError, PortInUseError, UnavailableError
 from realtime.settings import Settings
 
@@ -99,6 +99,22 @@ def test_url_that_is_none(project: Path) -> None:
     settings = Settings.load(project, {"CLICKHOUSE_URL": "ch.test:8123"})
     with pytest.raises(ConfigError, match="no HTTP address"):
         find_endpoint(settings)
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@ch.test:abc", "clickhouse://me:secret@ch.test", "http://[::1"])
+def test_message_of_a_wrong_url_holds_no_password(project: Path, url: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        find_endpoint(Settings.load(project, {"CLICKHOUSE_URL": url}))
+    assert "secret" not in str(error.value)
+
+
+def test_address_of_ipv6() -> None:
+    assert Endpoint("::1", 8123).url == "http://[::1]:8123"
+
+
+def test_database_that_can_be_no_name(project: Path) -> None:
+    with pytest.raises(ConfigError, match="database 'my-db' can't be used"):
+        database_name(Settings.load(project, {"CLICKHOUSE_URL": "http://ch.test/my-db"}))
 
 
 def test_target_of_the_profile(project: Path) -> None:

@@ -1,0 +1,12 @@
+"""Names in ClickHouse SQL."""
+
+from __future__ import annotations
+
+
+def quoted(name: str) -> str:
+    """``name`` in backquotes.
+
+    >>> print(quoted("a`b"))
+    `a\\`b`
+    """
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
