@@ -101,9 +101,7 @@ def _sources_file(plan: Plan, project: Project) -> Mapping[str, Any]:
 
 def _landing_properties(source: SourceSpec, plan: Plan, project: Project) -> Mapping[str, Any]:
     description = escaped(source.description) or f"Rows of source {source.name} as they came."
-    # A landing table of upserts keeps old versions too: its tests hold for what is read FINAL only.
-    tested = source.unique_id if source.mode == "append" else ""
-    on_it, on_columns = carried_tests(tested, project, _kept(plan))
+    on_it, on_columns = carried_tests(source.unique_id, project, _kept(plan))
     columns = [_column_properties(c, on_columns) for c in source.columns]
     table: dict[str, Any] = {"name": source.landing.split(".")[1], "description": description, "columns": columns}
     if on_it:

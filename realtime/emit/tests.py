@@ -25,7 +25,7 @@ def carried_tests(unique_id: str, project: Project, kept: Collection[str]) -> Ca
     on_it: list[Any] = []
     on_columns: dict[str, list[Any]] = {}
     for test in sorted(project.tests, key=lambda t: t.unique_id):
-        if test.attached != unique_id or not is_built_in(test) or not set(test.depends_on) <= set(kept):
+        if test.attached != unique_id or not as_it_is(test, project) or not set(test.depends_on) <= set(kept):
             continue
         if test.column:
             on_columns.setdefault(test.column, []).append(_entry(test))
@@ -36,16 +36,21 @@ def carried_tests(unique_id: str, project: Project, kept: Collection[str]) -> Ca
 
 def custom_tests(project: Project, kept: Collection[str]) -> list[Test]:
     """Singular tests and generic ones that dbt-clickhouse can't run as they are, over what is kept only."""
-    chosen = [t for t in project.tests if not is_built_in(t) and t.sql and t.depends_on]
+    chosen = [t for t in project.tests if not as_it_is(t, project) and t.sql and t.depends_on]
     return sorted((t for t in chosen if set(t.depends_on) <= set(kept)), key=lambda t: t.unique_id)
 
 
-def is_built_in(test: Test) -> bool:
-    """Whether dbt ships this generic test, and it holds no SQL of the batch dialect (``where``)."""
+def as_it_is(test: Test, project: Project) -> bool:
+    """Whether dbt-clickhouse can run the test by its name: dbt ships it, and it holds no SQL of the batch dialect
+    (``where``). A landing table of upserts keeps old versions too: what reads one is compiled, to read the newest."""
     metadata = test.metadata
-    if metadata is None or test.config.get("where"):
+    if metadata is None or test.config.get("where") or any(_is_upserted(u, project) for u in test.depends_on):
         return False
     return metadata.get("namespace") in (None, "dbt") and metadata["name"] in BUILT_IN
+
+
+def _is_upserted(unique_id: str, project: Project) -> bool:
+    return unique_id in project.sources and project.sources[unique_id].options.get("mode") == "upsert"
 
 
 def judged_by(test: Test) -> dict[str, Any]:

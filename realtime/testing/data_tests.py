@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from realtime.emit.project import PROFILE
-from realtime.emit.tests import carried_arguments, is_built_in, judged_by
+from realtime.emit.tests import as_it_is, carried_arguments, judged_by
 from realtime.planner.ir import Plan
 from realtime.project.manifest import Project, Test
 from realtime.testing.dbt_results import Result
@@ -20,7 +20,6 @@ class Carried:
     def __init__(self, authored: Project, plan: Plan, generated: Project) -> None:
         self._authored = authored
         self._custom = {test.name: test for test in plan.tests}
-        self._upserted = {s.unique_id for s in plan.sources if s.mode == "upsert"}
         self._places = {s.unique_id: f"model.{PROFILE}.{s.model}" for s in plan.steps}
         self._places |= {s.unique_id: f"source.{PROFILE}.landing.{s.landing.split('.')[1]}" for s in plan.sources}
         self._built_in = {
@@ -34,7 +33,7 @@ class Carried:
         return found.verdict if found is not None else not_applicable(self._reason(test))
 
     def _carried(self, test: Test) -> str:
-        if not is_built_in(test):
+        if not as_it_is(test, self._authored):
             return self._singular.get(test.name, "")
         return self._built_in.get(_key(test, self._places.get(test.attached, ""), carried_arguments(test)), "")
 
@@ -44,8 +43,6 @@ class Carried:
         absent = [u for u in test.depends_on if u not in self._places]
         if absent:
             return f"reads {', '.join(self._name(u) for u in absent)}, which ClickHouse does not keep"
-        if test.attached in self._upserted:
-            return "a landing table of upserts keeps old versions too: test a model over it"
         return "the real-time project has no such test"
 
     def _name(self, unique_id: str) -> str:

@@ -21,7 +21,8 @@ from realtime.clickhouse.client import ClickHouse
 from realtime.deploy.diff import states_of
 from realtime.deploy.promote import rendered
 from realtime.emit.ddl import state_ddl
-from realtime.emit.landing import create_landing, quoted
+from realtime.emit.landing import create_landing
+from realtime.emit.names import quoted
 from realtime.errors import BadRequestError, CommandError
 from realtime.ingest.readers import typed_rows
 from realtime.ingest.schema import Schema
