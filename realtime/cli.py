@@ -73,8 +73,18 @@ def status(context: typer.Context, json: Json = False) -> None:
 
 
 @app.command()
-def compile(context: typer.Context, json: Json = False) -> None:
-    """Compile the dbt project to target/realtime/ and print each model's shape."""
+def compile(
+    context: typer.Context,
+    target: Annotated[str, typer.Option(help="clickhouse, or a warehouse to emit for: postgres, snowflake.")] = "",
+    json: Json = False,
+) -> None:
+    """Compile the dbt project to target/realtime/ and print each model's shape, or emit it to target/WAREHOUSE/."""
+    if target not in ("", "clickhouse"):
+        from realtime.compile import compile_for
+
+        emitted = accepted(compile_for(context.obj, target))
+        show.json_document(emitted.models) if json else show.emitted(emitted, target)
+        return
     outcome = compiled(context.obj)
     show.json_document(outcome.plan.steps) if json else show.shapes(outcome.plan)
 
@@ -235,7 +245,11 @@ def compiled(settings: Settings) -> Any:
     """The outcome of a compile without refusals; else every refusal is printed and the command ends."""
     from realtime.compile import compile_project
 
-    outcome = compile_project(settings)
+    return accepted(compile_project(settings))
+
+
+def accepted(outcome: Any) -> Any:
+    """``outcome`` itself where it has no refusals; else every refusal is printed and the command ends."""
     if outcome.refusals:
         show.refusals(outcome.refusals)
         raise RefusedError(

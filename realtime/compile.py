@@ -8,6 +8,7 @@ import msgspec
 
 from realtime.clickhouse.endpoint import database_name
 from realtime.emit.project import generate, write
+from realtime.emit.warehouses.project import Emitted, emit, find_warehouse
 from realtime.errors import CommandError, ConfigError
 from realtime.planner.ir import Plan
 from realtime.planner.planner import Outcome, plan_project
@@ -30,6 +31,15 @@ def compile_project(settings: Settings) -> Outcome:
     if not outcome.refusals:
         write(settings.realtime_dir, generate(outcome.plan, project))
     return outcome
+
+
+def compile_for(settings: Settings, target: str) -> Emitted:
+    """Emits the project for another warehouse to ``target/<target>/``, unless a model is refused."""
+    warehouse = find_warehouse(target)
+    emitted = emit(read_manifest(_run_dbt_compile(settings.project_dir)), warehouse)
+    if not emitted.refusals:
+        write(settings.realtime_dir.parent / warehouse.name, dict(emitted.files))
+    return emitted
 
 
 def load_plan(settings: Settings) -> Plan:

@@ -18,6 +18,7 @@ from realtime.errors import DuetError, NotFoundError
 
 if TYPE_CHECKING:
     from realtime.deploy.diff import Change
+    from realtime.emit.warehouses.project import Emitted
     from realtime.ingest.export import Exported
     from realtime.ingest.files import Loaded
     from realtime.parity.answers import Answered
@@ -71,6 +72,13 @@ def shapes(plan: Plan) -> None:
     for test in plan.tests:
         if not test.select:
             note(f"test {test.name} runs in batch only: {test.reason}")
+
+
+def emitted(found: Emitted, target: str) -> None:
+    """How many models were emitted for a warehouse, and which tests were not."""
+    for test in found.left_out:
+        note(f"left out: {test}")
+    _OUT.print(f"{len(found.models)} models in target/{target}/")
 
 
 def explained(plan: Plan, model: str) -> None:

@@ -60,6 +60,7 @@ class Model:
     raw: str = ""
     kind: str = "model"
     ephemeral: bool = False
+    materialized: str = "view"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +112,10 @@ class Project:
 
     def realtime_models(self) -> list[Model]:
         """Models that opted in, each after those it reads."""
-        return [m for m in self._ordered() if m.options is not None and not m.ephemeral]
+        return [m for m in self.ordered() if m.options is not None and not m.ephemeral]
 
-    def _ordered(self) -> list[Model]:
+    def ordered(self) -> list[Model]:
+        """All models, each after those it reads."""
         done: dict[str, Model] = {}
 
         def visit(model: Model) -> None:
@@ -213,6 +215,7 @@ def _model(node: Mapping[str, Any], root: Path) -> Model:
         raw=_raw(node, root),
         kind="Python model" if node.get("language") == "python" else node["resource_type"],
         ephemeral=(node.get("config") or {}).get("materialized") == "ephemeral",
+        materialized=(node.get("config") or {}).get("materialized") or "view",
     )
 
 

@@ -1,0 +1,241 @@
+"""A project written for DuckDB as a dbt project for another warehouse: models, docs and tests, the same to the byte
+on every run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from realtime.emit.jinja import escaped
+from realtime.emit.tests import BUILT_IN, judged_by
+from realtime.emit.warehouses.translate import WAREHOUSES, readable, translate
+from realtime.emit.warehouses.warehouse import Warehouse
+from realtime.errors import ConfigError, DuetError, RefusedError
+from realtime.planner.relations import Key, key_of
+from realtime.project.binder import Binder
+from realtime.project.lines import place_as_authored
+from realtime.project.manifest import Model, Project, Source, Test
+from realtime.transpile.types import DuckType, duck_type
+
+Files = dict[str, str]
+Columns = Sequence[tuple[str, DuckType]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Emitted:
+    """``files`` by their path below ``target/<warehouse>/``, or what stands against them: ``refusals``.
+    ``left_out`` are the author's own tests that have no exact form."""
+
+    files: Mapping[str, str]
+    models: tuple[str, ...]
+    refusals: tuple[DuetError, ...]
+    left_out: tuple[RefusedError, ...]
+
+
+def find_warehouse(name: str) -> Warehouse:
+    """The warehouse of that name; ConfigError where none is known."""
+    if name not in WAREHOUSES:
+        raise ConfigError(f"no target {name!r}", remedy=f"use clickhouse, {' or '.join(WAREHOUSES)}")
+    return WAREHOUSES[name]
+
+
+def emit(project: Project, warehouse: Warehouse) -> Emitted:
+    """Every model of ``project`` for ``warehouse``; all refusals are collected. ConfigError where the project is not
+    written for DuckDB."""
+    if project.adapter != "duckdb":
+        raise ConfigError(
+            f"the project is written for {project.adapter}; only projects for DuckDB are emitted for other warehouses",
+            remedy="use a profile whose default target is duckdb",
+        )
+    emitter = _Emitter(project, warehouse)
+    emitter.files["dbt_project.yml"] = _yaml(_project_file(project, warehouse))
+    emitter.files["profiles.yml"] = warehouse.profile
+    emitter.add_sources()
+    for model in project.ordered():
+        emitter.add_model(model)
+    for test in sorted(project.tests, key=lambda t: t.unique_id):
+        emitter.add_test(test)
+    models = tuple(m.name for m in emitter.emitted.values() if isinstance(m, Model))
+    return Emitted(emitter.files, models, tuple(emitter.refusals), tuple(emitter.left_out))
+
+
+class _Emitter:
+    """What is emitted so far; upstream models first."""
+
+    def __init__(self, project: Project, warehouse: Warehouse) -> None:
+        self.project, self.warehouse, self.binder = project, warehouse, Binder()
+        self.files: Files = {}
+        self.refusals: list[DuetError] = []
+        self.left_out: list[RefusedError] = []
+        self.emitted: dict[str, Model | Source] = {}
+        self.references: dict[Key, str] = {}
+
+    def add_sources(self) -> None:
+        """Declares every source that a model reads."""
+        read = {u for m in self.project.models.values() for u in m.depends_on}
+        by_group: dict[str, list[Any]] = {}
+        schemas: dict[str, str] = {}
+        for source in (self.project.sources[u] for u in sorted(read & set(self.project.sources))):
+            try:
+                columns = [(n, duck_type(_canonical(self.binder, k))) for n, k in source.typed_columns()]
+                group, _, name = source.name.partition(".")
+                by_group.setdefault(group, []).append(self._source(source, name, columns))
+                schemas[group] = source.relation.db
+                self.binder.add_table(source.relation, source.typed_columns())
+                self.references[key_of(source.relation)] = f"source('{group}', '{name}')"
+                self.emitted[source.unique_id] = source
+            except DuetError as error:
+                error.message = f"source {source.name} ({source.path}): {error.message}"
+                self.refusals.append(error)
+        sources = [{"name": g, "schema": schemas[g], "tables": tables} for g, tables in by_group.items()]
+        if sources:
+            self.files["models/_sources.yml"] = _yaml({"version": 2, "sources": sources})
+
+    def _source(self, source: Source, name: str, columns: Columns) -> Mapping[str, Any]:
+        table: dict[str, Any] = {"name": name}
+        if source.relation.name != name:
+            table["identifier"] = source.relation.name
+        return {**table, **self._properties(source, columns)}
+
+    def add_model(self, model: Model) -> None:
+        """Emits ``model``, or notes why not. dbt wrote ephemeral ones into those that read them."""
+        if model.ephemeral:
+            return
+        try:
+            self._check(model)
+            translated = translate(model.sql, self.binder, self.warehouse)
+            self.files[f"models/{model.name}.sql"] = self._text(translated.tree)
+            properties = {"name": model.name, **self._properties(model, translated.columns)}
+            properties["config"] = {"materialized": "view" if model.materialized == "view" else "table"}
+            self.files[f"models/{model.name}.yml"] = _yaml({"version": 2, "models": [properties]})
+            self.emitted[model.unique_id] = model
+        except (RefusedError, SqlglotError, RecursionError) as error:
+            self.refusals.append(_refusal(error, model.path, model.sql, model.raw))
+        self._declare(model)
+
+    def _declare(self, model: Model) -> None:
+        """Lets later models read ``model``, also where it is refused itself: theirs are their own refusals."""
+        try:
+            self.binder.add_view(model.relation, model.sql)
+            self.references[key_of(model.relation)] = f"ref('{model.name}')"
+        except RefusedError:
+            pass  # It was refused for that already.
+
+    def _check(self, model: Model) -> None:
+        if model.kind != "model":
+            raise RefusedError(
+                f"a {model.kind} has no SQL to emit", construct=model.name, remedy="declare a source for its rows"
+            )
+        for upstream in model.depends_on:
+            found = self.project.models.get(upstream)
+            if found is not None and found.kind != "model":
+                raise RefusedError(
+                    f"reads the {found.kind} {found.name}",
+                    construct=f"ref('{found.name}')",
+                    remedy="declare a source for its rows",
+                )
+        if f"models/{model.name}.sql" in self.files:
+            raise RefusedError("another model has the same name", construct=model.name, remedy="rename one of them")
+
+    def add_test(self, test: Test) -> None:
+        """Emits a test that dbt does not ship, over what is emitted only."""
+        if _shipped(test) or not test.sql or not test.depends_on or not set(test.depends_on) <= set(self.emitted):
+            return
+        try:
+            text = self._text(translate(test.sql, self.binder, self.warehouse).tree)
+        except (RefusedError, SqlglotError, RecursionError) as error:
+            self.left_out.append(_refusal(error, test.path, test.sql, ""))
+            return
+        config = ", ".join(f"{name}={value!r}" for name, value in sorted(judged_by(test).items()))
+        head = f"{{{{ config({config}) }}}}\n" if config else ""
+        self.files[f"tests/{test.name}.sql"] = f"{head}{text}"
+
+    def _text(self, tree: exp.Query) -> str:
+        for table in list(tree.find_all(exp.Table)):
+            if key_of(table) in self.references:
+                jinja = exp.to_identifier("{{ " + self.references[key_of(table)] + " }}", quoted=False)
+                table.set("this", jinja)
+                table.set("db", None)
+                table.set("catalog", None)
+        return escaped(readable(tree, self.warehouse)) + "\n"
+
+    def _properties(self, of: Model | Source, columns: Columns) -> dict[str, Any]:
+        on_it, on_columns = self._tests(of.unique_id)
+        described = [self._column(n, k, of.descriptions.get(n, ""), on_columns.get(n, [])) for n, k in columns]
+        properties: dict[str, Any] = {"description": escaped(of.description), "columns": described}
+        return {**properties, "data_tests": on_it} if on_it else properties
+
+    def _column(self, name: str, kind: DuckType, description: str, tests: list[Any]) -> Mapping[str, Any]:
+        # Quoted, for so are the names that models give their columns.
+        entry: dict[str, Any] = {"name": name, "data_type": self.warehouse.type(kind), "quote": True}
+        if description:
+            entry["description"] = escaped(description)
+        return {**entry, "data_tests": tests} if tests else entry
+
+    def _tests(self, unique_id: str) -> tuple[list[Any], dict[str, list[Any]]]:
+        on_it: list[Any] = []
+        on_columns: dict[str, list[Any]] = {}
+        for test in sorted(self.project.tests, key=lambda t: t.unique_id):
+            if test.attached == unique_id and _shipped(test):
+                (on_columns.setdefault(test.column, []) if test.column else on_it).append(_entry(test))
+        return on_it, on_columns
+
+
+def _canonical(binder: Binder, kind: str) -> str:
+    """A declared type as DuckDB prints it."""
+    ((_, found),) = binder.describe(f"SELECT CAST(NULL AS {kind}) AS x")
+    return found.name
+
+
+def _refusal(error: Exception, path: str, compiled: str, authored: str) -> RefusedError:
+    if not isinstance(error, RefusedError):
+        reason = f"this SQL can't be analysed: {str(error).splitlines()[0]}"
+        return RefusedError(reason, model=path, remedy="split it into simpler models")
+    error.model = path
+    place_as_authored(error, compiled, authored)
+    return error
+
+
+def _shipped(test: Test) -> bool:
+    """Whether dbt ships the test and it holds no SQL of DuckDB's."""
+    metadata = test.metadata
+    if metadata is None or test.config.get("where"):
+        return False
+    return metadata.get("namespace") in (None, "dbt") and metadata["name"] in BUILT_IN
+
+
+def _entry(test: Test) -> Any:
+    """The test as YAML."""
+    assert test.metadata is not None
+    arguments = {k: v for k, v in test.metadata["kwargs"].items() if k not in ("model", "column_name")}
+    if "field" in arguments:
+        arguments["field"] = f'"{arguments["field"]}"'
+    body: dict[str, Any] = {"arguments": arguments} if arguments else {}
+    config = judged_by(test)
+    if config:
+        body["config"] = config
+    name: str = test.metadata["name"]
+    return {name: body} if body else name
+
+
+def _project_file(project: Project, warehouse: Warehouse) -> Mapping[str, Any]:
+    name = f"duet_{warehouse.name}"
+    return {
+        "name": name,
+        "version": "1.0",
+        "profile": name,
+        "model-paths": ["models"],
+        "test-paths": ["tests"],
+        "flags": {"send_anonymous_usage_stats": False},
+        "vars": {"project": project.name},
+    }
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    return text
