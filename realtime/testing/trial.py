@@ -33,7 +33,7 @@ from realtime.planner.ir import Column, SourceSpec, Step
 from realtime.project.binder import table
 from realtime.testing.fixtures import EXPECTED
 from realtime.testing.variant import Variant
-from realtime.testing.verdict import Status, Verdict
+from realtime.testing.verdict import Status, Verdict, not_applicable
 
 _NAME = re.compile(r"duet_test_(\d+)_[0-9a-f]+(_raw|_state)?\Z")
 _LEFT_BEHIND = 3600
@@ -81,19 +81,22 @@ class Trial:
         self._tested, self._database = tuple(tested), database
 
     def run(self) -> tuple[Verdict, Verdict]:
-        """The verdicts on the compiled SELECT and on the way through materialized views. BadRequestError where a
-        landing table can't hold the given rows."""
-        inserts = [_Insert(spec, self._lines(spec)) for spec in self._variant.sources]
+        """The verdicts on the compiled SELECT and on the way through materialized views. Not applicable where a
+        landing table can't hold a given row: its like would be in quarantine."""
+        try:
+            inserts = [_Insert(spec, self._lines(spec)) for spec in self._variant.sources]
+        except BadRequestError as error:
+            return not_applicable(error.message), not_applicable(error.message)
         for spec in self._variant.sources:
             self._client.execute(create_landing(spec))
-        problem = self._make_states()
-        problem = problem or asyncio.run(self._insert(inserts))
+        problems = [self._make_states(), asyncio.run(self._insert(inserts))]
+        problem = next(filter(None, problems), "")
         (kept,) = self._variant.kept.steps
         through = Verdict(Status.ERROR, problem) if problem else self._compared(kept, "kept")
         return self._compared(self._variant.compiled, "compiled"), through
 
     def _lines(self, spec: SourceSpec) -> list[bytes]:
-        """The given rows as the ingest sends them to ClickHouse."""
+        """The given rows as the ingest sends them to ClickHouse; BadRequestError where it would not."""
         given, name = self._connection.table(spec.batch), spec.name.removeprefix("given.")
         body = b"".join(batch.body for batch in typed_rows(Path(name), given, spec).batches())
         checked = Schema(spec).check(body, body.splitlines)
