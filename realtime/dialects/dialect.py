@@ -54,14 +54,13 @@ class Dialect:
     name: str
     sqlglot: str
     rules: Mapping[type[exp.Expr], Rule]
-    functions: Mapping[str, Rule]
     types: Mapping[exp.DType, str | tuple[str, str]]
-    cast: Build
-    """How a CAST is written."""
     text_orders: bool = True
     """Whether text is ordered by its bytes, as in DuckDB, and not by a collation."""
     unscaled: str = ""
     """DuckDB's type for a decimal without precision; empty where there is none."""
+    group_prefers_alias: bool = False
+    """Whether GROUP BY takes a name for that of the select list rather than for a column; in DuckDB a column wins."""
     whole: str = ""
     """DuckDB's type for a decimal without digits after the point; empty where it stays DECIMAL(p, 0)."""
 
@@ -78,6 +77,7 @@ class Translation:
 
     dialect: Dialect
     shared: Mapping[type[exp.Expr], Rule]
+    functions: Mapping[str, Rule]
     binder: Binder
 
     def translate(self, node: exp.Expr) -> exp.Expr:
@@ -116,10 +116,10 @@ class Translation:
         """The family of `type_of`."""
         return self.type_of(node).kind
 
-    def duckdb_type(self, node: exp.Cast) -> str:
+    def duckdb_type(self, node: exp.Cast | exp.TryCast) -> str:
         """`duckdb_type` of what ``node`` casts to; a refusal names its place."""
         try:
-            return duckdb_type(self.dialect, node.to)
+            return duckdb_type(self.dialect, node.args["to"])
         except RefusedError as error:
             error.line, error.column = place(node)
             raise
@@ -127,11 +127,13 @@ class Translation:
     def refused(self, node: exp.Expr, reason: str, remedy: str = "") -> RefusedError:
         """A refusal at the place of ``node``."""
         line, column = place(node)
-        return RefusedError(reason, remedy=remedy, construct=shown(node), line=line, column=column)
+        return RefusedError(
+            reason, remedy=remedy, construct=shown(node, self.dialect.sqlglot), line=line, column=column
+        )
 
     def _rule(self, node: exp.Expr) -> Rule:
         if isinstance(node, exp.Anonymous):
-            found = self.dialect.functions.get(node.name.lower())
+            found = self.functions.get(node.name.lower())
         else:
             found = self.dialect.rules.get(type(node)) or self.shared.get(type(node))
         if found is None:

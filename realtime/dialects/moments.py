@@ -34,14 +34,14 @@ def moment(t: Translation, node: exp.Expr, allowed: tuple[Kind, ...] = (Kind.DAT
     return kind
 
 
-def truncated(t: Translation, node: exp.Expr, value: exp.Expr, unit: str) -> exp.Expr:
-    """``value`` cut to ``unit``; a date stays a date."""
+def truncated(value: exp.Expr, unit: str, kind: Kind) -> exp.Expr:
+    """``value``, which is of ``kind``, cut to ``unit``; a date stays a date."""
     cut = exp.TimestampTrunc(this=value.copy(), unit=exp.var(unit.upper()))
-    return cast(cut, "DATE") if t.kind_of(value) is Kind.DATE else cut
+    return cast(cut, "DATE") if kind is Kind.DATE else cut
 
 
-def shifted(t: Translation, node: exp.Expr, value: exp.Expr, count: exp.Expr, unit: str, *, back: bool) -> exp.Expr:
-    """``value`` moved by a literal ``count`` of units; a month that is too short gives its last day, everywhere.
+def shifted(t: Translation, value: exp.Expr, kind: Kind, count: exp.Expr, unit: str, *, back: bool) -> exp.Expr:
+    """``value``, which is of ``kind``, moved by a literal ``count`` of units; too short a month gives its last day.
 
     A date moved by days or longer units stays a date.
     """
@@ -49,7 +49,7 @@ def shifted(t: Translation, node: exp.Expr, value: exp.Expr, count: exp.Expr, un
     negative = isinstance(bare, exp.Neg)
     number = bare.this.unnest() if negative else bare
     if not isinstance(number, exp.Literal) or not number.name.lstrip("-").isdigit():
-        raise t.refused(node, "how far it moves must be a literal whole number", "write the number")
+        raise t.refused(count, "how far it moves must be a literal whole number", "write the number")
     amount = int(number.name) * (-1 if negative else 1) * (-1 if back else 1)
     if unit == "quarter":
         amount, unit = amount * 3, "month"
@@ -58,7 +58,6 @@ def shifted(t: Translation, node: exp.Expr, value: exp.Expr, count: exp.Expr, un
     size = exp.Interval(this=exp.Literal.string(str(abs(amount))), unit=exp.var(unit.upper()))
     operator = exp.Sub if amount < 0 else exp.Add
     moved = operator(this=exp.paren(value.copy()) if isinstance(value, exp.Binary) else value.copy(), expression=size)
-    kind = t.kind_of(value)
     if kind is Kind.DATE and unit in _DAYS:
         return cast(moved, "DATE")
     return exp.paren(moved, copy=False)

@@ -24,10 +24,10 @@ def _arithmetic(t: Translation, node: exp.Binary) -> exp.Expr:
     intervals (9.9.1 Date/Time Functions and Operators)."""
     left, right = node.this, node.expression
     if isinstance(right, exp.Interval) and not isinstance(node, exp.Mul):
-        moments.moment(t, left)
-        moved = moments.shifted(t, node, left, right.this, _interval_unit(t, right), back=isinstance(node, exp.Sub))
+        kind = moments.moment(t, left)
+        moved = moments.shifted(t, left, kind, right.this, _interval_unit(t, right), back=isinstance(node, exp.Sub))
         # A date and an interval make a timestamp.
-        return moved if t.kind_of(left) is Kind.TIMESTAMP else cast(moved.this, "TIMESTAMP")
+        return moved if kind is Kind.TIMESTAMP else cast(moved.this, "TIMESTAMP")
     kinds = (t.kind_of(left), t.kind_of(right))
     if all(k in NUMBERS for k in kinds):
         for operand, other in ((left, right), (right, left)):
@@ -48,7 +48,7 @@ def _interval_unit(t: Translation, interval: exp.Interval) -> str:
 def _division(t: Translation, node: exp.Div) -> exp.Expr:
     """Of integers it truncates, of doubles it does not (9.3 Mathematical Functions and Operators)."""
     names = {t.type_of(n).name for n in (node.this, node.expression)}
-    nonzero(t, node.expression)
+    nonzero(t, node)
     if names <= set(_INTEGERS):
         return form("(a // b)", a=node.this, b=node.expression)
     if "DOUBLE" in names and all(t.kind_of(n) in NUMBERS for n in (node.this, node.expression)):
@@ -60,7 +60,7 @@ def _remainder(t: Translation, node: exp.Mod) -> exp.Expr:
     """The dividend's sign, as in DuckDB."""
     if any(t.kind_of(n) not in EXACT for n in (node.this, node.expression)):
         raise t.refused(node, "a remainder of doubles differs", "cast both sides to integers")
-    nonzero(t, node.expression)
+    nonzero(t, node)
     return form("(a % b)", a=node.this, b=node.expression)
 
 
@@ -208,18 +208,6 @@ def _concat(t: Translation, node: exp.Concat) -> exp.Expr:
     return node
 
 
-def _position(t: Translation, node: exp.StrPosition) -> exp.Expr:
-    return form("strpos(x, y)", x=node.this, y=node.args["substr"])
-
-
-def _starts(t: Translation, node: exp.StartsWith) -> exp.Expr:
-    return form("starts_with(x, y)", x=node.this, y=node.expression)
-
-
-def _every(t: Translation, node: exp.Anonymous) -> exp.Expr:
-    return form("bool_and(x)", x=node.expressions[0])
-
-
 TYPES: dict[exp.DType, str | tuple[str, str]] = {
     exp.DType.SMALLINT: "SMALLINT",
     exp.DType.INT: "INTEGER",
@@ -244,7 +232,6 @@ POSTGRES = Dialect(
     name="Postgres",
     sqlglot="postgres",
     types=TYPES,
-    cast=_cast,
     text_orders=False,
     rules={
         **wrappers(),
@@ -268,10 +255,7 @@ POSTGRES = Dialect(
         exp.Least: rule(_greatest, "ignore_nulls"),
         exp.GroupConcat: rule(_string_agg, "separator"),
         exp.Concat: rule(_concat, "safe coalesce"),
-        exp.StrPosition: rule(_position, "substr"),
-        exp.StartsWith: rule(_starts),
         exp.Distinct: rule(args="on"),
         exp.Qualify: refusal("Postgres has no QUALIFY", "filter in a query around it"),
     },
-    functions={"every": rule(_every)},
 )

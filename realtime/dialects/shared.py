@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 from sqlglot import exp
 
-from realtime.dialects.dialect import EXACT, NUMBERS, Rule, Translation, form, refusal, rule
+from realtime.dialects import moments
+from realtime.dialects.dialect import EXACT, NUMBERS, Build, Rule, Translation, cast, form, refusal, rule
 from realtime.dialects.numbers import literal_count
 from realtime.transpile.types import Kind
 
@@ -172,7 +173,7 @@ def _substring(t: Translation, node: exp.Substring) -> exp.Expr:
 def _end(t: Translation, node: exp.Left | exp.Right) -> exp.Expr:
     literal_count(t, node.expression, 0, "the length")
     _text(t, node.this)
-    return node
+    return type(node)(this=node.this.copy(), expression=node.expression.copy())
 
 
 def _split_part(t: Translation, node: exp.SplitPart) -> exp.Expr:
@@ -217,6 +218,40 @@ def strict_concat(t: Translation, node: exp.Concat) -> exp.Expr:
     for other in others:
         joined = exp.DPipe(this=joined, expression=other.copy())
     return exp.paren(joined, copy=False) if others else joined
+
+
+def _position(t: Translation, node: exp.StrPosition) -> exp.Expr:
+    sought = node.args["substr"]
+    if not (isinstance(sought, exp.Literal) and sought.is_string and sought.name):
+        raise t.refused(node, "where empty text stands differs", "write what is sought as a literal")
+    _text(t, node.this)
+    return form("strpos(x, y)", x=node.this, y=sought)
+
+
+def _contains(t: Translation, node: exp.Contains) -> exp.Expr:
+    _text(t, node.this, node.expression)
+    return form("contains(x, y)", x=node.this, y=node.expression)
+
+
+def _starts(t: Translation, node: exp.StartsWith) -> exp.Expr:
+    _text(t, node.this, node.expression)
+    return form("starts_with(x, y)", x=node.this, y=node.expression)
+
+
+def _ends(t: Translation, node: exp.EndsWith) -> exp.Expr:
+    _text(t, node.this, node.expression)
+    return form("ends_with(x, y)", x=node.this, y=node.expression)
+
+
+def _nvl2(t: Translation, node: exp.Nvl2) -> exp.Expr:
+    otherwise = node.args.get("false") or exp.null()
+    _one_result(t, node, [node.args["true"], otherwise])
+    return form("CASE WHEN NOT x IS NULL THEN a ELSE b END", x=node.this, a=node.args["true"], b=otherwise)
+
+
+def _last_day(t: Translation, node: exp.LastDay) -> exp.Expr:
+    moments.moment(t, node.this)
+    return form("last_day(x)", x=node.this)
 
 
 def _like(t: Translation, node: exp.Like) -> exp.Expr:
@@ -275,6 +310,22 @@ def _null_safe(t: Translation, node: exp.Binary) -> exp.Expr:
     return node
 
 
+def greatest_or_null(t: Translation, node: exp.Greatest | exp.Least) -> exp.Expr:
+    """GREATEST that is NULL where an operand is: DuckDB's leaves NULLs out."""
+    operands = [node.this, *node.expressions]
+    ordered_family(t, node, operands)
+    missing: exp.Expr = exp.Is(this=operands[0].copy(), expression=exp.null())
+    for operand in operands[1:]:
+        missing = exp.Or(this=missing, expression=exp.Is(this=operand.copy(), expression=exp.null()))
+    found = type(node)(this=operands[0].copy(), expressions=[o.copy() for o in operands[1:]], ignore_nulls=True)
+    return form("CASE WHEN missing THEN NULL ELSE found END", missing=missing, found=found)
+
+
+def divided(t: Translation, node: exp.Div | exp.SafeDivide) -> exp.Expr:
+    """``/`` as a division of doubles."""
+    return form("(a / b)", a=cast(node.this, "DOUBLE"), b=cast(node.expression, "DOUBLE"))
+
+
 def _equal_null(t: Translation, node: exp.EqualNull) -> exp.Expr:
     same_family(t, node, [node.this, node.expression])
     return exp.NullSafeEQ(this=node.this.copy(), expression=node.expression.copy())
@@ -286,6 +337,14 @@ def _interval(t: Translation, node: exp.Interval) -> exp.Expr:
     raise t.refused(node, "intervals are compared and shown differently", "add it to a date or timestamp")
 
 
+COMPARED: dict[type[exp.Expr], Build] = {
+    exp.In: _in,
+    exp.Case: _case,
+    exp.Nullif: _nullif,
+    exp.NullSafeEQ: _null_safe,
+    exp.NullSafeNEQ: _null_safe,
+}
+"""What compares without an operator of its own."""
 _PLAIN = (
     exp.Alias, exp.And, exp.Boolean, exp.CTE, exp.Column, exp.Count, exp.Distinct, exp.Exists, exp.From, exp.Group,
     exp.Having, exp.Identifier, exp.Not, exp.Null, exp.Or, exp.Order, exp.Paren, exp.Qualify, exp.Star,
@@ -350,6 +409,12 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.Replace: rule(_replace, "replacement"),
     exp.DPipe: rule(_pipes, "safe"),
     exp.Concat: rule(strict_concat, "safe coalesce"),
+    exp.StrPosition: rule(_position, "substr clamp_position"),
+    exp.Contains: rule(_contains),
+    exp.StartsWith: rule(_starts),
+    exp.EndsWith: rule(_ends),
+    exp.Nvl2: rule(_nvl2, "true false"),
+    exp.LastDay: rule(_last_day),
     exp.Like: rule(_like, "negate"),
     exp.Translate: rule(_translate, "from_ to"),
     exp.MD5: rule(_md5),
@@ -380,3 +445,11 @@ RULES: dict[type[exp.Expr], Rule] = {
         "numbers and blanks inside JSON are written differently", "declare the fields as columns of the source"
     ),
 }
+
+
+def _every(t: Translation, node: exp.Anonymous) -> exp.Expr:
+    return form("bool_and(x)", x=node.expressions[0])
+
+
+FUNCTIONS: dict[str, Rule] = {"every": rule(_every)}
+"""Functions that sqlglot has no node for, by name in lower case."""

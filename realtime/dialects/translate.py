@@ -9,8 +9,12 @@ from sqlglot import exp
 from sqlglot.errors import ParseError
 
 from realtime.dialects import shared
+from realtime.dialects.bigquery import BIGQUERY
 from realtime.dialects.dialect import Dialect, Translation, duckdb_type
+from realtime.dialects.names import check_names
 from realtime.dialects.postgres import POSTGRES
+from realtime.dialects.snowflake import SNOWFLAKE
+from realtime.dialects.spark import SPARK
 from realtime.errors import ConfigError, RefusedError, SourceError
 from realtime.project.binder import Binder
 from realtime.project.manifest import Source
@@ -20,7 +24,10 @@ from realtime.transpile.passes.unique_aliases import unique_aliases
 from realtime.transpile.transpile import parse, qualified
 
 DIALECTS: Mapping[str, Dialect] = {
+    "bigquery": BIGQUERY,
     "postgres": POSTGRES,
+    "snowflake": SNOWFLAKE,
+    "spark": SPARK,
 }
 """By dbt's adapter. DuckDB is not among them: it is what the others become."""
 
@@ -47,8 +54,9 @@ def to_duckdb(sql: str, adapter: str, binder: Binder) -> exp.Query:
     tree = parse(sql, dialect.sqlglot)
     for rewrite in _BEFORE:
         tree = rewrite(tree)
+    check_names(tree, dialect, binder)
     tree = unique_aliases(qualified(tree, binder))
-    Translation(dialect, shared.RULES, binder).translate(tree)
+    Translation(dialect, shared.RULES, shared.FUNCTIONS, binder).translate(tree)
     for node in tree.walk():
         node.meta.pop("duck", None)
     return tree

@@ -74,8 +74,8 @@ def place(node: exp.Expr) -> tuple[int, int]:
 _SHOWN = 80
 
 
-def shown(node: exp.Expr) -> str:
-    """``node`` about as its author wrote it: without what qualifying added, and not too long."""
+def shown(node: exp.Expr, dialect: str = "duckdb") -> str:
+    """``node`` about as its author wrote it in ``dialect``: without what qualifying added, and not too long."""
     copy = node.copy()
     for column in copy.find_all(exp.Column):
         column.set("table", None)
@@ -84,7 +84,7 @@ def shown(node: exp.Expr) -> str:
         table.set("catalog", None)
     for identifier in copy.find_all(exp.Identifier):
         identifier.set("quoted", not _PLAIN.fullmatch(identifier.name))
-    text = copy.sql("duckdb", comments=False)
+    text = copy.sql(dialect, comments=False)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 

@@ -21,13 +21,22 @@ def refused(adapter: str) -> list[Case]:
 
 def tables() -> str:
     """The tables that they read, with rows, in SQL that Postgres and DuckDB both take."""
-    return (FOLDER / "tables.sql").read_text()
+    return (FOLDER / "tables.sql").read_text() + (FOLDER / "rows.sql").read_text()
 
 
-def schema() -> Binder:
-    """A binder that knows the tables."""
+_TYPES = {
+    "snowflake": {"smallint": "hugeint", "integer": "hugeint", "bigint": "hugeint"},
+    "bigquery": {"smallint": "bigint", "integer": "bigint", "numeric(10, 2)": "numeric(38, 9)"},
+}
+
+
+def schema(adapter: str) -> Binder:
+    """A binder that knows the tables, with the types that one dialect has."""
+    ddl = (FOLDER / "tables.sql").read_text()
+    for given, wanted in _TYPES.get(adapter, {}).items():
+        ddl = ddl.replace(f" {given},", f" {wanted},")
     binder = Binder()
-    binder.execute(tables())
+    binder.execute(ddl)
     return binder
 
 

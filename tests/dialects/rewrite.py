@@ -12,8 +12,8 @@ from tests.transpile.rewrite import message
 
 def main() -> None:
     """Rewrites every file; prints the statements that are on the wrong side."""
-    binder = schema()
     for adapter in DIALECTS:
+        binder = schema(adapter)
         for group, outcome in ((cases(adapter), _taken), (refused(adapter), _refused)):
             if group:
                 blocks = [case.text(outcome(case, binder)) for case in group]

@@ -34,7 +34,7 @@ def batch() -> duckdb.DuckDBPyConnection:
 
 @pytest.mark.parametrize("case", cases("postgres"), ids=str)
 def test_postgres_and_duckdb_answer_the_same(case: Case, filled: Postgres, batch: duckdb.DuckDBPyConnection) -> None:
-    relation = batch.sql(translated(case, schema()).removesuffix(";"))
+    relation = batch.sql(translated(case, schema("postgres")).removesuffix(";"))
     kinds = [duck_type(str(t)) for t in relation.types]
     found = [[_duckdb(v, k) for v, k in zip(row, kinds, strict=True)] for row in relation.fetchall()]
     rows = filled.rows(case.sql)

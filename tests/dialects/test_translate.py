@@ -15,13 +15,14 @@ from tests.transpile.rewrite import message
 
 
 @pytest.fixture(scope="module")
-def binder() -> Binder:
-    """A binder that knows the tables."""
-    return schema()
+def binders() -> dict[str, Binder]:
+    """By dialect, a binder that knows the tables."""
+    return {adapter: schema(adapter) for adapter in DIALECTS}
 
 
 @pytest.mark.parametrize("case", [c for name in DIALECTS for c in cases(name)], ids=str)
-def test_translation(case: Case, binder: Binder) -> None:
+def test_translation(case: Case, binders: dict[str, Binder]) -> None:
+    binder = binders[case.path.stem]
     assert translated(case, binder) == case.expected
     # The tree goes on to the compiler: it must mean what its text means.
     compiled = transpile(to_duckdb(case.sql, case.path.stem, binder), binder)
@@ -29,9 +30,9 @@ def test_translation(case: Case, binder: Binder) -> None:
 
 
 @pytest.mark.parametrize("case", [c for name in DIALECTS for c in refused(name)], ids=str)
-def test_refusal(case: Case, binder: Binder) -> None:
+def test_refusal(case: Case, binders: dict[str, Binder]) -> None:
     with pytest.raises(RefusedError) as refusal:
-        to_duckdb(case.sql, case.path.stem, binder)
+        to_duckdb(case.sql, case.path.stem, binders[case.path.stem])
     assert message(refusal.value) == case.expected
 
 
