@@ -23,8 +23,10 @@ def plan_source(source: Source, binder: Binder, database: str) -> SourceSpec:
     """
     options = source.options
     _check_options(source)
+    if not re.fullmatch(r"[\w. -]+", source.name):
+        raise _wrong(source, "its name can't be that of a folder in the lake", "use letters, digits and underscores")
     columns = _columns(source, binder)
-    name = re.sub(r"\W", "_", source.name.replace(".", "__"))
+    name = re.sub(r"\W", "_", source.name.replace(".", "__"), flags=re.ASCII)
     return SourceSpec(
         name=source.name,
         unique_id=source.unique_id,

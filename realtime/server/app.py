@@ -16,6 +16,7 @@ from realtime.ingest.intake import Limits as IntakeLimits
 from realtime.server.access import Access
 from realtime.server.errors import HANDLERS
 from realtime.server.metrics import Metrics
+from realtime.server.origin import SameOrigin
 from realtime.server.routes import docs, events, health, lambdas
 from realtime.serving.limits import Limits
 from realtime.serving.registry import Registry
@@ -57,7 +58,7 @@ def create_app(settings: Settings, limits: Limits | None = None) -> Starlette:
 
     return Starlette(
         routes=[*lambdas.routes, *events.routes, *docs.routes, *health.routes],
-        middleware=[Middleware(Access, metrics=metrics)],
+        middleware=[Middleware(Access, metrics=metrics), Middleware(SameOrigin)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )

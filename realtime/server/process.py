@@ -17,6 +17,7 @@ from realtime.clickhouse.endpoint import Endpoint, database_name, find_endpoint
 from realtime.daemon import Daemon, Record, announce
 from realtime.errors import PortInUseError
 from realtime.server.app import create_app
+from realtime.server.origin import check_host
 from realtime.settings import Settings
 
 # Calls in flight when the server is told to stop may end; a lambda takes ten seconds at most.
@@ -35,6 +36,7 @@ def start(settings: Settings) -> Record:
     ``details`` of the record hold ``url``, ``port`` and what it ``serves``. PortInUseError, UnavailableError where
     ClickHouse is not up.
     """
+    check_host(settings.text("DUET_SERVER_HOST"))
     here, endpoint = daemon(settings), find_endpoint(settings)
     found = here.running()
     if found is not None and found.details.get("serves") == _serves(settings, endpoint):
@@ -57,6 +59,7 @@ def _serves(settings: Settings, endpoint: Endpoint) -> str:
 
 def serve(settings: Settings, host: str, port: int, ready: Path | None) -> NoReturn:
     """Serves until SIGTERM or SIGINT, then lets calls in flight end; ``port`` 0: the system picks one."""
+    check_host(host)
     listening = _listen(host, port)
     app = create_app(settings)
     signal.signal(signal.SIGTERM, _leave)  # uvicorn raises the signal again once it has stopped

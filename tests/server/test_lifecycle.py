@@ -85,7 +85,7 @@ def test_a_caller_that_leaves_ends_its_query(served: Running, clickhouse: ClickH
     )
     with socket.create_connection(("127.0.0.1", served.port)) as connection:
         connection.sendall(
-            f"GET /v1/lambdas/endless?seed={seed} HTTP/1.1\r\nHost: x\r\nX-Request-Id: left\r\n\r\n".encode()
+            f"GET /v1/lambdas/endless?seed={seed} HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: left\r\n\r\n".encode()
         )
         until(lambda: clickhouse.value(count))
     until(lambda: not clickhouse.value(count), 5)
