@@ -10,6 +10,7 @@ DuetError
 ├── PortInUseError     a port that is needed is taken
 ├── BusyError          another Duet process holds what is needed
 ├── BadRequestError    malformed input: an event, a parameter, a body
+│   └── KeyReusedError an Idempotency-Key that stands for other rows already
 ├── NotFoundError      no such source, model, lambda, version or tag
 ├── OverloadedError    more work than can be taken now; carries the seconds to wait
 ├── ParityError        batch and real time differ
@@ -114,6 +115,13 @@ class BadRequestError(DuetError):
 
     code = "bad_request"
     status = 400
+
+
+class KeyReusedError(BadRequestError):
+    """An Idempotency-Key that stands for other rows already."""
+
+    code = "idempotency_key_reused"
+    status = 422
 
 
 class NotFoundError(DuetError):

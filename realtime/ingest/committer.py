@@ -18,8 +18,8 @@ import uuid
 from collections import deque
 from collections.abc import Sequence
 
-from realtime.ingest.views import throwing_rows
-from realtime.ingest.writer import RowsRefusedError, Writer
+from realtime.ingest.views import failing, throwing_rows
+from realtime.ingest.writer import Again, RowsRefusedError, Writer
 
 MAX_ROWS = 200_000  # of one insert
 MAX_BYTES = 16 * 2**20
@@ -55,15 +55,18 @@ class Table:
         self._bulk = asyncio.Event()
         self._keyed = asyncio.Semaphore(_KEYED_AT_ONCE)
 
-    async def put(self, statement: str, rows: bytes, count: int, token: str = "") -> list[Refused]:
+    async def put(
+        self, statement: str, rows: bytes, count: int, token: str = "", again: Again | None = None
+    ) -> list[Refused]:
         """Inserts ``count`` rows, NDJSON, with ``statement``. Returns, when they are on disk, those that ClickHouse
-        refused. With ``token`` they are inserted at most once, however often this is called.
+        refused. With ``token`` they are inserted at most once, however often this is called; ``again`` prepares each
+        try.
 
-        UnavailableError where the server is not there or does not take them.
+        UnavailableError where the server is not there or does not take them, or a view fails without a row's fault.
         """
         if token:
             async with self._keyed:
-                return list((await self._insert(statement, rows, token)).values())
+                return list((await self._insert(statement, rows, token, again)).values())
         block = _Block(statement, rows, count, asyncio.get_running_loop().create_future())
         self._waiting.append(block)
         if count >= _BULK_ROWS:
@@ -118,38 +121,45 @@ class Table:
             if not block.done.done():  # it is where the caller was cancelled
                 block.done.set_result(mine)
 
-    async def _insert(self, statement: str, rows: bytes, token: str) -> dict[int, Refused]:
+    async def _insert(self, statement: str, rows: bytes, token: str, again: Again | None = None) -> dict[int, Refused]:
         """Inserts what can be inserted; the others by their place. The tokens of halves follow from ``token``."""
         try:
-            await self._writer.insert(statement, rows, token)
+            await self._writer.insert(statement, rows, token, again)
         except RowsRefusedError as error:
             lines = rows.splitlines()
             if error.view:
-                return await self._insert_around(statement, lines, token, error.view)
+                return await self._insert_around(statement, lines, token, error)
             if len(lines) == 1:
                 return {0: Refused(lines[0], error.reason)}
             middle = len(lines) // 2
-            first = await self._insert(statement, _joined(lines[:middle]), token + "0")
-            second = await self._insert(statement, _joined(lines[middle:]), token + "1")
+            first = await self._insert(statement, _joined(lines[:middle]), token + "0", again)
+            second = await self._insert(statement, _joined(lines[middle:]), token + "1", again)
             return first | {middle + place: refused for place, refused in second.items()}
         return {}
 
-    async def _insert_around(self, statement: str, lines: list[bytes], token: str, view: str) -> dict[int, Refused]:
-        """Sends the insert again, with its token and without the rows on which a view throws (see `views`)."""
+    async def _insert_around(
+        self, statement: str, lines: list[bytes], token: str, error: RowsRefusedError
+    ) -> dict[int, Refused]:
+        """Sends the insert again, with its token and without the rows on which a view throws (see `views`).
+        UnavailableError where a view throws and none of the rows is at fault."""
         refused: dict[int, Refused] = {}
-        while view:
+        while True:
             left = [place for place in range(len(lines)) if place not in refused]
-            found = await throwing_rows(self._writer, view, [lines[place] for place in left])
+            found = await throwing_rows(self._writer, error.view, [lines[place] for place in left])
             refused |= {left[place]: Refused(lines[left[place]], reason) for place, reason in found.items()}
             rest = [line for place, line in enumerate(lines) if place not in refused]
-            if not found or not rest:
-                break
+            if not found:
+                raise failing(error.view, error.reason)
+            if not rest:
+                return refused
+            view = error.view
             try:
                 await self._writer.insert(statement, _joined(rest), token)
-                view = ""
-            except RowsRefusedError as error:
-                view = error.view
-        return refused
+                return refused
+            except RowsRefusedError as next_error:
+                if not next_error.view:
+                    raise failing(view, next_error.reason) from None
+                error = next_error
 
 
 def _joined(lines: Sequence[bytes]) -> bytes:

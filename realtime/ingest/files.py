@@ -13,8 +13,8 @@ import aiohttp
 import msgspec
 
 from realtime.errors import BadRequestError, DuetError, NotFoundError, UnavailableError
-from realtime.ingest.intake import Taken
 from realtime.ingest.readers import ROWS_A_REQUEST, Batch, Rows, rows_of
+from realtime.ingest.request import Taken
 from realtime.planner.ir import Plan, SourceSpec
 
 __all__ = ["ROWS_A_REQUEST", "Loaded", "load", "source_of"]
@@ -51,9 +51,10 @@ def source_of(plan: Plan, name: str) -> SourceSpec:
 def load(url: str, source: SourceSpec, files: Sequence[Path], progress: Callable[[int, int], None]) -> Loaded:
     """Sends the rows of ``files`` to the server at ``url`` and returns when all are on disk.
 
-    Each batch carries an Idempotency-Key made of the file's name, the batch's place in it and its rows: a load that
-    was interrupted, or is repeated, counts each row once, as long as ClickHouse remembers (10,000 inserts into the
-    table). ``progress`` is called with the rows done and those there are.
+    Each batch carries an Idempotency-Key made of the file's path, the batch's place in it and its rows: a load that
+    was interrupted, or is repeated, counts each row once, for the days that requests are remembered (see `records`).
+    For that the file must be unchanged: where it has grown, its last batch has other rows than before, and those that
+    were in it count again. ``progress`` is called with the rows done and those there are.
 
     BadRequestError naming file and line for a file that can't be read; UnavailableError where the server does not
     answer; what the server refuses, with the rows of the file in front.
@@ -126,7 +127,7 @@ def _numbered(files: Sequence[tuple[Path, Rows]]) -> Iterator[tuple[Path, Batch]
 def _key(source: str, path: Path, batch: Batch) -> str:
     """Other rows, another place or another file make another key."""
     content = hashlib.sha256(batch.body).hexdigest()
-    return hashlib.sha256(f"{source}\0{path.name}\0{batch.first}\0{content}".encode()).hexdigest()
+    return hashlib.sha256(f"{source}\0{path.resolve()}\0{batch.first}\0{content}".encode()).hexdigest()
 
 
 def _wait(header: str) -> float:

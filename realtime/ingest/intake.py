@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import functools
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 
 import msgspec
 
 from realtime.clickhouse.endpoint import Endpoint
-from realtime.errors import BadRequestError, NotFoundError
+from realtime.errors import NotFoundError
 from realtime.ingest.bodies import PIECE, Piece, decompressed, pieces, too_large
 from realtime.ingest.committer import Refused, Table
+from realtime.ingest.once import Once
 from realtime.ingest.reasons import BadRow
+from realtime.ingest.records import fingerprint, fingerprints
+from realtime.ingest.request import Request, Source, Stored, Taken
 from realtime.ingest.room import Room, Share
 from realtime.ingest.schema import Checked, Schema
 from realtime.ingest.writer import Writer
-from realtime.planner.ir import Plan, SourceSpec
+from realtime.planner.ir import Plan
 from realtime.settings import Settings
 
 _BLOCK = 8 * 2**20  # bytes of one request that go into one insert
 _IN_THREAD = 2**18  # compressed bodies from this size on are read beside the event loop
 _MIB = 2**20
 _encoder = msgspec.json.Encoder()
-
-
-class Taken(msgspec.Struct, frozen=True):
-    """What became of a request's rows. Each is in the landing table or in quarantine, on disk."""
-
-    successful_rows: int
-    quarantined_rows: int
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -51,16 +47,6 @@ class Limits(msgspec.Struct, frozen=True):
         )
 
 
-class _Source:
-    """What one source of a plan needs: its checks and how its rows and refused rows are inserted."""
-
-    def __init__(self, spec: SourceSpec) -> None:
-        self.spec = spec
-        self.schema = Schema(spec)
-        self.deletes = Schema(spec, deletes=True) if spec.deleted else None
-        self.quarantine = f"INSERT INTO {spec.quarantine} (request_id, row, columns, reasons) FORMAT JSONEachRow"
-
-
 class Intake:
     """Takes rows for the sources of ``plan`` into ``endpoint``; used within one event loop."""
 
@@ -68,9 +54,10 @@ class Intake:
         self.limits = limits or Limits()
         self.room = Room(self.limits.waiting)
         self.writer = Writer(endpoint)
-        self._sources: dict[str, _Source] = {}
+        self._sources: dict[str, Source] = {}
         self._tables: dict[str, Table] = {}
-        self._running: dict[str, asyncio.Task[Taken]] = {}
+        self._once: dict[str, Once] = {}
+        self._database = ""
         self._plan(plan)
 
     async def take(
@@ -87,27 +74,24 @@ class Intake:
     ) -> Taken:
         """Stores the rows of ``body``: NDJSON, or a JSON array. Rows that don't fit go to quarantine with reasons.
 
-        With ``idempotency_key`` the rows are stored at most once, however often the request comes, also after a
-        restart: ClickHouse remembers the last 10,000 inserts into a table. With ``delete`` the rows hold key and
-        version of what is deleted from an upserted source. ``share`` is the caller's, if it has one.
+        With ``idempotency_key`` the rows are stored once, however often the request comes, also to another server
+        (see `Once`). With ``delete`` the rows hold key and version of what is deleted from an upserted source.
+        ``share`` is the caller's, if it has one.
 
-        NotFoundError for an unknown source; BadRequestError for a body that can't be read; OverloadedError where
-        too much waits already; UnavailableError where ClickHouse does not take the rows.
+        NotFoundError for an unknown source; BadRequestError for a body that can't be read; KeyReusedError where the
+        key stands for another body; OverloadedError where too much waits already; UnavailableError where ClickHouse
+        does not take the rows.
         """
         known = self._source(source)
-        schema = _deletes(known) if delete else known.schema
-        token = _token(known.spec, idempotency_key, delete)
+        method = "DELETE" if delete else "POST"
+        known.schema(method)
         with contextlib.ExitStack() as stack:
             share = share or stack.enter_context(self.room.share())
-            request = _Request(known, schema, token, request_id, share)
-            if not token:
-                return await self._take(request, body, content_type, encoding)
-            running = self._running.get(token)
-            if running is None:
-                running = asyncio.create_task(self._take(request, body, content_type, encoding))
-                self._running[token] = running
-                running.add_done_callback(lambda _: self._running.pop(token, None))
-            return await asyncio.shield(running)  # a caller that leaves does not take the other one's rows along
+            request = Request(source=known, method=method, id=request_id, share=share, key=idempotency_key)
+            body = await self._plain(body, encoding, share)
+            if not idempotency_key:
+                return (await self._store(request, pieces(body, content_type.lower()))).taken
+            return await self._keyed().take(request, body, content_type.lower())
 
     async def read(self, chunks: AsyncIterable[bytes], share: Share) -> bytes:
         """A request's body as it was sent. BadRequestError where it is too long; OverloadedError where ``share``
@@ -126,18 +110,25 @@ class Intake:
 
     async def close(self) -> None:
         """Returns when all that was taken is stored."""
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        for once in list(self._once.values()):
+            await once.drain()
         for table in list(self._tables.values()):
             await table.drain()
         await self.writer.close()
 
     def _plan(self, plan: Plan | None) -> None:
         sources = plan.sources if plan else ()
+        self._database = plan.database if plan else ""
         self._sources = {
-            s.name: old if (old := self._sources.get(s.name)) and old.spec == s else _Source(s) for s in sources
+            s.name: old if (old := self._sources.get(s.name)) and old.spec == s else Source(s) for s in sources
         }
 
-    def _source(self, name: str) -> _Source:
+    def _keyed(self) -> Once:
+        if self._database not in self._once:
+            self._once[self._database] = Once(self.writer, self._database, self._store)
+        return self._once[self._database]
+
+    def _source(self, name: str) -> Source:
         found = self._sources.get(name)
         if found is None:
             known = ", ".join(sorted(self._sources))
@@ -152,49 +143,51 @@ class Intake:
             self._tables[relation] = Table(self.writer, self.limits.gap)
         return self._tables[relation]
 
-    async def _take(self, request: _Request, body: bytes, content_type: str, encoding: str) -> Taken:
+    async def _plain(self, body: bytes, encoding: str, share: Share) -> bytes:
         if len(body) >= _IN_THREAD and encoding:
             body = await asyncio.to_thread(decompressed, body, encoding, self.limits.body)
         else:
             body = decompressed(body, encoding, self.limits.body)
         if encoding:
-            request.share.add(len(body))
-        return await self._store(request, pieces(body, content_type.lower()))
+            share.add(len(body))
+        return body
 
-    async def _store(self, request: _Request, found: Iterator[Piece]) -> Taken:
-        spec = request.source.spec
-        landing, quarantine = self._table(spec.landing), self._table(spec.quarantine)
+    async def _store(self, request: Request, found: Iterator[Piece]) -> Stored:
+        spec, schema = request.source.spec, request.source.schema(request.method)
+        landing = self._table(spec.landing)
         inserts: list[asyncio.Future[list[Refused]]] = []
         bad: list[BadRow] = []
         total = 0
-        async for block in _blocks(request.schema, found):
+        async for block in _blocks(schema, _among(request.only, found)):
             request.share.add(len(block.rows))
             bad += block.bad
             total += block.count
             if block.count:
                 token = request.part(len(inserts))
-                put = landing.put(request.schema.insert, block.rows, block.count, token)
+                put = landing.put(schema.insert, block.rows, block.count, token, request.again)
                 inserts.append(asyncio.ensure_future(put))
         refused = await _all(inserts)
-        bad += [BadRow(r.row.decode(), (), (r.reason,)) for r in refused]
+        late = [BadRow(r.row.decode(), (), (r.reason,)) for r in refused]
+        await self._quarantine(request, late if request.only is not None else bad + late)
+        taken = Taken(total - len(refused), len(bad) + len(refused))
+        return Stored(taken, fingerprints(b.row for b in bad))
+
+    async def _quarantine(self, request: Request, bad: list[BadRow]) -> None:
         if bad:
             rows = _quarantined(bad, request.id)
+            quarantine = self._table(request.source.spec.quarantine)
             await quarantine.put(request.source.quarantine, rows, len(bad), request.part("q"))
-        return Taken(total - len(refused), len(bad))
 
 
-class _Request(msgspec.Struct, frozen=True):
-    """``token`` is empty for a request without a key."""
-
-    source: _Source
-    schema: Schema
-    token: str
-    id: str
-    share: Share
-
-    def part(self, name: object) -> str:
-        """The deduplication token of one of its inserts: the same whenever the request comes."""
-        return f"{self.token}-{name}" if self.token else ""
+def _among(only: frozenset[int] | None, found: Iterator[Piece]) -> Iterator[Piece]:
+    """Those rows of ``found`` that ``only`` names."""
+    if only is None:
+        yield from found
+        return
+    for _, rows in found:
+        kept = [row for row in rows() if fingerprint(row.decode("utf-8", "backslashreplace").encode()) in only]
+        if kept:
+            yield b"\n".join(kept), functools.partial(iter, kept)
 
 
 async def _blocks(schema: Schema, found: Iterator[Piece]) -> AsyncIterator[Checked]:
@@ -230,23 +223,6 @@ async def _all(inserts: list[asyncio.Future[list[Refused]]]) -> list[Refused]:
         if isinstance(each, BaseException):
             raise each
     return [refused for each in found if not isinstance(each, BaseException) for refused in each]
-
-
-def _deletes(source: _Source) -> Schema:
-    if source.deletes is None:
-        upserted = source.spec.mode == "upsert"
-        raise BadRequestError(
-            f"rows can't be deleted from source {source.spec.name}: it "
-            + ("declares no column for deletions" if upserted else "takes appended rows only"),
-            remedy="declare meta.realtime with mode: upsert, key, version and deleted, and deploy",
-        )
-    return source.deletes
-
-
-def _token(source: SourceSpec, key: str, delete: bool) -> str:
-    if not key:
-        return ""
-    return hashlib.sha256(f"{source.name}\0{'delete' if delete else 'post'}\0{key}".encode()).hexdigest()[:32]
 
 
 def _quarantined(bad: list[BadRow], request_id: str) -> bytes:

@@ -22,7 +22,7 @@ class Room:
         try:
             yield share
         finally:
-            self.used -= share.used
+            share.close()
 
 
 class Share:
@@ -31,6 +31,7 @@ class Share:
     def __init__(self, room: Room) -> None:
         self._room = room
         self.used = 0
+        self._open = True
 
     def add(self, size: int) -> None:
         """Takes ``size`` bytes more; OverloadedError where they aren't free. A request that is alone always gets them:
@@ -41,5 +42,11 @@ class Share:
                 retry_after=1.0,
                 remedy="send the request again after Retry-After seconds; raise DUET_INGEST_QUEUE_MB if this lasts",
             )
-        self._room.used += size
-        self.used += size
+        if self._open:  # the caller may have left while its rows are stored
+            self._room.used += size
+            self.used += size
+
+    def close(self) -> None:
+        """Gives it back."""
+        self._room.used -= self.used
+        self._open, self.used = False, 0

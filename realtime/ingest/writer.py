@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, TypeVar
 
 import aiohttp
 import msgspec
 
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import UnavailableError
+
+T = TypeVar("T")
 
 PAUSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)  # seconds before each retry
 _LARGE = 2**20
@@ -34,16 +37,68 @@ SETTINGS: Mapping[str, str] = {
     "input_format_null_as_default": "0",
 }
 
-# Codes that say something about a row (ClickHouse's src/Common/ErrorCodes.cpp): parse errors, ranges, types,
-# NULL in a column that can't hold it, division by zero, throwIf, decimal overflow, constraints.
-_ROW_CODES = frozenset(
-    (6, 25, 26, 27, 28, 33, 34, 38, 41, 53, 69, 70, 72, 117, 129, 130, 131, 153, 190, 321, 349, 376, 395, 407, 439, 441)
-) | {469, 675, 691}
-# Codes of a server in trouble, which pass: timeouts, memory, too many parts or queries, a query of the same id.
-_TROUBLE_CODES = frozenset(
-    (3, 159, 202, 203, 209, 210, 216, 225, 236, 241, 242, 243, 252, 285, 286, 319, 394, 425, 999)
-)
-_MISSING_CODES = frozenset((16, 60, 81))
+_READING: Mapping[str, str] = {
+    "output_format_json_quote_64bit_integers": "0",
+    "max_query_size": str(2**28),
+    "enable_time_time64_type": "1",
+    **{k: v for k, v in SETTINGS.items() if k in ("precise_float_parsing", "date_time_input_format")},
+}
+
+# What says something about a row, by code and name as in ClickHouse's src/Common/ErrorCodes.cpp: parse errors, ranges,
+# types, NULL in a column that can't hold it, division by zero, throwIf, decimal overflow, constraints.
+ROW_CODES: Mapping[int, str] = {
+    6: "CANNOT_PARSE_TEXT",
+    25: "CANNOT_PARSE_ESCAPE_SEQUENCE",
+    26: "CANNOT_PARSE_QUOTED_STRING",
+    27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
+    33: "CANNOT_READ_ALL_DATA",
+    38: "CANNOT_PARSE_DATE",
+    41: "CANNOT_PARSE_DATETIME",
+    53: "TYPE_MISMATCH",
+    69: "ARGUMENT_OUT_OF_BOUND",
+    70: "CANNOT_CONVERT_TYPE",
+    72: "CANNOT_PARSE_NUMBER",
+    117: "INCORRECT_DATA",
+    130: "CANNOT_READ_ARRAY_FROM_TEXT",
+    131: "TOO_LARGE_STRING_SIZE",
+    153: "ILLEGAL_DIVISION",
+    190: "SIZES_OF_ARRAYS_DONT_MATCH",
+    321: "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
+    349: "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
+    376: "CANNOT_PARSE_UUID",
+    395: "FUNCTION_THROW_IF_VALUE_IS_NON_ZERO",
+    407: "DECIMAL_OVERFLOW",
+    441: "CANNOT_PARSE_DOMAIN_VALUE_FROM_STRING",
+    467: "CANNOT_PARSE_BOOL",
+    469: "VIOLATED_CONSTRAINT",
+    675: "CANNOT_PARSE_IPV4",
+    691: "UNKNOWN_ELEMENT_OF_ENUM",
+}
+# A server in trouble, which passes: timeouts, memory, too many parts or queries, a query of the same id.
+TROUBLE_CODES: Mapping[int, str] = {
+    3: "UNEXPECTED_END_OF_FILE",
+    159: "TIMEOUT_EXCEEDED",
+    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
+    203: "NO_FREE_CONNECTION",
+    209: "SOCKET_TIMEOUT",
+    210: "NETWORK_ERROR",
+    216: "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING",
+    225: "NO_ZOOKEEPER",
+    236: "ABORTED",
+    241: "MEMORY_LIMIT_EXCEEDED",
+    242: "TABLE_IS_READ_ONLY",
+    243: "NOT_ENOUGH_SPACE",
+    252: "TOO_MANY_PARTS",
+    285: "TOO_FEW_LIVE_REPLICAS",
+    286: "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
+    319: "UNKNOWN_STATUS_OF_INSERT",
+    394: "QUERY_WAS_CANCELLED",
+    425: "SYSTEM_ERROR",
+    439: "CANNOT_SCHEDULE_TASK",
+    999: "KEEPER_EXCEPTION",
+}
+# What `duet deploy` makes, and is not there.
+MISSING_CODES: Mapping[int, str] = {16: "NO_SUCH_COLUMN_IN_TABLE", 60: "UNKNOWN_TABLE", 81: "UNKNOWN_DATABASE"}
 _VIEW = re.compile(r"while pushing to view ([^\s:]+?)[.:]*(?:\s|$)")
 
 
@@ -57,6 +112,16 @@ class RowsRefusedError(Exception):
         self.view = view
 
 
+class MissingError(UnavailableError):
+    """A table, a column or a database is not there."""
+
+
+class Again(Protocol):
+    """Prepares the next try of an insert whose outcome is not known: its statement and its rows."""
+
+    async def __call__(self, tries: int, statement: str, rows: bytes, token: str) -> tuple[str, bytes]: ...
+
+
 class Writer:
     """Connections to ``endpoint``; used within one event loop."""
 
@@ -65,34 +130,48 @@ class Writer:
         self._session: aiohttp.ClientSession | None = None
         self.inserts = 0
 
-    async def insert(self, statement: str, rows: bytes, token: str) -> None:
+    async def insert(self, statement: str, rows: bytes, token: str, again: Again | None = None) -> None:
         """Returns when the rows are on disk. RowsRefusedError where a row is at fault; UnavailableError where the
-        server did not take them after the retries."""
+        server did not take them after the retries. With ``again`` no two of these with one token run at a time."""
+        named = {"insert_deduplication_token": token} if token else {}
+        named |= {"query_id": token} if again else {}
+
+        async def attempt(tries: int) -> str:
+            text, body = await again(tries, statement, rows, token) if again else (statement, rows)
+            return await self._post({**SETTINGS, **named, "query": text}, body)
+
+        await self._patiently(attempt, "take the rows")
+        self.inserts += 1
+
+    async def read(self, query: str, parameters: Mapping[str, str], kind: type[T], body: bytes = b"") -> list[T]:
+        """The rows of a query, which ends in FORMAT JSONEachRow, as ``kind``; ``body`` is the rest of its text, where
+        it is too long for an address.
+
+        MissingError where it reads what is not there; UnavailableError where the server does not answer."""
+        settings = {**_READING, "query": query}
+        named = {f"param_{name}": value for name, value in parameters.items()}
+        text = await self._patiently(lambda _: self._post({**settings, **named}, body), "answer")
+        return [msgspec.json.decode(line, type=kind) for line in text.splitlines()]
+
+    async def execute(self, statement: str) -> None:
+        """Runs a statement that has no answer."""
+        await self._patiently(lambda _: self._post({"query": statement}, b""), "answer")
+
+    async def _patiently(self, attempt: Callable[[int], Awaitable[str]], what: str) -> str:
         last = ""
-        for pause in (*PAUSES, None):
+        for tries, pause in enumerate((*PAUSES, None)):
             try:
-                await self._send(statement, rows, token)
-                self.inserts += 1
-                return
+                return await attempt(tries)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 last = str(error) or type(error).__name__
-            except _TroubleError as error:
+            except TroubleError as error:
                 last = str(error)
             if pause is not None:
                 await asyncio.sleep(pause)
         raise UnavailableError(
-            f"ClickHouse at {self._endpoint.url} did not take the rows: {last}",
+            f"ClickHouse at {self._endpoint.url} did not {what}: {last}",
             remedy="send the request again, best with an Idempotency-Key: what was stored is then not stored twice",
         )
-
-    async def columns(self, query: str, parameters: Mapping[str, str]) -> list[list[str]]:
-        """The columns of a query that ends in FORMAT JSONCompactColumns."""
-        text = await self._post({"query": query, **{f"param_{k}": v for k, v in parameters.items()}}, b"")
-        return msgspec.json.decode(text, type=list[list[str]])
-
-    async def _send(self, statement: str, rows: bytes, token: str) -> None:
-        named = {"insert_deduplication_token": token} if token else {}
-        await self._post({**SETTINGS, **named, "query": statement}, rows)
 
     async def _post(self, parameters: Mapping[str, str], body: bytes) -> str:
         data = body if len(body) < _LARGE else io.BytesIO(body)  # in pieces, between which others are served
@@ -119,21 +198,22 @@ class Writer:
         return self._session
 
 
-class _TroubleError(Exception):
+class TroubleError(Exception):
     """An error of the server that may pass."""
 
 
 def _error(code: int, text: str) -> Exception:
     reason = _reason(text)
-    if code in _TROUBLE_CODES or not code:
-        return _TroubleError(reason)
+    if code in TROUBLE_CODES or not code:
+        return TroubleError(reason)
     view = _VIEW.search(text)
     if view:
         return RowsRefusedError(reason, view.group(1))
-    if code in _ROW_CODES:
+    if code in ROW_CODES:
         return RowsRefusedError(reason, "")
-    remedy = "deploy the project: duet deploy" if code in _MISSING_CODES else "see the server's log"
-    return UnavailableError(f"ClickHouse refused the insert: {reason}", remedy=remedy)
+    if code in MISSING_CODES:
+        return MissingError(f"ClickHouse misses something: {reason}", remedy="deploy the project: duet deploy")
+    return UnavailableError(f"ClickHouse refused: {reason}", remedy="see the server's log")
 
 
 def _reason(text: str) -> str:

@@ -15,7 +15,8 @@ from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import UnavailableError
 from realtime.ingest.committer import Table
-from realtime.ingest.intake import Intake, Taken
+from realtime.ingest.intake import Intake
+from realtime.ingest.request import Taken
 from realtime.ingest.writer import Writer
 from realtime.planner.ir import SourceSpec
 from realtime.settings import Settings

@@ -14,7 +14,8 @@ import zstandard
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import BadRequestError, NotFoundError, OverloadedError, UnavailableError
-from realtime.ingest.intake import Intake, Limits, Taken
+from realtime.ingest.intake import Intake, Limits
+from realtime.ingest.request import Taken
 from realtime.planner.ir import Plan, SourceSpec
 from tests.ingest.rows import COLUMNS, deployed, ndjson, quarantined, row
 from tests.landing import source

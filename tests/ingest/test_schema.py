@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
-from realtime.ingest.intake import Intake, Taken
+from realtime.ingest.intake import Intake
+from realtime.ingest.request import Taken
 from realtime.ingest.schema import Checked, Schema
 from realtime.planner.ir import SourceSpec
 from tests.ingest.rows import deployed
