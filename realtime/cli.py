@@ -127,14 +127,17 @@ def ingest(
     source: Annotated[str, typer.Argument(help="A source's table, as in chat.messages.")],
     files: Annotated[list[Path], typer.Argument(help="Files of ndjson, csv or parquet.", dir_okay=False)],
 ) -> None:
-    """Load files through the running server. A repeated or resumed load counts each row once."""
+    """Load files through the running server. A repeated or resumed load of unchanged files counts each row once, for
+    30 days; where a file has grown, up to 5,000 rows from before its old end count again. After declaring a column
+    that rows were refused for, deploy and load the same file again: the refused rows are taken, the others are not
+    counted twice. Exit status 1 where rows are in quarantine."""
     from realtime.ingest.files import load, source_of
     from realtime.services import server_url
 
     spec = source_of(deployed(context.obj), source)
     with show.progress(f"{source}: rows") as advance:
         taken = load(server_url(context.obj), spec, files, advance)
-    show.taken(source, taken)
+    show.taken(spec, taken)
     raise typer.Exit(0 if not taken.quarantined_rows else 1)
 
 

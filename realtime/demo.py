@@ -9,7 +9,7 @@ from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import find_endpoint
 from realtime.compile import compile_project
 from realtime.deploy.apply import deploy
-from realtime.errors import ConfigError, ParityError, RefusedError
+from realtime.errors import BadRequestError, ConfigError, ParityError, RefusedError
 from realtime.ingest.export import export
 from realtime.ingest.files import load, source_of
 from realtime.parity.answers import Answered, answers
@@ -24,7 +24,8 @@ _SHOWN_ROWS = 3
 
 
 def run_demo(settings: Settings) -> None:
-    """Every step; ParityError where an engine's answer differs from the other's, DuetError where a step fails."""
+    """Every step; BadRequestError where rows of the replay don't fit their source, ParityError where an engine's answer
+    differs from the other's, DuetError where a step fails."""
     show.heading("1  ClickHouse and the server")
     show.services(start(settings))
     show.heading("2  compile: DuckDB models to ClickHouse")
@@ -70,7 +71,12 @@ def _files(settings: Settings, plan: Plan) -> dict[str, Path]:
 def _replay(settings: Settings, source: SourceSpec, file: Path) -> None:
     with show.progress(f"{source.name}: rows") as advance:
         loaded = load(server_url(settings), source, [file], advance)
-    show.taken(source.name, loaded)
+    show.taken(source, loaded)
+    if loaded.quarantined_rows:
+        raise BadRequestError(
+            f"{loaded.quarantined_rows:,} rows of {file} are in quarantine: they don't fit source {source.name}",
+            remedy=f"select row, columns, reasons from {source.quarantine}; mend the file or the source's declaration",
+        )
 
 
 def _lambdas(settings: Settings, plan: Plan) -> list[Answered]:

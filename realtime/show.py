@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from realtime.ingest.files import Loaded
     from realtime.parity.answers import Answered
     from realtime.parity.compare import Compared
-    from realtime.planner.ir import LambdaSpec, Plan, Step
+    from realtime.planner.ir import LambdaSpec, Plan, SourceSpec, Step
     from realtime.services import Service
     from realtime.testing.verdict import Judged, Verdict
     from realtime.transpile.statements import Statement
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _OUT = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 160)
 _ERR = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 _WIDEST = 40
+_MOST_PLACES = 5
 
 
 def json_document(value: Any) -> None:
@@ -112,11 +113,16 @@ def changes(found: Sequence[Change]) -> None:
     _OUT.print(f"{len(found)} changes" if found else "nothing to do: the server runs this project as it is")
 
 
-def taken(source: str, loaded: Loaded) -> None:
-    """Rows of a load; where the others are if some were refused."""
-    note(f"{source}: {loaded.successful_rows:,} rows in, {loaded.seconds:.1f} s, {loaded.rate:,.0f} rows/s")
-    if loaded.quarantined_rows:
-        note(f"{loaded.quarantined_rows:,} rows are in quarantine, each with its reasons")
+def taken(source: SourceSpec, loaded: Loaded) -> None:
+    """Rows of a load; where the others are, if some were refused."""
+    note(f"{source.name}: {loaded.successful_rows:,} rows in, {loaded.seconds:.1f} s, {loaded.rate:,.0f} rows/s")
+    if not loaded.quarantined_rows:
+        return
+    note(f"{loaded.quarantined_rows:,} rows are in quarantine, each with its reasons: table {source.quarantine}")
+    for place in loaded.places[:_MOST_PLACES]:
+        note(f"  {place}")
+    if len(loaded.places) > _MOST_PLACES:
+        note(f"  and {len(loaded.places) - _MOST_PLACES:,} places more")
 
 
 def exported(found: Iterable[Exported], lake: Path) -> None:
