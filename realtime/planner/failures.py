@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from sqlglot import exp
 
-from realtime.planner.throws import reason_of
+from realtime.planner.throws import MOVING, reason_of
 from realtime.transpile.form import call, column, form
 
 Guarded = tuple[exp.Expr, exp.Expr | None]
@@ -176,11 +176,23 @@ def _divided(guard: Guard, node: exp.Expr) -> Guarded:
     return form("l % r", l=left, r=divisor), failed
 
 
+_DAYS = 1_800 * 365
+"""How far a time may be moved: from anywhere in 1900 to 2299 it stays in the years that ClickHouse has."""
+
+
+def _moved(guard: Guard, node: exp.Expr) -> Guarded:
+    """``addSeconds(moment, amount)``: by nothing where the amount leads out of the calendar."""
+    (moment, lost), (amount, broken) = (guard.value(e) for e in node.expressions)
+    far = form("ifNull(abs(toInt256(n)) > most, 0)", n=amount, most=_DAYS * MOVING[node.name])
+    return call(node.name, moment, form("if(far, 0, n)", far=far, n=amount)), either(lost, broken, far)
+
+
 _FORMS: dict[str, Callable[[Guard, exp.Expr], Guarded]] = {
     "accurateCast": _or_null("accurateCastOrNull"),
     "toUUID": _or_null("toUUIDOrNull"),
     "intDiv": _divided,
     "modulo": _divided,
+    **dict.fromkeys(MOVING, _moved),
 }
 
 

@@ -76,7 +76,6 @@ trim(k)
 substr(k, 2, 3)
 left(k, 2)
 right(k, 1)
-lpad(k, 5, 'x')
 replace(k, 'a', 'b')
 split_part(k, ',', 2)
 k || '-' || n
@@ -101,3 +100,45 @@ seen_at - interval 20 minute
 seen_at + interval 1 month
 day + 1
 day - interval 1 month
+try_cast(k as uuid)
+try_cast(k as hugeint)
+try_cast(k as ubigint)
+try_cast(price as integer)
+ends_with(k, 'a')
+month(seen_at)
+quarter(day)
+dayofmonth(day)
+extract(isoyear from day)
+yearweek(day)
+hour(seen_at)
+minute(seen_at)
+second(seen_at)
+monthname(day)
+string_split(k, 'a')[1]
+list_sum([n, g])
+log10(abs(x) + 1)
+log2(abs(x) + 1)
+exp(-abs(x))
+isinf(x)
+xor(n, g)
+n & g
+n | g
+~n
+repeat(k, 3)
+seen_at + to_days(g)
+day + g
+day + interval 1 year
+day - interval 3 quarter
+seen_at + interval 2 hour
+seen_at + interval 90 second
+seen_at - interval 5 week
+seen_at - interval 7 millisecond
+seen_at - interval 7 microsecond
+seen_at + to_months(g)
+pi() * x
+power(x, 2)
+sin(x)
+cbrt(x)
+not flag
+k is distinct from "order"
+length(k) > 2 and n > 0 or flag

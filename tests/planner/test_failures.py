@@ -50,7 +50,9 @@ MODELS = {
     "unused": f"with s as (select g, n, cast(k as integer) as i {SOURCE}) select g, sum(n) as v from s group by g",
     "branches_of_union": f"select g, sum(v) as v from (select g, n + 1 as v {SOURCE} union all select g, n {MORE}) u "
     "group by g",
-    "ordered": f"select g, list(cast(k as integer) order by id) as v, arg_max(n + 1, id) as m {SOURCE} group by g",
+    "moved": f"select g, max(timestamp '2018-05-02' + big * interval 1 second) as v {SOURCE} group by g",
+    "ordered": f"select g, list(cast(k as integer) order by id) as v, arg_max(n + 1, id) as m, "
+    f"list(distinct n order by n) as d {SOURCE} group by g",
 }
 # DuckDB picks the order of the sides as it runs: where it meets the failing side first, real time may know better.
 _IN_ANY_ORDER = ("both_sides", "one_side", "either_side")
@@ -66,14 +68,16 @@ _FEW: dict[str, list[Any]] = {
 }
 
 
-_WILD = ("", "k", "n price", "big x price", "n", "k", "k n", "n price", "big n x")
-"""Of each round the columns that hold what fails; it is the first two values of the others that never do."""
+_WILD = ("", "k", "n price", "big x price", "n", "k", "k n", "n price", "big n x", "2024-02-29", _UUID)
+"""Of each round the columns that hold what fails; it is the first two values of the others that never do.
+Or the text that ``k`` holds."""
 
 
 def _rows(prefix: str, wild: str, chance: random.Random) -> list[Row]:
     rows = []
-    for number in range(chance.randint(1, 6)):
-        few = {c: chance.choice([None, *(v if c in wild.split() else v[:2])]) for c, v in _FEW.items()}
+    texts = {"k": [wild]} if wild in _TEXTS else {}
+    for number in range(chance.randint(2, 6)):
+        few = {c: chance.choice([None, *(v if c in wild.split() else v[:2])]) for c, v in {**_FEW, **texts}.items()}
         rows.append({**dict.fromkeys(COLUMNS), **few, "id": f"{prefix}{number}"})
     return rows
 
