@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,54 +19,9 @@ from realtime.ingest.request import Taken
 from realtime.ingest.writer import Writer
 from realtime.planner.ir import SourceSpec
 from realtime.settings import Settings
+from tests.ingest.relay import Relay
 from tests.ingest.rows import COLUMNS, deployed, ndjson, row
 from tests.landing import source
-
-
-class Relay:
-    """A way to ClickHouse that a test can cut: ``lose`` answers are thrown away after ClickHouse has given them."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self.lose = 0
-        self.connections = 0
-
-    @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator[Endpoint]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        async with server:
-            yield Endpoint("127.0.0.1", port)
-
-    async def _serve(self, reader: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        back, forth = await asyncio.open_connection(self._endpoint.host, self._endpoint.port)
-        try:
-            await asyncio.gather(self._pump(reader, forth), self._answers(back, answer))
-        except (ConnectionError, _CutError):
-            pass
-        finally:
-            for stream in (answer, forth):
-                stream.close()
-
-    async def _pump(self, reader: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 16):
-            to.write(data)
-            await to.drain()
-        raise _CutError
-
-    async def _answers(self, reader: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 16):
-            if self.lose:
-                self.lose -= 1
-                raise _CutError
-            to.write(data)
-            await to.drain()
-        raise _CutError
-
-
-class _CutError(Exception):
-    pass
 
 
 @pytest.fixture

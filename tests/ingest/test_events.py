@@ -80,6 +80,15 @@ def test_a_key_counts_once(clickhouse: ClickHouse, url: str, spec: SourceSpec) -
     assert clickhouse.value(f"SELECT count() FROM {spec.landing}") == 1
 
 
+def test_a_key_of_other_rows_is_refused(clickhouse: ClickHouse, url: str, spec: SourceSpec) -> None:
+    address = f"{url}/v1/events/app.events"
+    assert call(address, ndjson(row(1)), Idempotency_Key="k")[0] == 200
+    status, answer, _ = call(address, ndjson(row(2)), Idempotency_Key="k")
+    assert (status, answer["error"]["code"]) == (422, "idempotency_key_reused")
+    assert "'k'" in answer["error"]["message"]
+    assert clickhouse.value(f"SELECT count() FROM {spec.landing}") == 1
+
+
 def test_deletions(clickhouse: ClickHouse, url: str, users: SourceSpec) -> None:
     call(f"{url}/v1/events/app.users", ndjson({"id": 1, "version": 1}))
     status, answer, _ = call(f"{url}/v1/events/app.users", ndjson({"id": 1, "version": 2}), "DELETE")

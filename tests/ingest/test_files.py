@@ -71,6 +71,18 @@ def test_a_repeated_load_counts_once(clickhouse: ClickHouse, url: str, spec: Sou
     assert len(quarantined(clickhouse, spec)) == 1
 
 
+def test_files_of_one_name_and_content_are_two(
+    clickhouse: ClickHouse, url: str, spec: SourceSpec, tmp_path: Path
+) -> None:
+    files = [tmp_path / day / "part.ndjson" for day in ("day1", "day2")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(b'{"id":1,"numbers":[]}\n')
+    for _ in range(2):
+        assert load(url, spec, files, ignore).successful_rows == 2
+    assert clickhouse.value(f"SELECT count() FROM {spec.landing}") == 2
+
+
 def test_csv_is_exact(clickhouse: ClickHouse, url: str, spec: SourceSpec, tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text(

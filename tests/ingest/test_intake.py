@@ -240,6 +240,33 @@ def test_a_row_on_which_a_view_throws_does_not_cost_the_others_their_place(
     assert "Division by zero" in reasons[0]
 
 
+@pytest.mark.parametrize("throwing", [False, True])
+def test_a_view_that_fails_without_a_rows_fault_is_an_error(
+    endpoint: Endpoint, clickhouse: ClickHouse, database: str, spec: SourceSpec, throwing: bool
+) -> None:
+    plan = deployed(clickhouse, database, spec)
+    with_states(clickhouse, database, spec)
+    ratios = f"{database}_state.ratios"
+    clickhouse.execute(f"ALTER TABLE {ratios} ADD CONSTRAINT few CHECK stream != 's1'")
+    body = ndjson(row(1, chars=1), *([row(2, chars=0)] if throwing else []))
+
+    async def work(intake: Intake) -> None:
+        with pytest.raises(UnavailableError, match=r"ratios_mv fails: .*few") as caught:
+            await intake.take("app.events", body, idempotency_key="k")
+        assert "view ratios_mv does not take the rows" in caught.value.remedy
+        with pytest.raises(UnavailableError, match="ratios_mv fails"):
+            await intake.take("app.events", body)
+        clickhouse.execute(f"ALTER TABLE {ratios} DROP CONSTRAINT few")
+        assert await intake.take("app.events", body, idempotency_key="k") == Taken(1, int(throwing))
+        assert total(clickhouse, ratios, "sumMerge") == 1000
+        clickhouse.execute(f"DROP TABLE {ratios} SYNC")
+        with pytest.raises(UnavailableError, match=r"(?s)state\.ratios.*duet deploy"):
+            await intake.take("app.events", ndjson(row(7, chars=1)))
+
+    run(endpoint, plan, work)
+    assert total(clickhouse, f"{database}_state.counts", "countMerge") == 2 * (1 + throwing)
+
+
 def test_deletions_are_rows(endpoint: Endpoint, clickhouse: ClickHouse, database: str) -> None:
     spec = source(
         database,
