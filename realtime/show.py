@@ -149,16 +149,15 @@ def tests(found: Sequence[Judged]) -> None:
     """Each test on every side; below, what is wrong, with rows that differ."""
     table = _table("test", "kind", "model", "batch", "real time", "through views")
     for t in found:
-        table.add_row(t.name, t.kind, t.model, *map(_verdict, (t.batch, t.realtime, t.views)))
+        views = _verdict(t.views) if t.kind == "unit" else ""
+        table.add_row(t.name, t.kind, t.model, _verdict(t.batch), _verdict(t.realtime), views)
     _OUT.print(table)
     for t in found:
         sides = {"batch": t.batch, "real time": t.realtime, "through views": t.views}
         if t.disagreement:
             _OUT.print(f"\n[bold red]{escape(t.name)}: the sides disagree:[/] {escape(t.disagreement)}")
         for side, verdict in sides.items():
-            if verdict.status == "not applicable" and side == "through views" and t.kind != "unit":
-                continue
-            if verdict.reason:
+            if verdict.reason and (side != "through views" or t.kind == "unit"):
                 _OUT.print(f"\n{escape(t.name)}, {side}: {escape(verdict.reason)}")
             for example in verdict.examples:
                 _OUT.print(f"  {escape(str(example))}")

@@ -12,7 +12,6 @@ from typing import NoReturn
 
 import uvicorn
 
-import realtime
 from realtime.clickhouse.endpoint import Endpoint, database_name, find_endpoint
 from realtime.daemon import Daemon, Record, announce
 from realtime.errors import PortInUseError
@@ -52,7 +51,7 @@ def start(settings: Settings) -> Record:
 
 def _serves(settings: Settings, endpoint: Endpoint) -> str:
     """The database, the user and the code that a server works with."""
-    files = sorted(Path(realtime.__file__).parent.rglob("*.py"))
+    files = sorted(Path(__file__).parents[1].rglob("*.py"))
     code = hashlib.sha256(str([(f.name, f.stat().st_mtime_ns) for f in files]).encode()).hexdigest()[:12]
     return f"{endpoint.user} at {endpoint.url}/{database_name(settings)} by {code}"
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
+import sqlglot
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.deploy.live import active_plan
 from realtime.errors import DuetError, NotFoundError
-from realtime.ingest.lake import open_batch
+from realtime.ingest.lake import open_batch, relation_comment
 from realtime.parity.age import Age
 from realtime.planner.ir import Plan
 from realtime.project.manifest import Project, Test, read_manifest
@@ -98,6 +100,7 @@ class _Run:
         return [self._data_test(t, batch[t.unique_id].verdict, carried.verdict(t, realtime)) for t in tests]
 
     def _data_test(self, test: Test, batch: Verdict, realtime: Verdict) -> Judged:
+        batch = self._explained(batch, test.depends_on)
         differs = disagreement(batch, realtime, _DATA_TEST, counted=True)
         return Judged(
             name=test.name,
@@ -108,6 +111,28 @@ class _Run:
             views=_DATA_TEST,
             disagreement="; ".join(filter(None, (differs, self._age(test) if differs else ""))),
         )
+
+    def _explained(self, batch: Verdict, reads: Iterable[str]) -> Verdict:
+        """``batch`` with what to do, where it is an error because batch has not built what the test ``reads``."""
+        absent = [self._name(u) for u in reads if u in self._unbuilt]
+        if batch.status is not Status.ERROR or not absent:
+            return batch
+        reason = f"{', '.join(absent)}: not in the batch database yet: run duet batch"
+        return Verdict(Status.ERROR, reason)
+
+    @functools.cached_property
+    def _unbuilt(self) -> set[str]:
+        """Sources and models that the batch database does not have; empty where it is no DuckDB file."""
+        relations = {s.unique_id: s.batch for s in self.plan.steps} | {s.unique_id: s.batch for s in self.plan.sources}
+        try:
+            path = duckdb_path(self.settings.project_dir)
+            if not path.exists():
+                return set(relations)
+            with open_batch(path, read_only=True) as connection:
+                tables = {u: sqlglot.to_table(name, dialect="duckdb") for u, name in relations.items()}
+                return {u for u, found in tables.items() if relation_comment(connection, found) is None}
+        except DuetError:
+            return set()
 
     def _age(self, test: Test) -> str:
         """Whether the sides have rows of another age; empty where that is not known."""
@@ -125,6 +150,7 @@ class _Run:
 
     def _unit_test(self, test: UnitTest, batch: Result | None) -> Judged:
         verdict = batch.verdict if batch is not None else not_applicable("dbt did not run it")
+        verdict = self._explained(verdict, self.project.models[test.model].depends_on)
         realtime, views = self._in_real_time(test, batch)
         return Judged(
             name=test.name,

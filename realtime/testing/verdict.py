@@ -54,13 +54,14 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def disagreement(batch: Verdict, realtime: Verdict, views: Verdict, *, counted: bool) -> str:
-    """Where the sides differ in words; ``counted`` says that the numbers of failing rows must be equal too.
+    """Where the sides differ in words; ``counted`` says that the numbers of failing rows must be equal too. A side
+    with an error has no verdict to differ by.
 
     >>> disagreement(Verdict(Status.PASS), Verdict(Status.FAIL), not_applicable("no views"), counted=False)
     'batch: pass, real time: fail'
     """
     sides = {"batch": batch, "real time": realtime, "through views": views}
-    applied = {side: v for side, v in sides.items() if v.status is not Status.NOT_APPLICABLE}
+    applied = {side: v for side, v in sides.items() if v.status not in (Status.NOT_APPLICABLE, Status.ERROR)}
     if len({v.status for v in applied.values()}) > 1:
         return ", ".join(f"{side}: {v.status}" for side, v in applied.items())
     if counted and len({v.failures for v in applied.values()}) > 1:

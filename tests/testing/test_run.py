@@ -15,6 +15,7 @@ import pytest
 from realtime import show
 from realtime.deploy.promote import rendered
 from realtime.errors import NotFoundError
+from realtime.ingest.lake import open_batch
 from realtime.testing.verdict import Judged, Status
 from tests.testing.conftest import ORDERS, Shop, insert
 
@@ -90,7 +91,9 @@ def test_failing_unit_test_shows_the_rows(found: dict[str, Judged], capsys: pyte
     assert f"{len(SIDES)} tests, 2 failed" in shown
 
 
-def test_version_that_is_not_deployed(shop: Shop) -> None:
+def test_version_that_is_not_deployed_and_model_that_is_not_built(shop: Shop) -> None:
+    with open_batch(shop.settings.project_dir / "warehouse.duckdb") as connection:
+        connection.execute("DROP VIEW last_orders")
     other = Shop(shop.settings, shop.client, msgspec.structs.replace(shop.plan, lambdas=(), tests=()))
     records = other.test("last_orders")
     assert set(records) == {
@@ -100,6 +103,7 @@ def test_version_that_is_not_deployed(shop: Shop) -> None:
     }
     assert records["has_address"].realtime.reason.endswith("run duet deploy")
     assert _sides(records["newest_order_wins"]) == (PASS, PASS, PASS)
+    assert records["has_address"].batch.reason == "last_orders: not in the batch database yet: run duet batch"
     with pytest.raises(NotFoundError, match="no model orderz"):
         shop.test("orderz")
 
