@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import duckdb
@@ -46,11 +46,20 @@ class Binder:
         self._run(exp.Create(this=definitions, kind="TABLE").sql("duckdb"))
         self._register(relation)
 
-    def add_view(self, relation: exp.Table, sql: str) -> None:
-        """A view of ``sql``; RefusedError with DuckDB's words where it does not bind."""
+    def add_view(self, relation: exp.Table, sql: str, columns: Sequence[tuple[str, str]] = ()) -> None:
+        """A view of ``sql``; RefusedError with DuckDB's words where it does not bind.
+
+        Where its ``columns`` are known it is an empty table: a view of views is bound down to the sources again
+        whenever it is read.
+        """
         placed = self._placed(relation)
-        self._run(f"CREATE VIEW {placed.sql('duckdb')} AS {sql}")
-        self._register(relation)
+        if not columns or any(kind in ("NULL", '"NULL"') for _, kind in columns):  # no table has a column of NULLs
+            self._run(f"CREATE VIEW {placed.sql('duckdb')} AS {sql}")
+            self._register(relation)
+        else:
+            named = ", ".join(f"{exp.to_identifier(n, quoted=True).sql('duckdb')} {kind}" for n, kind in columns)
+            self._run(f"CREATE TABLE {placed.sql('duckdb')} ({named})")
+            self._note(placed, dict(columns))
         self.views[placed.catalog.lower(), placed.db.lower(), placed.name.lower()] = sql
 
     def execute(self, ddl: str) -> None:
@@ -104,7 +113,9 @@ class Binder:
 
     def _register(self, relation: exp.Table) -> None:
         placed = self._placed(relation)
-        columns = {n: t.name for n, t in self.describe(exp.select("*").from_(placed.copy()).sql("duckdb"))}
+        self._note(placed, {n: t.name for n, t in self.describe(exp.select("*").from_(placed.copy()).sql("duckdb"))})
+
+    def _note(self, placed: exp.Table, columns: dict[str, str]) -> None:
         key = (placed.catalog.lower(), placed.db.lower(), placed.name.lower())
         self.columns[key], self.relations[key] = columns, placed
         # Only names matter to sqlglot here; the types come from the binder.

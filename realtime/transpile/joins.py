@@ -9,6 +9,11 @@ from realtime.transpile.lower import Lower, refused, type_of
 from realtime.transpile.types import Kind
 
 _JOIN_ARGS = frozenset({"this", "on", "side", "kind", "method", "using"})
+_PLAIN = (
+    *(exp.Column, exp.Identifier, exp.Literal, exp.Cast, exp.DataType, exp.DataTypeParam, exp.Paren, exp.And, exp.Or),
+    *(exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Add, exp.Sub, exp.Mul, exp.Interval, exp.Var),
+    *(exp.Lower, exp.Upper, exp.Trim, exp.TimestampTrunc, exp.DateTrunc),
+)
 _COMPARES = (exp.GT, exp.GTE, exp.LT, exp.LTE)
 
 
@@ -59,9 +64,8 @@ def _join(lower: Lower, join: exp.Join) -> exp.Join:
     if isinstance(condition, exp.Boolean):
         raise refused(join, "JOIN ON a constant", remedy="write CROSS JOIN")
     if any(part.find(exp.Column) is None for part in _conjuncts(condition)):
-        # Of a NULL among the conditions ClickHouse takes no notice.
         raise refused(join, "a condition of JOIN that names no column", remedy="put it into WHERE")
-    on = lower.condition(condition)
+    on = _condition(lower, condition, join.alias_or_name)
     if side and not _has_equality(condition, join.alias_or_name):
         on = exp.and_(_always_equal(lower, join, condition), on, copy=False)
     method = (join.args.get("method") or "").upper() or None
@@ -98,6 +102,21 @@ def is_unnested(column: exp.Column) -> bool:
                 return True
         select = select.find_ancestor(exp.Select)
     return False
+
+
+def _condition(lower: Lower, condition: exp.Expr, joined: str) -> exp.Expr:
+    """ON: what may be NULL whatever the row is 0 instead, for ClickHouse takes a constant NULL for true.
+    Keys of the join stay as they are: it finds them in plain equalities only, and NULL is no key."""
+    parts = [
+        lower.condition(p) if _is_plain(p) or _has_equality(p, joined) else call("ifNull", lower.condition(p), 0)
+        for p in _conjuncts(condition)
+    ]
+    return exp.and_(*parts, copy=False)
+
+
+def _is_plain(condition: exp.Expr) -> bool:
+    """Whether ``condition`` only compares columns and literals."""
+    return all(isinstance(node, _PLAIN) and not isinstance(node, exp.TryCast) for node in condition.walk())
 
 
 def _conjuncts(condition: exp.Expr) -> list[exp.Expr]:

@@ -101,6 +101,11 @@ def name_of(node: exp.Expr) -> str:
     return _NAMES.get(type(node)) or node.sql("duckdb").partition("(")[0].lower()
 
 
+def one_float(x: exp.Expr) -> exp.Expr:
+    """The float ``x`` with one NaN and one zero: equal values are the same bytes."""
+    return form("if(isNaN(x), nan, x + 0.)", x=x)
+
+
 @dataclasses.dataclass(frozen=True)
 class Lower:
     """The driver: ``lower(node)`` is the ClickHouse expression for a typed DuckDB one."""
@@ -113,6 +118,8 @@ class Lower:
     with DuckDB's semantics (`realtime.transpile.rules.casts`)."""
     lower_query: Callable[[Lower, exp.Query], exp.Query]
     """Lowers a query (`realtime.transpile.query`)."""
+    view: Callable[[exp.Table], exp.Query | None]
+    """The typed query of a view, None for a table (`realtime.transpile.origins`)."""
     _numbers: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(1))
 
     def __call__(self, node: exp.Expr) -> exp.Expr:
@@ -153,7 +160,7 @@ class Lower:
     def canonical(self, node: exp.Expr) -> exp.Expr:
         """``node`` so that equal values are the same bytes: for floats one NaN and one zero (grouping, DISTINCT)."""
         if type_of(node).kind is Kind.FLOAT:
-            return form("if(isNaN(x), nan, x + 0.)", x=self(node))
+            return one_float(self(node))
         return self(node)
 
     def fresh(self, base: str) -> str:

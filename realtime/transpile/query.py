@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sqlglot import exp
 
 from realtime.transpile.annotate import aggregated, without_params
@@ -11,7 +9,7 @@ from realtime.transpile.form import cast, column, quote
 from realtime.transpile.joins import lower_from
 from realtime.transpile.lower import Lower, one_float, refused, type_of
 from realtime.transpile.rules.order import lower_limit, lower_order
-from realtime.transpile.scopes import selected, visible_ctes
+from realtime.transpile.scopes import outputs, visible_ctes
 from realtime.transpile.types import DuckType, Kind
 
 _SELECT_ARGS = frozenset(
@@ -91,45 +89,22 @@ def _projection(lower: Lower, projection: exp.Expr, select: exp.Select, grouped:
 
 
 def _group(lower: Lower, group: exp.Group) -> exp.Group:
-    plain = [k for k in group.expressions if not isinstance(k, _SETS)]
-    sets = [k for k in group.expressions if isinstance(k, _SETS)]
-    sets += [k for part in ("rollup", "cube", "grouping_sets") for k in group.args.get(part) or []]
-    if plain and sets:
-        raise refused(group, "GROUP BY mixes keys with grouping sets", remedy="write all of it as GROUPING SETS")
+    sets = group.args.get("grouping_sets")
     if sets:
-        return exp.Group(**_grouping_sets(lower, sets))
-    return exp.Group(expressions=[lower.canonical(k) for k in plain])
-
-
-_SETS = (exp.Rollup, exp.Cube, exp.GroupingSets)
-
-
-def _grouping_sets(lower: Lower, sets: Sequence[exp.Expr]) -> dict[str, list[exp.Expr]]:
-    found = sets[0]
-    if len(sets) > 1:
-        raise refused(found, "several grouping sets multiply", remedy="write one GROUPING SETS")
-    if not isinstance(found, exp.GroupingSets) or any(_is_total(m) for m in found.expressions):
-        raise refused(
-            found,
-            "of no rows DuckDB gives a total, ClickHouse nothing",
-            remedy="write GROUPING SETS without (), and UNION ALL the total",
-        )
-    nested = next((k for m in found.expressions for k in m.flatten() if _is_nested(k)), None)
-    if nested is not None:
-        raise refused(
-            nested,
-            "a list among grouping sets is NULL in some, and ClickHouse has no such NULL",
-            remedy="group by text",
-        )
-    return {"grouping_sets": [exp.GroupingSets(expressions=[_members(lower, m) for m in found.expressions])]}
+        nested = next((k for m in sets[0].expressions for k in m.flatten() if _is_nested(k)), None)
+        if nested is not None:
+            raise refused(
+                nested,
+                "a list among grouping sets is NULL in some, and ClickHouse has no such NULL",
+                remedy="group by text",
+            )
+        members = [_members(lower, m) for m in sets[0].expressions]
+        return exp.Group(grouping_sets=[exp.GroupingSets(expressions=members)])
+    return exp.Group(expressions=[lower.canonical(k) for k in group.expressions])
 
 
 def _is_nested(key: exp.Expr) -> bool:
     return isinstance(key, exp.Column) and type_of(key).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP)
-
-
-def _is_total(member: exp.Expr) -> bool:
-    return isinstance(member, exp.Tuple) and not member.expressions
 
 
 def _members(lower: Lower, member: exp.Expr) -> exp.Expr:
@@ -203,9 +178,7 @@ def _side(lower: Lower, side: exp.Expr, names: list[str], types: list[DuckType],
 
 def _types(lower: Lower, query: exp.Query) -> list[DuckType]:
     """Types of the columns of ``query``, from its annotations as far as it has them."""
-    bare = query.unnest()
-    found = selected(bare) if isinstance(bare, exp.Select) else bare.meta_get("outputs")
-    return [t for _, t in found or lower.binder.describe(_bindable(query))]
+    return [t for _, t in outputs(query) or lower.binder.describe(_bindable(query))]
 
 
 def _bindable(query: exp.Query) -> str:

@@ -98,6 +98,13 @@ class Scopes:
         return None
 
 
+def outputs(query: exp.Query) -> Outputs | None:
+    """Columns of an annotated query; None where one of them has no type."""
+    bare = query.unnest()
+    found: Outputs | None = selected(bare) if isinstance(bare, exp.Select) else bare.meta_get("outputs")
+    return found
+
+
 def selected(select: exp.Select) -> Outputs | None:
     """Columns of a select whose expressions are typed; None where one of them is not."""
     types = [p.unalias().meta_get("duck") for p in select.expressions]

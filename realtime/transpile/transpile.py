@@ -16,13 +16,17 @@ from realtime.planner.ir import Column
 from realtime.project.binder import CATALOG, SCHEMA, Binder
 from realtime.transpile.annotate import annotate, without_params
 from realtime.transpile.lower import Lower
+from realtime.transpile.passes.any_to_in import any_to_in
 from realtime.transpile.passes.arrows_to_json import arrows_to_json
 from realtime.transpile.passes.drop_constant_keys import drop_constant_keys
 from realtime.transpile.passes.expand_between import expand_between
+from realtime.transpile.passes.expand_by_name import expand_by_name
 from realtime.transpile.passes.expand_case import expand_case
 from realtime.transpile.passes.expand_distinct_on import expand_distinct_on
 from realtime.transpile.passes.expand_group_all import expand_group_all
+from realtime.transpile.passes.expand_grouping_sets import expand_grouping_sets
 from realtime.transpile.passes.expand_order_all import expand_order_all
+from realtime.transpile.passes.expand_set_all import expand_set_all
 from realtime.transpile.passes.expand_values import expand_values
 from realtime.transpile.passes.join_correlated import join_correlated
 from realtime.transpile.passes.lambda_columns import lambda_columns
@@ -34,11 +38,12 @@ from realtime.transpile.passes.unique_aliases import unique_aliases
 from realtime.transpile.query import lower_query
 from realtime.transpile.rules import FUNCTIONS, RULES
 from realtime.transpile.rules.casts import convert
+from realtime.transpile.scopes import outputs
 from realtime.transpile.types import DuckType
 
 Pass = Callable[[exp.Query], exp.Query]
 
-BEFORE_QUALIFY: tuple[Pass, ...] = (refuse_unknown, expand_values, semi_to_exists)
+BEFORE_QUALIFY: tuple[Pass, ...] = (refuse_unknown, expand_values, semi_to_exists, any_to_in)
 AFTER_QUALIFY: tuple[Pass, ...] = (
     join_correlated,
     lambda_columns,
@@ -46,6 +51,9 @@ AFTER_QUALIFY: tuple[Pass, ...] = (
     expand_group_all,
     drop_constant_keys,
     expand_order_all,
+    expand_grouping_sets,
+    expand_by_name,
+    expand_set_all,
     expand_distinct_on,
     expand_case,
     expand_between,
@@ -62,26 +70,42 @@ class Compiled:
     columns: tuple[Column, ...]
 
 
-def transpile(query: str | exp.Query, binder: Binder) -> Compiled:
-    """Compiles ``query`` (DuckDB's dialect) against the tables of ``binder``; RefusedError where it is not exact."""
+def transpile(query: str | exp.Query, binder: Binder, text: str = "") -> Compiled:
+    """Compiles ``query`` (DuckDB's dialect) against the tables of ``binder``; RefusedError where it is not exact.
+
+    ``text`` is the same query as its author wrote it, where ``query`` is a tree made of it.
+    """
     tree = parse(query) if isinstance(query, str) else query.copy()
     parametric = tree.find(exp.Parameter, exp.Placeholder) is not None
     # The author's own text, where there is one, for DuckDB's errors name its lines.
-    given = query if isinstance(query, str) and not parametric else without_params(tree).sql("duckdb")
-    wanted = binder.describe(given)
+    given = "" if parametric else query if isinstance(query, str) else text
+    wanted = binder.describe(given or without_params(tree).sql("duckdb"))
+    tree = annotate(_resolved(tree, binder), binder)
+    found = outputs(tree) or binder.describe(without_params(tree).sql("duckdb"))
+    if [t for _, t in found] != [t for _, t in wanted]:
+        raise RefusedError("the query changes its types when its names are resolved", remedy="qualify every column")
+    lower = Lower(binder, RULES, FUNCTIONS, convert, lower_query, lambda table: _view(table, binder))
+    lowered = lower_query(lower, tree)
+    columns = tuple(_column(name, found) for name, found in wanted)
+    return Compiled(_named(lowered, columns), columns)
+
+
+def _resolved(tree: exp.Query, binder: Binder) -> exp.Query:
     for rewrite in BEFORE_QUALIFY:
         tree = rewrite(tree)
     tree = qualified(tree, binder)
     for rewrite in AFTER_QUALIFY:
         tree = rewrite(tree)
-    tree = true_names(tree, binder.columns, binder.relations)
-    if [t for _, t in binder.describe(without_params(tree).sql("duckdb"))] != [t for _, t in wanted]:
-        raise RefusedError("the query changes its types when its names are resolved", remedy="qualify every column")
-    annotate(tree, binder)
-    lower = Lower(binder, RULES, FUNCTIONS, convert, lower_query)
-    lowered = lower_query(lower, tree)
-    columns = tuple(_column(name, found) for name, found in wanted)
-    return Compiled(_named(lowered, columns), columns)
+    return true_names(tree, binder.columns, binder.relations)
+
+
+def _view(table: exp.Table, binder: Binder) -> exp.Query | None:
+    key = (table.catalog.lower(), table.db.lower(), table.name.lower())
+    if key in binder.views and key not in binder.typed_views:
+        tree = _resolved(parse(binder.views[key]), binder)
+        annotate(tree, binder)
+        binder.typed_views[key] = tree
+    return binder.typed_views.get(key)
 
 
 def _column(name: str, found: DuckType) -> Column:

@@ -123,6 +123,10 @@ class DuckType:
     def __str__(self) -> str:
         return self.name
 
+    def __deepcopy__(self, memo: object) -> DuckType:
+        """Itself, as every copy of a tree that holds it may: it never changes."""
+        return self
+
 
 @functools.cache
 def duck_type(name: str) -> DuckType:

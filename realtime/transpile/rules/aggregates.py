@@ -125,10 +125,11 @@ def _count(lower: Lower, found: Call) -> Aggregate:
         return Aggregate((Component("count"),), _as_bigint)
     if found.node.expressions:
         raise refused(found.node, "count of several columns", remedy="count one column, or DISTINCT of a row (a, b)")
-    if isinstance(value, exp.Distinct) or (found.distinct and isinstance(value, exp.Tuple)):
-        raise refused(
-            found.node, "count(DISTINCT a, b)", remedy="count a DISTINCT concatenation, or group by both first"
-        )
+    if isinstance(value, exp.Distinct):
+        raise refused(found.node, "count(DISTINCT a, b)", remedy="count a row: count(DISTINCT (a, b))")
+    if found.distinct and isinstance(value, exp.Tuple):
+        parts = [_nullable(lower.canonical(x)) for x in value.expressions]
+        return Aggregate((Component("uniqExact", (call("tuple", *parts),)),), _as_bigint)
     if type_of(value).kind is Kind.NULL:
         return Aggregate((Component("count", (cast(exp.null(), "Nullable(String)"),)),), _as_bigint)
     if found.distinct:
@@ -196,12 +197,14 @@ def _avg(lower: Lower, found: Call) -> Aggregate:
 
 
 def _decimal_average(found: Call, kind: DuckType) -> Callable[..., exp.Expr]:
-    """DuckDB divides in another order with GROUP BY than without; the last bit differs."""
+    """DuckDB writes an average that is neither grouped, filtered nor over a window as sum / count; the last bit
+    differs. Of a grouped one see `realtime.transpile.origins.unsteady_average`."""
     select = found.node.find_ancestor(exp.Select)
     grouped = select is not None and select.args.get("group") is not None
+    by_itself = grouped or found.distinct or isinstance(found.node.parent, (exp.Filter, exp.Window))
     unit, unit_float = number(10**kind.scale), exp.Literal.number(f"{10**kind.scale}.")
     template = "toFloat64(toInt256(s * unit)) / unitf / nullIf(n, 0)"
-    if grouped:
+    if by_itself:
         template = "toFloat64(toInt256(s * unit)) / (toFloat64(nullIf(n, 0)) * unitf)"
     return lambda s, n: form(template, s=s, n=n, unit=unit, unitf=unit_float)
 
@@ -304,6 +307,8 @@ def _quantile(found: Call) -> tuple[exp.Expr, float]:
 
 def _continuous(lower: Lower, found: Call, value: exp.Expr, fraction: float) -> Aggregate:
     kind = type_of(value)
+    if kind.kind is Kind.DECIMAL and kind.precision <= 18 and not found.distinct:
+        return _continuous_decimal(lower, value, kind, fraction)
     if kind.kind not in (Kind.INTEGER, Kind.FLOAT) or found.distinct:
         raise refused(found.node, f"a continuous quantile of {kind}", remedy="cast it to DOUBLE")
     template = """if(empty(a), NULL, if(floor(r) = ceil(r), arrayElement(sorted, toInt64(floor(r)) + 1),
@@ -316,6 +321,24 @@ def _continuous(lower: Lower, found: Call, value: exp.Expr, fraction: float) -> 
         return form(template, a=a, r=place, sorted=ordered)
 
     return Aggregate((Component("groupArray", (double(lower, value),)),), finish)
+
+
+def _continuous_decimal(lower: Lower, value: exp.Expr, kind: DuckType, fraction: float) -> Aggregate:
+    """Between two of the smallest units, towards zero, as DuckDB computes on what it stores."""
+    template = """if(empty(a), NULL, toDecimal128(toInt64(trunc(toFloat64(arrayElement(sorted, low + 1))
+        + toFloat64(arrayElement(sorted, least(low + 2, length(a))) - arrayElement(sorted, low + 1))
+        * (r - low))), scale) / unit)"""
+
+    def finish(a: exp.Expr) -> exp.Expr:
+        place = form("((length(a) - 1) * p)", a=a, p=exp.Literal.number(repr(fraction)))
+        low, sorted_ = form("toInt64(floor(r))", r=place), call("arraySort", a)
+        shown = form(template, a=a, r=place, low=low, sorted=sorted_, scale=kind.scale, unit=number(10**kind.scale))
+        return cast(shown, kind.clickhouse)
+
+    units = call(
+        "toInt64", form("toDecimal256(x, scale) * unit", x=lower(value), scale=kind.scale, unit=number(10**kind.scale))
+    )
+    return Aggregate((Component("groupArray", (units,)),), finish)
 
 
 def _quantile_disc(lower: Lower, found: Call) -> Aggregate:
@@ -335,6 +358,8 @@ def _first(first: bool) -> Callable[[Lower, Call], Aggregate]:
             raise refused(
                 found.node, f"{name} without ORDER BY depends on chance", remedy=f"write {name}(x ORDER BY key)"
             )
+        if type_of(found.value).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+            raise refused(found.node, f"{name} of {type_of(found.value)}", remedy="take one of its elements or fields")
         descending = _direction(found)
         newest = descending == first
         payload = call("tuple", _nullable(lower(found.value)))

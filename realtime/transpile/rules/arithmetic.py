@@ -11,7 +11,7 @@ from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
 from realtime.transpile.ranges import fits, range_of, type_range
 from realtime.transpile.rules import intervals
 from realtime.transpile.rules.casts import converted
-from realtime.transpile.rules.rounding import power_of_ten, rounded
+from realtime.transpile.rules.rounding import check_steady, power_of_ten, rounded
 from realtime.transpile.types import DOUBLE, DuckType, Kind, duck_type
 
 _TEMPORAL = (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME, Kind.INTERVAL)
@@ -180,6 +180,7 @@ def _whole(function: str) -> Callable[[Lower, exp.Func], exp.Expr]:
         found = type_of(node)
         if found.kind not in (Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL):
             raise refused(node, f"{function} of {type_of(node.this)}", remedy="cast it to a number")
+        check_steady(lower, node)
         return cast(call(function, lower(node.this)), found.clickhouse)
 
     return build
@@ -193,6 +194,7 @@ def _round(lower: Lower, node: exp.Round) -> exp.Expr:
         return _round_integer(lower, node, found, places)
     if found.kind is not Kind.FLOAT:
         raise refused(node, f"round of {type_of(node.this)}", remedy="cast it to a number")
+    check_steady(lower, node)
     value = double(lower, node.this)
     if places == 0:
         return rounded(value)

@@ -7,6 +7,7 @@ from sqlglot import exp
 from realtime.transpile.form import call, cast, column, text
 from realtime.transpile.joins import element_name, is_unnested
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.origins import is_null_extended
 from realtime.transpile.types import Kind
 
 
@@ -14,6 +15,7 @@ def _column(lower: Lower, node: exp.Column) -> exp.Expr:
     if node.table and is_unnested(node):
         return column(element_name(node.table, node.name))
     if node.table:
+        _check_never_null(node)
         return column(node.name, node.table)
     if _lambda_of(node):
         return column(node.name)
@@ -22,6 +24,29 @@ def _column(lower: Lower, node: exp.Column) -> exp.Expr:
         if isinstance(projection, exp.Alias) and projection.alias == node.name:
             return lower(projection.this)
     raise refused(node, f"column {node.name} can't be resolved", remedy="qualify it with its table")
+
+
+def _check_never_null(node: exp.Column) -> None:
+    """RefusedError for a list that a join leaves NULL: ClickHouse has the empty one there."""
+    found = type_of(node)
+    if found.kind not in (Kind.LIST, Kind.STRUCT, Kind.MAP) or not is_null_extended(node):
+        return
+    if not is_empty_otherwise(node.parent):
+        raise refused(
+            node,
+            f"{found} is NULL where the join finds no row, and ClickHouse has no such NULL",
+            remedy=f"write coalesce({node.name}, [])"
+            if found.kind is Kind.LIST
+            else "select its fields before joining",
+        )
+
+
+def is_empty_otherwise(node: exp.Expr | None) -> bool:
+    """Whether ``node`` is ``coalesce(x, [])``."""
+    if not isinstance(node, exp.Coalesce) or len(node.expressions) != 1:
+        return False
+    other = node.expressions[0].this if isinstance(node.expressions[0], exp.Cast) else node.expressions[0]
+    return isinstance(other, exp.Array) and not other.expressions
 
 
 def _lambda_of(node: exp.Column) -> bool:

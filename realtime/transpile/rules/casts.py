@@ -9,7 +9,7 @@ from sqlglot import exp
 from realtime.transpile.form import call, cast, form, text
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
 from realtime.transpile.rules import text_casts
-from realtime.transpile.rules.rounding import power_of_ten, rounded, within
+from realtime.transpile.rules.rounding import check_steady, power_of_ten, rounded, within
 from realtime.transpile.types import INTEGERS, TIMESTAMP, DuckType, Kind
 
 Conversion = Callable[[exp.Expr, DuckType, DuckType, bool], exp.Expr | None]
@@ -93,6 +93,8 @@ def _explicit(lower: Lower, node: exp.Cast, try_: bool) -> exp.Expr:
         return constant(lower, value, target, try_=try_)
     if type_of(value) == target:
         return lower(value)
+    if target.kind in (Kind.INTEGER, Kind.DECIMAL):
+        check_steady(lower, node)
     return lower.convert(value, lower(value), target, try_)
 
 
@@ -184,8 +186,14 @@ def _date_to_timestamp(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp
 
 
 def _timestamp_to_timestamp(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr | None:
-    coarser = b.name in ("TIMESTAMP_S", "TIMESTAMP_MS") or a.name == "TIMESTAMP_NS"
-    return None if coarser else cast(x, b.clickhouse)
+    if a.name == "TIMESTAMP_NS":
+        return None
+    unit = {"TIMESTAMP_S": 1_000_000, "TIMESTAMP_MS": 1000}.get(b.name)
+    if unit is None or a.name == "TIMESTAMP_S":
+        return cast(x, b.clickhouse)
+    template = "fromUnixTimestamp64Micro(intDiv(us + if(us >= 0, half, -half), toInt64(by)) * by, 'UTC')"
+    micros = call("toUnixTimestamp64Micro", cast(x, TIMESTAMP.clickhouse))
+    return cast(form(template, us=micros, half=unit // 2, by=unit), b.clickhouse)
 
 
 def _timestamp_to_time(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr:

@@ -8,6 +8,7 @@ from sqlglot import exp
 
 from realtime.transpile.form import call, cast, form
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.rules.basics import is_empty_otherwise
 from realtime.transpile.rules.casts import constant
 from realtime.transpile.types import BOOLEAN, DuckType, Kind
 
@@ -50,6 +51,9 @@ def _coalesce(lower: Lower, node: exp.Coalesce) -> exp.Expr:
     found = type_of(node)
     if found.kind is Kind.NULL:
         return cast(exp.null(), _NULL_TEXT)
+    if found.kind is Kind.LIST and type_of(node.this) == found and is_empty_otherwise(node):
+        # What a join leaves NULL in DuckDB is empty in ClickHouse, and no other list is NULL.
+        return lower(node.this)
     if found.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
         raise refused(node, f"ClickHouse has no NULL of type {found}", remedy="drop the coalesce")
     return call("coalesce", *(as_type(lower, x, found) for x in [node.this, *node.expressions]))

@@ -28,8 +28,11 @@ def _translated(node: exp.Expr, given: str, known: dict[str, str]) -> str:
 
 
 def _write(lower: Lower, node: exp.TimeToStr) -> exp.Expr:
-    given = constant_of(node.args["format"], "a format")
-    return call("formatDateTime", timestamp(lower, node.this), _translated(node, given, WRITTEN), "UTC")
+    moment, pattern = node.this, node.args["format"]
+    if isinstance(moment, exp.Literal) and moment.is_string:  # DuckDB takes the two in either order
+        moment, pattern = pattern, moment
+    given = constant_of(pattern, "a format")
+    return call("formatDateTime", timestamp(lower, moment), _translated(node, given, WRITTEN), "UTC")
 
 
 RULES: dict[type[exp.Expr], Rule] = {exp.TimeToStr: rule(_write, "format")}

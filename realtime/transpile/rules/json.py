@@ -33,7 +33,7 @@ def _extracted(scalar: bool) -> Callable[[Lower, exp.JSONExtract | exp.JSONExtra
     def build(lower: Lower, node: exp.JSONExtract | exp.JSONExtractScalar) -> exp.Expr:
         if type_of(node.this).kind not in (Kind.JSON, Kind.TEXT):
             raise refused(node, f"a path into {type_of(node.this)}", remedy="cast it to JSON")
-        document, path = lower(node.this), _path(node)
+        document, path = _document(lower, node.this), _path(node)
         raw, kind = call("JSONExtractRaw", document, *path), call("JSONType", document, *path)
         missing = exp.paren(exp.or_(*_missing(document, path), copy=True), copy=False)
         # ClickHouse drops the fraction of 1.0, by which DuckDB tells a DOUBLE.
@@ -46,6 +46,21 @@ def _extracted(scalar: bool) -> Callable[[Lower, exp.JSONExtract | exp.JSONExtra
         return form(template, missing=missing, kind=kind, double=double, raw=raw)
 
     return build
+
+
+def _document(lower: Lower, node: exp.Expr) -> exp.Expr:
+    """The document ``node``; text that is no JSON fails, as in DuckDB."""
+    document = lower(node)
+    if type_of(node).kind is Kind.JSON:
+        return document
+    template = "if(ifNull(isValidJSON(x), true), x, toString(throwIf(1, 'text is no JSON')))"
+    return form(template, x=document)
+
+
+def _valid(lower: Lower, node: exp.Anonymous) -> exp.Expr:
+    if type_of(node.expressions[0]).kind not in (Kind.JSON, Kind.TEXT):
+        raise refused(node, f"json_valid of {type_of(node.expressions[0])}", remedy="cast it to VARCHAR")
+    return call("isValidJSON", lower(node.expressions[0]))
 
 
 def _missing(document: exp.Expr, path: list[exp.Expr]) -> list[exp.Expr]:
@@ -72,4 +87,4 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.JSONExtract: rule(_extracted(False), _ARGS),
     exp.JSONExtractScalar: rule(_extracted(True), _ARGS),
 }
-FUNCTIONS: dict[str, Rule] = {"json_array_length": rule(_array_length)}
+FUNCTIONS: dict[str, Rule] = {"json_array_length": rule(_array_length), "json_valid": rule(_valid)}

@@ -61,10 +61,12 @@ def _position(lower: Lower, node: exp.Anonymous) -> exp.Expr:
 
 def _element(lower: Lower, node: exp.Bracket) -> exp.Expr:
     """``xs[i]``; sqlglot stores the index counted from 0, unless it knows the type to be another than a list."""
+    if len(node.expressions) == 1 and isinstance(node.expressions[0], exp.Slice):
+        return _slice(lower, node, node.this, node.expressions[0].this, node.expressions[0].expression)
     written = DuckDB().generator().bracket_offset_expressions(node)
     at = whole(written[0]) if len(written) == 1 else None
     if at is None:
-        raise refused(node, "an index that is no constant, or a slice", remedy="write the number of one element")
+        raise refused(node, "an index that is no constant", remedy="write the number of one element")
     return _at(lower, node, node.this, at)
 
 
@@ -79,6 +81,40 @@ def _at(lower: Lower, node: exp.Expr, items: exp.Expr, number: int) -> exp.Expr:
     if isinstance(items.unnest(), exp.Split):
         return call("arrayElementOrNull", _parts(lower, items.unnest()), number)
     return call("arrayElementOrNull", lower(items), number)
+
+
+def _slice(lower: Lower, node: exp.Expr, items: exp.Expr, first: exp.Expr | None, last: exp.Expr | None) -> exp.Expr:
+    """``xs[a:b]`` with both ends counted from 1."""
+    start = whole(first) if first is not None else 1
+    end = whole(last) if last is not None else None
+    if not start or start < 0 or (last is not None and (end is None or end < 0)) or node.args.get("step"):
+        raise refused(node, "a slice whose ends are no constants from 1", remedy="write xs[1:3]")
+    found = type_of(items)
+    size = [] if end is None else [max(end - start + 1, 0)]
+    if found.kind is Kind.TEXT:
+        return call("substringUTF8", lower(items), start, *size)
+    return call("arraySlice", _list(lower, items), start, *size)
+
+
+def _sliced(lower: Lower, node: exp.Anonymous) -> exp.Expr:
+    if len(node.expressions) != 3:
+        raise refused(node, "a slice with steps", remedy="write xs[1:3]")
+    return _slice(lower, node, *node.expressions)
+
+
+def _sliced_array(lower: Lower, node: exp.ArraySlice) -> exp.Expr:
+    return _slice(lower, node, node.this, node.args["start"], node.args.get("end"))
+
+
+def _concatenated(lower: Lower, node: exp.ArrayConcat) -> exp.Expr:
+    found = type_of(node)
+    return call("arrayConcat", *(_list_as(lower, x, found) for x in (node.this, *node.expressions)))
+
+
+def _list_as(lower: Lower, node: exp.Expr, found: DuckType) -> exp.Expr:
+    if type_of(node).kind is not Kind.LIST or isinstance(node.unnest(), exp.Split):
+        raise refused(node, "joining what may be no list", remedy="join lists")
+    return lower.to(node, found)
 
 
 def _extract(lower: Lower, node: exp.Anonymous) -> exp.Expr:
@@ -112,16 +148,20 @@ def _split(lower: Lower, node: exp.Split) -> exp.Expr:
 
 
 def _sort(lower: Lower, node: exp.ArraySort) -> exp.Expr:
-    found = type_of(node.this)
+    found, distinct = type_of(node.this), node.this.unnest()
     ascending, nulls_first = node.args.get("asc"), node.args.get("nulls_first")
     down = isinstance(ascending, exp.Boolean) and not ascending.this
     if found.kind is not Kind.LIST or found.item.kind in (*UNORDERED, Kind.FLOAT):
         raise refused(node, f"sorting {found}", remedy="sort a list of numbers, text or dates")
     if isinstance(nulls_first, exp.Boolean) and nulls_first.this:
         raise refused(node, "NULLS FIRST in a list", remedy="sort NULLs last")
+    if isinstance(distinct, exp.ArrayDistinct):  # the order of list_distinct alone depends on chance
+        items = form("arrayDistinct(arrayFilter(_v -> isNotNull(_v), a))", a=_list(lower, distinct.this))
+    else:
+        items = _list(lower, node.this)
     if down:
-        return form("arraySort(_v -> (isNull(_v)), arrayReverseSort(a))", a=_list(lower, node.this))
-    return call("arraySort", _list(lower, node.this))
+        return form("arraySort(_v -> (isNull(_v)), arrayReverseSort(a))", a=items)
+    return call("arraySort", items)
 
 
 def _extreme(name: str) -> Callable[[Lower, exp.Func], exp.Expr]:
@@ -199,6 +239,8 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.ArrayContains: rule(_contains),
     exp.Bracket: rule(_element),
     exp.Split: rule(_split),
+    exp.ArraySlice: rule(_sliced_array, "start end step"),
+    exp.ArrayConcat: rule(_concatenated, "null_propagation"),
     exp.ArraySort: rule(_sort, "asc nulls_first"),
     exp.ArrayMin: rule(_extreme("min")),
     exp.ArrayMax: rule(_extreme("max")),
@@ -214,6 +256,7 @@ FUNCTIONS: dict[str, Rule] = {
     "list_last": rule(_end(-1)),
     "list_position": rule(_position),
     "list_sum": rule(_sum),
+    "list_slice": rule(_sliced),
     "list_count": rule(_of_list("toInt64(arrayCount(_v -> isNotNull(_v), a))")),
     "list_unique": rule(_of_list("toUInt64(length(arrayDistinct(arrayFilter(_v -> isNotNull(_v), a))))")),
     "list_reverse": rule(_of_list("reverse(a)")),

@@ -7,6 +7,7 @@ from sqlglot import exp
 from realtime.transpile.annotate import is_aggregate
 from realtime.transpile.form import call, cast, column, form, quote
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.origins import cte_of
 from realtime.transpile.passes.join_correlated import outer_columns
 from realtime.transpile.rules import intervals
 from realtime.transpile.rules.casts import constant
@@ -59,14 +60,14 @@ def _null_tested(lower: Lower, node: exp.Is) -> exp.Expr:
 _OPERATORS: dict[type[exp.Expr], str] = {
     exp.EQ: "l = r", exp.NEQ: "l != r", exp.LT: "l < r", exp.LTE: "l <= r", exp.GT: "l > r", exp.GTE: "l >= r",
 }  # fmt: skip
-# NaN equals NaN and is above every number; `ln`, `rn` say whether a side is NaN.
+# NaN equals NaN and is above every number; `ln`, `rn` say whether a side is NaN, and are NULL where it is.
 _WITH_NAN: dict[type[exp.Expr], str] = {
     exp.EQ: "(l = r OR (ln AND rn))",
     exp.NEQ: "(l != r AND NOT (ln AND rn))",
     exp.GT: "(l > r OR (ln AND NOT rn))",
     exp.LT: "(l < r OR (rn AND NOT ln))",
-    exp.GTE: "(l >= r OR ln)",
-    exp.LTE: "(l <= r OR rn)",
+    exp.GTE: "(l >= r OR (ln AND rn >= 0))",
+    exp.LTE: "(l <= r OR (rn AND ln >= 0))",
 }
 
 
@@ -282,6 +283,8 @@ def _check_correlated(node: exp.Exists, query: exp.Query) -> None:
 
 def _subquery(lower: Lower, node: exp.Subquery) -> exp.Expr:
     query = node.this
+    if type_of(node).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+        raise refused(node, f"{type_of(node)} of no row is NULL, which ClickHouse has not", remedy="join its query")
     if not isinstance(query, exp.Select) or len(query.expressions) != 1:
         raise refused(node, "a scalar subquery of this form", remedy="select one column")
     if outer_columns(query):
@@ -300,20 +303,8 @@ def _one_row(query: exp.Query) -> bool:
     origin = query.args.get("from_")
     if origin is None or query.args.get("joins") or query.find(exp.Unnest):
         return False
-    inner = origin.this.this if isinstance(origin.this, exp.Subquery) else _cte(origin.this)
+    inner = origin.this.this if isinstance(origin.this, exp.Subquery) else cte_of(origin.this)
     return inner is not None and _one_row(inner)
-
-
-def _cte(table: exp.Expr) -> exp.Query | None:
-    """The query of the CTE that ``table`` names; None for another table."""
-    at: exp.Expr | None = table if isinstance(table, exp.Table) and not table.db else None
-    while at is not None:
-        for cte in getattr(at, "ctes", ()):
-            if cte.alias == table.name and table.find_ancestor(exp.CTE) is not cte:
-                found: exp.Query = cte.this
-                return found
-        at = at.parent
-    return None
 
 
 RULES: dict[type[exp.Expr], Rule] = {

@@ -13,7 +13,7 @@ from realtime.transpile.form import call, cast, form
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
 from realtime.transpile.rules.intervals import MICROSECONDS, parts, shifted_by, unit
 from realtime.transpile.rules.text import constant_of
-from realtime.transpile.types import BIGINT, DATE, TIMESTAMP, DuckType, Kind
+from realtime.transpile.types import BIGINT, DATE, DOUBLE, TIMESTAMP, DuckType, Kind
 
 _MOMENTS = (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ)
 _MONDAY = 4 * MICROSECONDS["day"]
@@ -215,13 +215,32 @@ def _epoch_in(per: str) -> Callable[[Lower, exp.Anonymous], exp.Expr]:
 
 
 def _make_date(lower: Lower, node: exp.DateFromParts) -> exp.Expr:
-    year, month, day = (lower.to(node.args[p], BIGINT) for p in ("year", "month", "day"))
+    return _date_of(*(lower.to(node.args[p], BIGINT) for p in ("year", "month", "day")))
+
+
+def _date_of(year: exp.Expr, month: exp.Expr, day: exp.Expr) -> exp.Expr:
+    """The day of these numbers; an error where there is none such."""
     first = form("addMonths(toDate32('2000-01-01'), (y - 2000) * 12 + m - 1)", y=year, m=month)
     found = form("addDays(first, d - 1)", first=first, d=day)
     template = """multiIf(isNull(y) OR isNull(m) OR isNull(d), NULL,
         y >= 1 AND y <= 9999 AND m >= 1 AND m <= 12 AND d >= 1 AND toMonth(found) = m AND d <= 31, found,
         toDate32(throwIf(1, 'no such date')))"""
     return cast(form(template, y=year, m=month, d=day, found=found), DATE.clickhouse)
+
+
+def _make_timestamp(lower: Lower, node: exp.TimestampFromParts) -> exp.Expr:
+    names = ("year", "month", "day", "hour", "min")
+    year, month, day, hour, minute = (lower.to(node.args[name], BIGINT) for name in names)
+    second = lower.to(node.args["sec"], DOUBLE)
+    template = """addMicroseconds(toDateTime64(date, 6, 'UTC'), (h * 60 + m) * 60000000 + toInt64(round(s * 1000000.))
+        + throwIf(ifNull(h < 0 OR h > 23 OR m < 0 OR m > 59 OR NOT (s >= 0 AND s < 60), 0), 'no such time'))"""
+    found = form(template, date=_date_of(year, month, day), h=hour, m=minute, s=second)
+    return form("if(isNull(h) OR isNull(m) OR isNull(s), NULL, found)", h=hour, m=minute, s=second, found=found)
+
+
+def _nanoseconds(lower: Lower, node: exp.Anonymous) -> exp.Expr:
+    wide = form("toInt128(us) * 1000", us=microseconds(lower, node.expressions[0]))
+    return call("accurateCast", wide, BIGINT.clickhouse)
 
 
 def _zoned(lower: Lower, node: exp.AtTimeZone) -> exp.Expr:
@@ -270,6 +289,7 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.Monthname: rule(_name("month")),
     exp.UnixToTime: rule(_unix, "scale"),
     exp.DateFromParts: rule(_make_date, "year month day"),
+    exp.TimestampFromParts: rule(_make_timestamp, "year month day hour min sec"),
     exp.AtTimeZone: rule(_zoned, "zone"),
     exp.Date: rule(_date),
     exp.DateAdd: rule(_added),
@@ -284,5 +304,6 @@ FUNCTIONS: dict[str, Rule] = {
         for name in ("weekday", "yearweek", "isoyear", "millisecond", "microsecond", "decade", "century")
     },
     "epoch_us": rule(_epoch_in("us")),
+    "epoch_ns": rule(_nanoseconds),
     "timezone": rule(_timezone),
 }

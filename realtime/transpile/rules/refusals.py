@@ -27,6 +27,7 @@ NODES: dict[type[exp.Expr], tuple[str, str]] = {
     exp.AnyValue: _ORDER,
     exp.Mode: ("of equally frequent values it picks any", "count per value and number the counts"),
     exp.Reverse: ("DuckDB reverses what a reader sees as letters, ClickHouse code points", "compute it in batch"),
+    exp.ArrayDistinct: ("the order of its elements depends on chance", "write list_sort(list_distinct(x))"),
     exp.Format: ("ClickHouse has other formats", "join texts with ||"),
     exp.StrToTime: ("strptime takes other text than ClickHouse does", "cast ISO text to TIMESTAMP"),
 }
@@ -55,7 +56,9 @@ def _nulls(lower: Lower, node: exp.IgnoreNulls | exp.RespectNulls) -> exp.Expr:
     raise refused(node, reason, remedy=remedy)
 
 
-_EVERY = " ".join(("zone", "format", "quantile", "accuracy", "weight", "deterministic", "lower", "upper", "sysdate"))
+_EVERY = " ".join(
+    ("zone", "format", "check_null", "quantile", "accuracy", "weight", "deterministic", "lower", "upper", "sysdate")
+)
 RULES: dict[type[exp.Expr], Rule] = {
     **{kind: rule(_refusal(*why), _EVERY) for kind, why in NODES.items()},
     exp.IgnoreNulls: rule(_nulls),

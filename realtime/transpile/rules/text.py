@@ -9,10 +9,12 @@ from sqlglot import exp
 from realtime.transpile.form import call, cast, form
 from realtime.transpile.form import text as literal
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.ranges import range_of
 from realtime.transpile.types import VARCHAR, Kind
 
 # DuckDB's trim() takes every blank of Unicode's category Zs, and neither tabs nor line ends.
 _BLANKS_BEFORE, _BLANKS_AFTER = r"^\p{Zs}+", r"\p{Zs}+$"
+_FARTHEST = 2**32 - 1
 _NULL_TEXT = "Nullable(String)"
 
 
@@ -26,11 +28,16 @@ def text_of(lower: Lower, node: exp.Expr) -> exp.Expr:
     return lower(node)
 
 
-def integer_of(lower: Lower, node: exp.Expr) -> exp.Expr:
-    """``node`` lowered to a 64-bit whole number."""
+def integer_of(lower: Lower, node: exp.Expr, *, place: bool = True) -> exp.Expr:
+    """``node`` lowered to a 64-bit whole number; a ``place`` in a text fails beyond 32 bits, as in DuckDB."""
     if type_of(node).kind is not Kind.INTEGER:
         raise refused(node, f"{type_of(node)} where a whole number is expected", remedy="cast it to BIGINT")
-    return call("toInt64", lower(node))
+    known, found = range_of(node), call("toInt64", lower(node))
+    # Twice as far is as good: what is computed of a text's length is no farther.
+    near = known is not None and known[0] >= -2 * _FARTHEST and known[1] <= 2 * _FARTHEST
+    if (near and not isinstance(node, exp.Literal)) or not place:
+        return found
+    return form("x + throwIf(ifNull(abs(x) > most, 0), 'place beyond 32 bits')", x=found, most=_FARTHEST)
 
 
 def whole(node: exp.Expr) -> int | None:
@@ -69,7 +76,7 @@ def _anonymous(template: str) -> Callable[[Lower, exp.Anonymous], exp.Expr]:
 def _substring(lower: Lower, node: exp.Substring) -> exp.Expr:
     x, start, length = text_of(lower, node.this), node.args["start"], node.args.get("length")
     from_, number = whole(start), whole(length) if length is not None else 0
-    if from_ is not None and from_ > 0 and number is not None and number >= 0:
+    if from_ is not None and 0 < from_ <= _FARTHEST and number is not None and 0 <= number <= _FARTHEST:
         return call("substringUTF8", x, from_, *([number] if length is not None else []))
     o = integer_of(lower, start)
     # Where it starts, counted from 0; negative where a start from the end lies before the text.
@@ -96,7 +103,7 @@ def _left(lower: Lower, node: exp.Left) -> exp.Expr:
 
 
 def _right(lower: Lower, node: exp.Right) -> exp.Expr:
-    x, n = text_of(lower, node.this), integer_of(lower, node.expression)
+    x, n = text_of(lower, node.this), integer_of(lower, node.expression, place=False)
     skipped = not_negative(form("toInt64(lengthUTF8(x)) - n", x=x, n=n))
     return form("substringUTF8(x, if(n >= 0, skipped, -n) + 1)", x=x, n=n, skipped=skipped)
 
@@ -122,8 +129,11 @@ def _shown(lower: Lower, node: exp.Expr) -> exp.Expr:
 
 
 def _joined(lower: Lower, node: exp.DPipe) -> exp.Expr:
-    if type_of(node).kind is Kind.NULL:
+    found = type_of(node)
+    if found.kind is Kind.NULL:
         return cast(exp.null(), _NULL_TEXT)
+    if found.kind is Kind.LIST and type_of(node.left).kind is type_of(node.right).kind:
+        return call("arrayConcat", lower.to(node.left, found), lower.to(node.right, found))
     return call("concat", *(_shown(lower, side) for side in (node.left, node.right)))
 
 

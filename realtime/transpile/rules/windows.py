@@ -44,6 +44,9 @@ def _window(lower: Lower, node: exp.Window) -> exp.Expr:
     build = _FUNCTIONS.get(type(function))
     if build is None:
         raise refused(node, f"{name_of(function)} has no exact form over a window", remedy="see docs/sql.md")
+    if not isinstance(function, exp.Ntile) and type_of(function.this).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+        what = f"{type_of(function.this)} outside the frame is NULL, and ClickHouse has no such NULL"
+        raise refused(node, what, remedy="take one of its elements or fields")
     return over(build(lower, function))
 
 
