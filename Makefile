@@ -11,7 +11,7 @@ demo: setup ## the whole path on real data; leaves ClickHouse and the server run
 	@python data/prepare.py
 	@duet demo
 
-test: setup postgres ## every test, on real servers that end with it
+test: setup postgres .fakesnow/.ready ## every test, on real servers that end with it
 	@python -m pytest
 
 check: setup ## types and style
@@ -31,6 +31,13 @@ postgres: ## Postgres's programs, which the tests run on a folder of their own
 	  run=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 	  $$run apt-get update -qq && \
 	  $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; fi
+
+# Apart from .venv, for it takes another edition of sqlglot.
+.fakesnow/.ready: tests/fakesnow/requirements.lock .venv/.ready
+	@echo "setting up .fakesnow"
+	@$(PYTHON) -m venv .fakesnow
+	@.venv/bin/uv pip sync --quiet --python .fakesnow/bin/python --require-hashes $<
+	@touch $@
 
 setup: .venv/.ready node_modules/.ready ## install the pinned dependencies
 
@@ -55,4 +62,4 @@ node_modules/.ready: package-lock.json .venv/.ready
 	@touch $@
 
 clean: down ## remove everything that was installed or made here
-	rm -rf .venv node_modules target logs lake .duet warehouse.duckdb data/*.ndjson data/downloads
+	rm -rf .venv .fakesnow node_modules target logs lake .duet warehouse.duckdb data/*.ndjson data/downloads

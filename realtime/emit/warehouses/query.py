@@ -100,10 +100,19 @@ def _projection(writer: Writer, projection: exp.Expr) -> exp.Expr:
 
 
 def _group(writer: Writer, group: exp.Group) -> exp.Group:
-    sets = [k for k in group.expressions if isinstance(k, (exp.Rollup, exp.Cube, exp.GroupingSets))]
-    if sets or any(group.args.get(part) for part in ("rollup", "cube", "grouping_sets", "all", "totals")):
-        raise refused(group, "grouping sets", remedy="group once per set, and UNION ALL")
-    return exp.Group(expressions=[writer(k) for k in group.expressions])
+    sets = [k for k in group.expressions if isinstance(k, exp.GroupingSets)] + (group.args.get("grouping_sets") or [])
+    plain = [k for k in group.expressions if not isinstance(k, exp.GroupingSets)]
+    several = len(sets) > 1 or (sets and plain)
+    if several or any(group.args.get(part) for part in ("rollup", "cube", "all", "totals")):
+        raise refused(group, "this form of grouping sets", remedy="write one GROUPING SETS")
+    if sets:
+        members = [exp.Tuple(expressions=[writer(k) for k in _members(m)]) for m in sets[0].expressions]
+        return exp.Group(grouping_sets=[exp.GroupingSets(expressions=members)])
+    return exp.Group(expressions=[writer(k) for k in plain])
+
+
+def _members(member: exp.Expr) -> list[exp.Expr]:
+    return list(member.expressions) if isinstance(member, exp.Tuple) else [member.unnest()]
 
 
 def _qualified(writer: Writer, select: exp.Select, out: exp.Select) -> exp.Select:

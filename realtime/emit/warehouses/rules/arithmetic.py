@@ -138,6 +138,8 @@ def _snowflake_whole(writer: Writer, node: exp.IntDiv) -> exp.Expr:
     """A quotient of six places may be rounded up to the next whole number: what is divided has no remainder."""
     found = type_of(node)
     _whole_sides(node, found)
+    if found.name == "HUGEINT":
+        raise refused(node, "Snowflake has no room for quotients of HUGEINT", remedy="cast both sides to BIGINT")
     return within(writer, form("(l - mod(l, r)) / r", l=writer(node.left), r=writer(node.right)), found)
 
 

@@ -38,8 +38,15 @@ def _is(writer: Writer, node: exp.Is) -> exp.Expr:
     if isinstance(node.expression, exp.Null):
         return form("x IS NULL", x=writer(node.this))
     if isinstance(node.expression, exp.Boolean):
-        return form("x IS TRUE" if node.expression.this else "x IS FALSE", x=writer.condition(node.this))
+        return _is_known(writer, writer.condition(node.this), bool(node.expression.this))
     raise refused(node, "this form of IS", remedy="compare with IS NULL, IS TRUE or IS FALSE")
+
+
+def _is_known(writer: Writer, x: exp.Expr, value: bool) -> exp.Expr:
+    """Whether ``x`` is ``value`` and not NULL; Snowflake does not document IS TRUE."""
+    if writer.warehouse.name == "postgres":
+        return form("x IS TRUE" if value else "x IS FALSE", x=x)
+    return form("coalesce(x, FALSE)" if value else "NOT coalesce(x, TRUE)", x=x)
 
 
 def _compare(writer: Writer, node: exp.Binary) -> exp.Expr:

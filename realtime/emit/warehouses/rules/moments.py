@@ -66,8 +66,11 @@ def _date_add(writer: Writer, node: exp.DateAdd) -> exp.Expr:
 def _days_added(writer: Writer, node: exp.Binary, date: exp.Expr, days: exp.Expr) -> exp.Expr:
     if type_of(days).name not in ("TINYINT", "SMALLINT", "INTEGER"):
         raise refused(node, f"a DATE moved by {type_of(days)}", remedy="cast the days to INTEGER")
-    operator = "+" if isinstance(node, exp.Add) else "-"
-    return form(f"d {operator} n", d=writer(date), n=writer(days))
+    amount, operator = writer(days), "+" if isinstance(node, exp.Add) else "-"
+    if writer.warehouse.name == "snowflake":
+        signed = amount if operator == "+" else exp.Neg(this=exp.paren(amount))
+        return writer.cast(call("dateadd", text("day"), signed, writer(date)), DATE)
+    return form(f"d {operator} n", d=writer(date), n=amount)
 
 
 def _days_between(writer: Writer, later: exp.Expr, earlier: exp.Expr) -> exp.Expr:
