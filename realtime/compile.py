@@ -7,14 +7,15 @@ from pathlib import Path
 import msgspec
 
 from realtime.clickhouse.endpoint import database_name
+from realtime.dialects.translate import check_adapter
 from realtime.emit.project import generate, write
 from realtime.emit.warehouses.project import Emitted, emit, find_warehouse
 from realtime.errors import CommandError, ConfigError
 from realtime.planner.ir import Plan
 from realtime.planner.planner import Outcome, plan_project
-from realtime.project.dbt import run_dbt
+from realtime.project.dbt import check_installed, run_dbt
 from realtime.project.manifest import read_manifest
-from realtime.project.profile import profiles_dir
+from realtime.project.profile import batch_target, profiles_dir
 from realtime.settings import Settings
 
 
@@ -55,6 +56,9 @@ def load_plan(settings: Settings) -> Plan:
 
 def _run_dbt_compile(root: Path) -> Path:
     """Runs ``dbt compile`` on the batch target; the path of its manifest."""
+    adapter = str(batch_target(root).get("type"))
+    check_adapter(adapter)
+    check_installed(adapter)
     manifest = root / "target" / "manifest.json"
     if (root / "packages.yml").exists() and not (root / "dbt_packages").exists():
         run_dbt(["deps"], root, profiles_dir(root))

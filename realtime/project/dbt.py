@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from realtime.errors import CommandError
+from realtime.errors import CommandError, ConfigError
 
 # What a caller set for a dbt of its own: another target or folder would mix two projects up.
 _OF_THE_CALLER = frozenset({"DBT_TARGET", "DBT_PROFILE", "DBT_TARGET_PATH", "DBT_LOG_PATH"})
+
+
+def check_installed(adapter: str) -> None:
+    """ConfigError where dbt has no ``adapter`` in this environment."""
+    if importlib.util.find_spec(f"dbt.adapters.{adapter}") is None:
+        raise ConfigError(
+            f"the profile's target is of type {adapter}, and dbt-{adapter} is not installed",
+            remedy=f"install it beside Duet: {sys.executable} -m pip install dbt-{adapter}",
+        )
 
 
 def run_dbt(

@@ -85,8 +85,8 @@ def test_two_sources_with_one_landing_table() -> None:
 
 
 def test_another_warehouse() -> None:
-    built = dataclasses.replace(project(SOURCES, {"m": "select 1 as a"}), adapter="snowflake")
-    with pytest.raises(ConfigError, match="written for snowflake"):
+    built = dataclasses.replace(project(SOURCES, {"m": "select 1 as a"}), adapter="redshift")
+    with pytest.raises(ConfigError, match="written for redshift"):
         plan_project(built, "x")
 
 

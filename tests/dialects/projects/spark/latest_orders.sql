@@ -1,0 +1,3 @@
+select customer, order_id, amount, round(amount, 1) as about, ordered_at
+from {{ ref('stg_orders') }}
+qualify row_number() over (partition by customer order by ordered_at desc, order_id desc) = 1
