@@ -64,18 +64,19 @@ class Once:
             record = Record(body=digest, declaration=request.source.declaration, began=now)
             await self._records.save(name, record)
         if not record.done:
-            record = await self._finish(name, request, record, found, resumed)
+            since = now if resumed and await self._records.has_twin(name, record) else record.began
+            again = Landed(self._writer, restored(record.declaration), since, resumed)
+            record = await self._finish(name, request, record, found, again)
         if record.declaration != request.source.declaration:
             record = await self._widen(name, request, record, pieces(body, content_type))
         return Taken(record.successful_rows, record.quarantined_rows)
 
     async def _finish(
-        self, name: Name, request: Request, record: Record, found: Iterator[Piece], resumed: bool
+        self, name: Name, request: Request, record: Record, found: Iterator[Piece], again: Landed
     ) -> Record:
         source = request.source
         if record.declaration != source.declaration:
             source = Source(restored(record.declaration))
-        again = Landed(self._writer, source.spec, record.began, resumed)
         token = _token(name, record.body)
         stored = await self._store(msgspec.structs.replace(request, source=source, token=token, again=again), found)
         return await self._done(name, record, stored)

@@ -98,6 +98,16 @@ class Records:
         kept = found.found and (not found.successful_rows or await self._is_as_old(landing, found.saved))
         return (found if kept else None), found.now
 
+    async def has_twin(self, name: Name, record: Record) -> bool:
+        """Whether the same body was sent with another key since: what landed may then be of that one."""
+        query = (
+            f"SELECT 1 AS some FROM {self._relation} WHERE source = {{source:String}} AND body = {{body:String}} "
+            "AND (method, key) != ({method:String}, {key:String}) "
+            "AND toUnixTimestamp64Micro(at) >= {began:Int64} LIMIT 1 FORMAT JSONEachRow"
+        )
+        parameters = {**msgspec.structs.asdict(name), "body": record.body, "began": str(record.began)}
+        return bool(await self._writer.read(query, parameters, _Some))
+
     async def save(self, name: Name, record: Record) -> None:
         """Returns when the record is on disk."""
         row = {**msgspec.structs.asdict(name), **{f: getattr(record, f) for f in Record.__struct_fields__}}

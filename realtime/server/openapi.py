@@ -24,7 +24,8 @@ _ERRORS = {
     "503": "The database does not answer",
     "504": "The query took too long",
 }
-_OF_EVENTS = {"400", "404", "413", "429", "500", "503"}
+_OF_EVENTS = {"400", "404", "413", "422", "429", "500", "503"}
+_REUSED = "The Idempotency-Key stands for another body"
 _FIXED = (
     ("/v1/lambdas", "lambdas", "The lambdas that can be called"),
     ("/healthz", "server", "Whether the process lives"),
@@ -198,12 +199,15 @@ def _rows(source: SourceSpec, columns: tuple[Column, ...], needed: set[str], sum
         "operationId": f"{name}_{source.name.replace('.', '_')}",
         "parameters": [key],
         "requestBody": body,
-        "responses": {"200": _json("Each row is on disk, in its table or in quarantine", taken), **_errors(_OF_EVENTS)},
+        "responses": {
+            "200": _json("Each row is on disk, in its table or in quarantine", taken),
+            **_errors(_OF_EVENTS, _REUSED),
+        },
     }
 
 
-def _errors(statuses: set[str]) -> dict[str, Any]:
-    texts = {**_ERRORS, "410": "This version reads what is not deployed any more"}
+def _errors(statuses: set[str], of_422: str = _ERRORS["422"]) -> dict[str, Any]:
+    texts = {**_ERRORS, "410": "This version reads what is not deployed any more", "422": of_422}
     return {status: _json(texts[status], {"$ref": "#/components/schemas/Error"}) for status in sorted(statuses)}
 
 
