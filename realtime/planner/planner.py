@@ -112,7 +112,8 @@ class _Planner:
             self._check_name(model)
             tree = inline_streams(to_duckdb(model.sql, self.project.adapter, self.binder), self._stream)
             reads = self._names(model.depends_on)
-            planned = plan_model(model, tree, reads, self.binder, self.relations, self.database)
+            text = model.sql if self.project.adapter == "duckdb" else ""
+            planned = plan_model(model, tree, text, reads, self.binder, self.relations, self.database)
             self._keep(model, tree, planned)
 
     @contextlib.contextmanager
@@ -132,7 +133,8 @@ class _Planner:
         self.steps[model.unique_id] = planned.step
         if planned.inline:
             self.streams[model.unique_id] = tree
-        self.binder.add_view(model.relation, tree.sql("duckdb"))
+        sql = model.sql if self.project.adapter == "duckdb" else tree.sql("duckdb")
+        self.binder.add_view(model.relation, sql, [(c.name, c.type) for c in planned.step.columns])
 
     def _stream(self, reference: exp.Table) -> tuple[str, exp.Query] | None:
         """Name and query of the model to inline for ``reference``."""

@@ -40,14 +40,21 @@ class Planned:
 
 
 def plan_model(
-    model: Model, tree: exp.Query, reads: tuple[str, ...], binder: Binder, relations: Relations, database: str
+    model: Model,
+    tree: exp.Query,
+    text: str,
+    reads: tuple[str, ...],
+    binder: Binder,
+    relations: Relations,
+    database: str,
 ) -> Planned:
-    """Compiles ``tree``, the model with streams inlined; ``reads`` names what it reads, as authored.
+    """Compiles ``tree``, the model with streams inlined; ``text`` is the same query without, as DuckDB takes it ("":
+    none is at hand); ``reads`` names what it reads, as authored.
 
     RefusedError where it can't be kept exactly.
     """
     options = _options(model)
-    compiled = transpile(tree, binder)
+    compiled = transpile(tree, binder, text)
     query = compiled.tree
     _check_names(query)
     only_read = options.get("mode") == Shape.READ
@@ -201,7 +208,7 @@ def _reasons(query: exp.Query) -> list[str]:
             isinstance(n, exp.Query) for s in query.find_all(exp.Select) for n in own_expressions(s)
         ),
         "aggregates of what is computed when read": any(
-            n.meta.get("component") for s in query.find_all(exp.Select) for n in own_expressions(s)
+            n.meta_get("component") for s in query.find_all(exp.Select) for n in own_expressions(s)
         ),
     }
     return [reason for reason, holds in found.items() if holds] or ["a view over what it reads"]

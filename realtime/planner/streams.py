@@ -39,7 +39,7 @@ def stateless(select: exp.Select) -> bool:
         return False
     if any(join.args.get("kind") != "ARRAY" for join in select.args.get("joins") or []):
         return False
-    return not any(isinstance(n, (exp.Window, exp.Query)) or n.meta.get("component") for n in own_expressions(select))
+    return not any(isinstance(n, (exp.Window, exp.Query)) or n.meta_get("component") for n in own_expressions(select))
 
 
 def own_expressions(select: exp.Select) -> Iterator[exp.Expr]:

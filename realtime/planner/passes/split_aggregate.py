@@ -43,7 +43,7 @@ def is_grouped(select: exp.Select) -> bool:
     if group is not None:
         special = ("rollup", "cube", "grouping_sets", "totals", "all")
         return bool(group.expressions) and not any(group.args.get(k) for k in special) and _plain(group)
-    return any(n.meta.get("component") for n in own_expressions(select))
+    return any(n.meta_get("component") for n in own_expressions(select))
 
 
 def is_distinct(select: exp.Select) -> bool:
@@ -54,7 +54,7 @@ def is_distinct(select: exp.Select) -> bool:
 
 
 def _collects(node: exp.Expr) -> bool:
-    return isinstance(node, (exp.Window, exp.Query)) or bool(node.meta.get("component"))
+    return isinstance(node, (exp.Window, exp.Query)) or bool(node.meta_get("component"))
 
 
 def _by_rows(select: exp.Select) -> exp.Select:
@@ -117,13 +117,13 @@ def _components(select: exp.Select, taken: set[str]) -> dict[exp.Expr, str]:
     names: dict[exp.Expr, str] = {}
     for projection in select.expressions:
         base = projection.alias_or_name
-        calls = [n for n in projection.walk(prune=lambda n: isinstance(n, exp.Query)) if n.meta.get("component")]
+        calls = [n for n in projection.walk(prune=lambda n: isinstance(n, exp.Query)) if n.meta_get("component")]
         for found in calls:
             if found not in names:
                 wanted = base if len(calls) == 1 else f"{base}_{found.name}"
                 names[found] = _free(wanted, taken)
     for found in own_expressions(select):
-        if found.meta.get("component") and found not in names:
+        if found.meta_get("component") and found not in names:
             names[found] = _free(found.name, taken)
     return names
 
