@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator
 
 from sqlglot import exp
@@ -15,6 +16,7 @@ from sqlglot.errors import SqlglotError
 from realtime.dialects.translate import check_adapter, source_in_duckdb, to_duckdb
 from realtime.errors import DuetError, RefusedError, SourceError
 from realtime.planner.data_tests import plan_tests
+from realtime.planner.dimensions import tested_keys
 from realtime.planner.ir import LambdaSpec, Plan, SourceSpec, Step
 from realtime.planner.lambdas import plan_lambda
 from realtime.planner.passes.inline_streams import inline_streams
@@ -47,6 +49,7 @@ def plan_project(project: Project, database: str) -> Outcome:
     relations = Relations(
         sources={key_of(project.sources[u].relation): s for u, s in specs.items()},
         models={key_of(m.relation): m for m in project.models.values()},
+        unique=tested_keys(project),
     )
     planner = _Planner(project, binder, relations, database, refusals)
     for model in models:
@@ -166,6 +169,12 @@ class _Planner:
             )
 
     def _check_name(self, model: Model) -> None:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", model.name):
+            raise RefusedError(
+                "its name can't be that of a state table",
+                construct=model.name,
+                remedy="use letters, digits and underscores",
+            )
         for step in self.steps.values():
             if step.model == model.name:
                 raise RefusedError(

@@ -21,10 +21,12 @@ def key_of(relation: exp.Table) -> Key:
 
 @dataclasses.dataclass(frozen=True)
 class Relations:
-    """Sources and models by their relation in the batch engine."""
+    """Sources and models by their relation in the batch engine; ``unique`` are the keys of what has some, by unique
+    id or name (see `realtime.planner.dimensions`)."""
 
     sources: Mapping[Key, SourceSpec]
     models: Mapping[Key, Model]
+    unique: Mapping[str, tuple[frozenset[str], ...]] = dataclasses.field(default_factory=dict)
 
     def source(self, relation: exp.Table) -> SourceSpec | None:
         """The source that ``relation`` is; None for models and CTEs."""

@@ -13,10 +13,12 @@ from realtime.emit.jinja import escaped
 from realtime.emit.readable import readable
 from realtime.errors import RefusedError
 from realtime.planner.ctes import prune, resolve
+from realtime.planner.dimensions import name_of, unjoined
 from realtime.planner.failures import UncountableError
 from realtime.planner.ir import Column, Shape, State, Step
 from realtime.planner.passes.carry_failures import carry_failures
 from realtime.planner.passes.split_aggregate import Split, is_grouped, split_aggregate
+from realtime.planner.passes.split_join import is_joined, split_join
 from realtime.planner.passes.split_latest import is_latest, split_latest
 from realtime.planner.passes.thread_ingested import INGESTED_AT
 from realtime.planner.relations import Relations, is_state, to_dbt
@@ -102,14 +104,19 @@ def _extract_states(
     """
     states: list[State] = []
     failing: list[str] = []
-    for select in list(query.find_all(exp.Select)):
-        split = _split(select, relations)
+    # What is inside comes first, for the read select of a join carries its dimensions along.
+    for select in reversed(list(query.find_all(exp.Select))):
+        try:
+            split = _split(select, relations)
+            split = carry_failures(split, model.name) if split is not None else None
+        except UncountableError as error:
+            failing.append(f"{error} must not happen on insert ({REMEDY})")
+            continue
         if split is None:
             continue
-        try:
-            split = carry_failures(split, model.name)
-        except UncountableError as error:
-            failing.append(str(error))
+        missing = unjoined(select, relations) if is_joined(select) else None
+        if missing is not None:
+            failing.append(missing)
             continue
         name = model.name if not states else f"{model.name}__{len(states) + 1}"
         state = make_state(name, split, relations, database, options)
@@ -124,6 +131,8 @@ def _extract_states(
 
 def _split(select: exp.Select, relations: Relations) -> Split | None:
     """``select`` split between insert and read; None where it has no such split."""
+    if is_joined(select) and is_grouped(select) and _over_stream(select, relations, joined=True):
+        return split_join(select)
     if not _over_stream(select, relations):
         return None
     if is_grouped(select):
@@ -131,10 +140,11 @@ def _split(select: exp.Select, relations: Relations) -> Split | None:
     return split_latest(select) if is_latest(select) else None
 
 
-def _over_stream(select: exp.Select, relations: Relations) -> bool:
-    """Whether ``select`` reads one stream of appended rows and nothing else."""
+def _over_stream(select: exp.Select, relations: Relations, *, joined: bool = False) -> bool:
+    """Whether ``select`` reads one stream of appended rows and nothing else, but for what is ``joined`` to it."""
     origin = select.args.get("from_")
-    if origin is None or any(j.args.get("kind") != "ARRAY" for j in select.args.get("joins") or []):
+    others = any(j.args.get("kind") != "ARRAY" for j in select.args.get("joins") or [])
+    if origin is None or (others and not joined):
         return False
     if any(isinstance(n, exp.Query) for n in own_expressions(select)) or _is_correlated(select):
         return False
@@ -151,11 +161,11 @@ def _shape(query: exp.Query, states: tuple[State, ...], inline: bool, failing: t
     """The shape, and the reason in words; ``failing`` is what keeps aggregates from being kept on insert."""
     if inline:
         return Shape.STREAM, "each row by itself"
-    reasons = [f"{what} must not happen on insert ({REMEDY})" for what in failing] or _reasons(query)
+    reasons = list(failing) or _reasons(query)
     if not states:
         return Shape.READ, f"computed when read: {', '.join(reasons)}"
     if len(states) == 1 and not failing and _path_to_state(query) is not None:
-        return (Shape.LATEST if states[0].latest else Shape.AGGREGATE), _kept(states[0])
+        return (Shape.LATEST if states[0].latest else Shape.AGGREGATE), _kept(states[0]) + _joined(query)
     return Shape.READ, f"{'; '.join(map(_kept, states))}; when read: {', '.join(reasons)}"
 
 
@@ -164,6 +174,13 @@ def _kept(state: State) -> str:
     if state.latest:
         return f"newest row per {keys}, kept on insert"
     return f"grouped by {keys}, kept on insert" if keys else "one row, kept on insert"
+
+
+def _joined(query: exp.Query) -> str:
+    """What the state is joined to when it is read."""
+    path = _path_to_state(query) or []
+    names = [name_of(j.this) for j in (path[-1].args.get("joins") or [] if path else [])]
+    return f", joined to {', '.join(names)} when read" if names else ""
 
 
 def _path_to_state(query: exp.Query) -> list[exp.Select] | None:
@@ -175,7 +192,7 @@ def _path_to_state(query: exp.Query) -> list[exp.Select] | None:
         path.append(at)
         source = at.args["from_"].this if at.args.get("from_") else None
         if isinstance(source, exp.Table) and is_state(source):
-            whole = ("distinct", "limit", "offset", "qualify", "joins")
+            whole = ("distinct", "limit", "offset", "qualify")
             inner = (isinstance(n, (exp.Window, exp.Query)) for n in own_expressions(at))
             return None if any(at.args.get(p) for p in whole) or any(inner) else path
         cte = resolve(source) if isinstance(source, exp.Table) else None
@@ -189,6 +206,8 @@ def _identity(query: exp.Query, states: tuple[State, ...]) -> tuple[str, ...]:
     """The model's columns that hold the keys of its one state; empty where not all are shown."""
     path = _path_to_state(query)
     assert path is not None
+    if path[-1].args.get("joins"):
+        return ()
     names = {key: key for key in states[0].order_by}
     for select in reversed(path):
         shown = {p.unalias().name: p.alias_or_name for p in select.expressions if isinstance(p.unalias(), exp.Column)}

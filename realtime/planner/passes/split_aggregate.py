@@ -75,11 +75,11 @@ def split_aggregate(select: exp.Select) -> Split:
     if is_distinct(select):
         select = _by_rows(select)
     keys = _keys(select)
-    components = _components(select, {UPDATED_AT, *keys.values()})
+    components = components_of(select, {UPDATED_AT, *keys.values()})
     view = standalone(select)
     assert isinstance(view, exp.Select)
     projections = [exp.alias_(k.copy(), quote(keys[k])) for k in keys]
-    projections += [exp.alias_(_combined(c, "State"), quote(name)) for c, name in components.items()]
+    projections += [exp.alias_(combined(c, "State"), quote(name)) for c, name in components.items()]
     for part in ("having", "qualify", "order", "limit", "offset", "distinct", "windows"):
         view.set(part, None)
     view.set("expressions", projections)
@@ -112,7 +112,7 @@ def _bare(node: exp.Expr) -> exp.Expr:
     return node
 
 
-def _components(select: exp.Select, taken: set[str]) -> dict[exp.Expr, str]:
+def components_of(select: exp.Select, taken: set[str]) -> dict[exp.Expr, str]:
     """Distinct aggregate calls of ``select``, each with the name of its state column."""
     names: dict[exp.Expr, str] = {}
     for projection in select.expressions:
@@ -136,7 +136,8 @@ def _free(wanted: str, taken: set[str]) -> str:
     return name
 
 
-def _combined(component: exp.Expr, combinator: str) -> exp.Expr:
+def combined(component: exp.Expr, combinator: str) -> exp.Expr:
+    """The aggregate call with ``combinator`` behind its name."""
     return call(component.name + combinator, *component.expressions)
 
 
