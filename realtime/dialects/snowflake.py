@@ -127,20 +127,20 @@ def _scale(to: exp.DataType) -> int:
     return int(to.expressions[1].name) if len(to.expressions) > 1 else 0
 
 
-def _to_date(t: Translation, node: exp.TsOrDsToDate | exp.Date) -> exp.Expr:
+def _to_date(t: Translation, node: exp.TsOrDsToDate) -> exp.Expr:
     """functions/to_date: of a date or a timestamp its day."""
     moments.moment(t, node.this)
     return cast(node.this, "DATE")
 
 
-def _date_trunc(t: Translation, node: exp.TimestampTrunc | exp.DateTrunc) -> exp.Expr:
+def _date_trunc(t: Translation, node: exp.TimestampTrunc) -> exp.Expr:
     """functions/date_trunc: a date stays one. When a week starts is a parameter."""
     kind = moments.moment(t, node.this)
     units = moments.UNITS[:4] if kind is Kind.DATE else moments.UNITS
     return moments.truncated(node.this, moments.unit_of(t, node, units), kind)
 
 
-def _date_diff(t: Translation, node: exp.DateDiff | exp.TimestampDiff) -> exp.Expr:
+def _date_diff(t: Translation, node: exp.DateDiff) -> exp.Expr:
     """functions/datediff: counts boundaries, as DuckDB's date_diff."""
     unit = moments.unit_of(t, node, moments.UNITS)
     ends = (node.this, node.expression)
@@ -150,7 +150,7 @@ def _date_diff(t: Translation, node: exp.DateDiff | exp.TimestampDiff) -> exp.Ex
     return moments.boundaries(t, *ends, unit)
 
 
-def _date_add(t: Translation, node: exp.DateAdd | exp.TimestampAdd) -> exp.Expr:
+def _date_add(t: Translation, node: exp.DateAdd) -> exp.Expr:
     """functions/dateadd: a date stays one when days or more are added; too short a month gives its last day."""
     kind = moments.moment(t, node.this)
     unit = moments.unit_of(t, node, (*moments.UNITS, "week"))
@@ -264,13 +264,9 @@ SNOWFLAKE = Dialect(
         exp.Round: rule(_round, "decimals casts_non_integer_decimals"),
         exp.Cast: rule(_cast, "to"),
         exp.TsOrDsToDate: rule(_to_date, "safe"),
-        exp.Date: rule(_to_date),
         exp.TimestampTrunc: rule(_date_trunc, "unit input_type_preserved"),
-        exp.DateTrunc: rule(_date_trunc, "unit input_type_preserved unabbreviate"),
         exp.DateDiff: rule(_date_diff, "unit date_part_boundary"),
-        exp.TimestampDiff: rule(_date_diff, "unit date_part_boundary"),
         exp.DateAdd: rule(_date_add, "unit"),
-        exp.TimestampAdd: rule(_date_add, "unit"),
         exp.Extract: rule(_extract),
         **{n: rule(_named_part) for n in (exp.Year, exp.Quarter, exp.Month, exp.Day, exp.Hour, exp.Minute, exp.Second)},
         exp.DayOfYear: rule(_named_part),

@@ -287,5 +287,6 @@ SPARK = Dialect(
         exp.Greatest: rule(_greatest, "ignore_nulls"),
         exp.Least: rule(_greatest, "ignore_nulls"),
         exp.Group: rule(args="all"),
+        exp.Qualify: refusal("Spark has no QUALIFY", "filter in a query around it"),
     },
 )

@@ -1,3 +1,6 @@
 select customer, order_id, amount, round(amount, 1) as about, ordered_at
-from {{ ref('stg_orders') }}
-qualify row_number() over (partition by customer order by ordered_at desc, order_id desc) = 1
+from (
+    select *, row_number() over (partition by customer order by ordered_at desc, order_id desc) as newest
+    from {{ ref('stg_orders') }}
+) as ranked
+where newest = 1
