@@ -31,11 +31,11 @@ _ENGINE = (
     "SETTINGS index_granularity = 256"
 )
 _FIND = (
-    "SELECT toUnixTimestamp64Micro(now64(6, 'UTC')) AS now, count() AS found, any(body) AS body, "
-    "any(declaration) AS declaration, any(began) AS began, any(done) AS done, "
-    "toUnixTimestamp64Micro(any(at)) AS saved, "
-    "any(successful_rows) AS successful_rows, any(quarantined_rows) AS quarantined_rows, any(refused) AS refused "
-    "FROM {table} FINAL WHERE source = {{source:String}} AND method = {{method:String}} AND key = {{key:String}} "
+    "SELECT toUnixTimestamp64Micro(now64(6, 'UTC')) AS now, count() AS found, argMax(body, at) AS body, "
+    "argMax(declaration, at) AS declaration, argMax(began, at) AS began, argMax(done, at) AS done, "
+    "toUnixTimestamp64Micro(max(at)) AS saved, argMax(successful_rows, at) AS successful_rows, "
+    "argMax(quarantined_rows, at) AS quarantined_rows, argMax(refused, at) AS refused "
+    "FROM {table} WHERE source = {{source:String}} AND method = {{method:String}} AND key = {{key:String}} "
     "FORMAT JSONEachRow"
 )
 _encoder = msgspec.json.Encoder()

@@ -41,6 +41,8 @@ _READING: Mapping[str, str] = {
     "output_format_json_quote_64bit_integers": "0",
     "max_query_size": str(2**28),
     "enable_time_time64_type": "1",
+    "max_threads": "1",
+    "log_queries": "0",
     **{k: v for k, v in SETTINGS.items() if k in ("precise_float_parsing", "date_time_input_format")},
 }
 

@@ -16,7 +16,7 @@ from realtime.ingest.intake import Intake
 from realtime.ingest.request import Taken
 from realtime.planner.ir import Plan, SourceSpec
 from realtime.settings import Settings
-from tests.deploy.conftest import MODELS, RENAMED, Site, batch_per_room, message, project
+from tests.deploy.conftest import PER_ROOM, RENAMED, Site, batch_per_room, message, project
 from tests.ingest.relay import Relay
 from tests.ingest.rows import COLUMNS, deployed, ndjson, quarantined, row
 from tests.landing import source
@@ -150,7 +150,7 @@ def test_a_deploy_between_a_request_and_its_repetition(
 ) -> None:
     """Finished, landed and not acknowledged, or not even landed: the states of both versions count each row once."""
     site = Site(Settings.load(tmp_path, {}), clickhouse, database)
-    plan = site.deploy(project(MODELS))
+    plan = site.deploy(project({"per_room": PER_ROOM}))
     bodies = {k: ndjson(*(message(i) for i in range(10 * n, 10 * n + 10))) for n, k in enumerate("abc")}
     relay = Relay(endpoint)
 
@@ -166,7 +166,7 @@ def test_a_deploy_between_a_request_and_its_repetition(
 
     asyncio.run(before())
     assert site.per_room() == batch_per_room(20)
-    changed = site.deploy(project(RENAMED))
+    changed = site.deploy(project({"per_room": RENAMED["per_room"]}))
     rows = "SELECT room, n, total FROM {db}.per_room ORDER BY room"
     assert site.rows(rows) == batch_per_room(20)
 
