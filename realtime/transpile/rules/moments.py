@@ -101,11 +101,11 @@ def part(lower: Lower, node: exp.Expr, name: str, moment: exp.Expr) -> exp.Expr:
 
 
 def _extract(lower: Lower, node: exp.Extract) -> exp.Expr:
-    return part(lower, node, node.this.name, node.expression)
+    return _part(lower, node, node.this.name, node.expression)
 
 
 def _date_part(lower: Lower, node: exp.Anonymous) -> exp.Expr:
-    return part(lower, node, constant_of(node.expressions[0], "a part"), node.expressions[1])
+    return _part(lower, node, constant_of(node.expressions[0], "a part"), node.expressions[1])
 
 
 def _named(lower: Lower, node: exp.Expr) -> exp.Expr:
@@ -118,13 +118,17 @@ def _anonymous(lower: Lower, node: exp.Anonymous) -> exp.Expr:
 
 
 def _epoch(lower: Lower, node: exp.TimeToUnix) -> exp.Expr:
-    difference = node.this.unnest()
-    if isinstance(difference, exp.Sub) and type_of(difference).kind is Kind.INTERVAL:
+    return _part(lower, node, "epoch", node.this)
+
+
+def _part(lower: Lower, node: exp.Expr, name: str, value: exp.Expr) -> exp.Expr:
+    difference = value.unnest()
+    if name.lower() == "epoch" and isinstance(difference, exp.Sub) and type_of(difference).kind is Kind.INTERVAL:
         ends = [microseconds(lower, side) for side in (difference.left, difference.right)]
         # An interval is whole days and the rest; DuckDB turns each into a DOUBLE before it adds them.
         template = "toFloat64(intDiv(a - b, toInt64(us)) * 86400) + toFloat64((a - b) % toInt64(us)) / 1000000."
         return form(template, a=ends[0], b=ends[1], us=MICROSECONDS["day"])
-    return part(lower, node, "epoch", node.this)
+    return part(lower, node, name, value)
 
 
 def _difference(lower: Lower, node: exp.DateDiff) -> exp.Expr:
