@@ -91,8 +91,12 @@ def compile(
 
 @app.command()
 def explain(context: typer.Context, model: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
-    """Print how a model is kept: its shape and why, its states, its views and its SQL."""
-    show.explained(compiled(context.obj).plan, model)
+    """Print how a model is kept: its shape and why, its SQL after each pass, its tables and views."""
+    from realtime.explain import explain as run
+    from realtime.project.manifest import read_manifest
+
+    plan = compiled(context.obj).plan
+    show.explained(run(read_manifest(context.obj.project_dir / "target" / "manifest.json"), plan, model))
 
 
 @app.command()

@@ -14,16 +14,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from realtime.errors import DuetError, NotFoundError
+from realtime.errors import DuetError
 
 if TYPE_CHECKING:
     from realtime.deploy.diff import Change
     from realtime.emit.warehouses.project import Emitted
+    from realtime.explain import Explained
     from realtime.ingest.export import Exported
     from realtime.ingest.files import Loaded
     from realtime.parity.answers import Answered
     from realtime.parity.compare import Compared
-    from realtime.planner.ir import LambdaSpec, Plan, SourceSpec, Step
+    from realtime.planner.ir import LambdaSpec, Plan, SourceSpec
     from realtime.services import Service
     from realtime.testing.verdict import Judged, Verdict
     from realtime.transpile.statements import Statement
@@ -82,23 +83,9 @@ def emitted(found: Emitted, target: str) -> None:
     _OUT.print(f"{len(found.models)} models in target/{target}/")
 
 
-def explained(plan: Plan, model: str) -> None:
-    """One model: shape, reason, states with their views, and its read view. NotFoundError for another name."""
-    from realtime.emit.ddl import state_ddl
-
-    step = _step(plan, model)
-    _OUT.print(f"[bold]{escape(str(step))}[/]\n\n-- reads: {', '.join(step.depends_on) or 'nothing'}")
-    for state in step.states:
-        _OUT.out(f"\n-- state {state.relation}\n" + ";\n\n".join(state_ddl(state)) + ";")
-    _OUT.out(f"\n-- read view {step.relation}\n{step.select}")
-
-
-def _step(plan: Plan, model: str) -> Step:
-    for step in plan.steps:
-        if step.model == model:
-            return step
-    names = ", ".join(s.model for s in plan.steps)
-    raise NotFoundError(f"no model {model!r} is kept in real time", remedy=f"these are: {names}")
+def explained(found: Explained) -> None:
+    """Everything about one model, as text."""
+    _OUT.out(str(found))
 
 
 def counted(plan: Plan) -> str:

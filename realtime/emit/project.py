@@ -14,6 +14,7 @@ import yaml
 
 from realtime.emit.ddl import state_ddl
 from realtime.emit.jinja import escaped
+from realtime.emit.landing import landing_ddl
 from realtime.emit.tests import carried_tests
 from realtime.planner.ir import Column, DataTest, Plan, SourceSpec, Step
 from realtime.project.manifest import Project
@@ -30,15 +31,21 @@ def generate(plan: Plan, project: Project) -> Files:
         "plan.json": msgspec.json.format(msgspec.json.encode(plan)).decode() + "\n",
         "models/_sources.yml": _yaml(_sources_file(plan, project)),
     }
+    for source in plan.sources:
+        out[f"ddl/{source.landing.split('.')[1]}.sql"] = _statements(landing_ddl(source))
     for step in plan.steps:
         out[f"models/{step.model}.sql"] = _model_file(step)
         out[f"models/{step.model}.yml"] = _yaml(_model_properties(step, plan, project))
         for state in step.states:
-            out[f"ddl/{state.relation.split('.')[1]}.sql"] = ";\n\n".join(state_ddl(state)) + ";\n"
+            out[f"ddl/{state.relation.split('.')[1]}.sql"] = _statements(state_ddl(state))
     for test in plan.tests:
         if test.select:
             out[f"tests/{test.name}.sql"] = _test_file(test)
     return out
+
+
+def _statements(ddl: list[str]) -> str:
+    return ";\n\n".join(ddl) + ";\n"
 
 
 def write(root: Path, contents: Files) -> None:

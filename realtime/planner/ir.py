@@ -91,7 +91,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     ``relation`` is the read view ``database.name`` that callers select from, ``batch`` the quoted
     relation of the same model in the batch engine, ``select`` the read view's ClickHouse SQL.
     ``depends_on`` names the models and sources (``chat.messages``) it reads, as authored. ``keys`` are the
-    columns that identify a row of the model; empty where they are not known, or it has one row.
+    columns that identify a row of the model; empty where they are not known, or it has one row. ``remedy`` says what
+    would keep on insert a model that is computed when read.
     """
 
     model: str
@@ -106,6 +107,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
     states: tuple[State, ...] = ()
     description: str = ""
+    remedy: str = ""
 
     def __str__(self) -> str:
         over = f" over {', '.join(s.relation for s in self.states)}" if self.states else ""

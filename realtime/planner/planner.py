@@ -26,6 +26,7 @@ from realtime.planner.sources import plan_source
 from realtime.project.binder import Binder
 from realtime.project.lines import place_as_authored
 from realtime.project.manifest import Model, Project, Query, Source
+from realtime.transpile.trace import Stage, Trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,16 +43,9 @@ def plan_project(project: Project, database: str) -> Outcome:
     ConfigError where it is written for a warehouse whose dialect Duet does not read.
     """
     check_adapter(project.adapter)
-    binder = Binder()
     refusals: list[DuetError] = []
     models = project.realtime_models()
-    specs = _sources(project, models, binder, database, refusals)
-    relations = Relations(
-        sources={key_of(project.sources[u].relation): s for u, s in specs.items()},
-        models={key_of(m.relation): m for m in project.models.values()},
-        unique=tested_keys(project),
-    )
-    planner = _Planner(project, binder, relations, database, refusals)
+    planner, specs = _planner(project, models, database, refusals)
     for model in models:
         planner.add(model)
     lambdas = [planner.query(q) for q in project.queries]
@@ -61,9 +55,50 @@ def plan_project(project: Project, database: str) -> Outcome:
         sources=tuple(specs.values()),
         steps=tuple(planner.steps.values()),
         lambdas=tuple(found for found in lambdas if found is not None),
-        tests=plan_tests(project, [*specs, *planner.steps], binder, relations),
+        tests=plan_tests(project, [*specs, *planner.steps], planner.binder, planner.relations),
     )
     return Outcome(plan, tuple(refusals))
+
+
+def trace_model(project: Project, database: str, name: str) -> tuple[Stage, ...]:
+    """What each pass made of the model ``name``, which can be planned; a later stage may be of a part of it."""
+    models = project.realtime_models()
+    wanted = next(m for m in models if m.name == name)
+    planner, _ = _planner(project, models, database, [])
+    above = _above(project, wanted)
+    trace = Trace()
+    for model in models:
+        if model is wanted:
+            planner.add(model, trace)
+        elif model.unique_id in above:
+            planner.add(model)
+    return tuple(trace.stages)
+
+
+def _above(project: Project, model: Model) -> set[str]:
+    """Unique ids of everything that ``model`` is made of."""
+    seen: set[str] = set()
+    waiting = list(model.depends_on)
+    while waiting:
+        unique_id = waiting.pop()
+        if unique_id not in seen:
+            seen.add(unique_id)
+            waiting += project.models[unique_id].depends_on if unique_id in project.models else ()
+    return seen
+
+
+def _planner(
+    project: Project, models: Iterable[Model], database: str, refusals: list[DuetError]
+) -> tuple[_Planner, dict[str, SourceSpec]]:
+    """A planner that knows the sources below ``models``, and these sources."""
+    binder = Binder()
+    specs = _sources(project, models, binder, database, refusals)
+    relations = Relations(
+        sources={key_of(project.sources[u].relation): s for u, s in specs.items()},
+        models={key_of(m.relation): m for m in project.models.values()},
+        unique=tested_keys(project),
+    )
+    return _Planner(project, binder, relations, database, refusals), specs
 
 
 def _sources(
@@ -107,16 +142,20 @@ class _Planner:
         self.streams: dict[str, exp.Query] = {}
         """Models that handle each row by itself, in DuckDB's dialect, to be inlined where they are read."""
 
-    def add(self, model: Model) -> None:
-        """Plans ``model``, or notes why not."""
+    def add(self, model: Model, trace: Trace | None = None) -> None:
+        """Plans ``model``, or notes why not; ``trace`` takes what each pass makes of it."""
         with self._refusing(model):
             self._check_kind(model)
             self._check_upstream(model)
             self._check_name(model)
-            tree = inline_streams(to_duckdb(model.sql, self.project.adapter, self.binder), self._stream)
+            authored = to_duckdb(model.sql, self.project.adapter, self.binder)
+            tree = inline_streams(authored, self._stream)
+            if trace is not None:
+                trace.authored("parse" if self.project.adapter == "duckdb" else "to_duckdb", authored)
+                trace.authored("inline_streams", tree)
             reads = self._names(model.depends_on)
             text = model.sql if self.project.adapter == "duckdb" else ""
-            planned = plan_model(model, tree, text, reads, self.binder, self.relations, self.database)
+            planned = plan_model(model, tree, text, reads, self.binder, self.relations, self.database, trace)
             self._keep(model, tree, planned)
 
     @contextlib.contextmanager

@@ -28,6 +28,7 @@ from realtime.planner.throws import REMEDY
 from realtime.project.binder import Binder
 from realtime.project.manifest import Model
 from realtime.transpile.settings import with_settings
+from realtime.transpile.trace import Trace
 from realtime.transpile.transpile import transpile
 
 _OPTIONS = frozenset({"mode", "order_by", "partition_by", "ttl", "index_granularity"})
@@ -49,22 +50,25 @@ def plan_model(
     binder: Binder,
     relations: Relations,
     database: str,
+    trace: Trace | None = None,
 ) -> Planned:
     """Compiles ``tree``, the model with streams inlined; ``text`` is the same query without, as DuckDB takes it ("":
-    none is at hand); ``reads`` names what it reads, as authored.
+    none is at hand); ``reads`` names what it reads, as authored; ``trace`` takes what each pass makes of it.
 
     RefusedError where it can't be kept exactly.
     """
     options = _options(model)
-    compiled = transpile(tree, binder, text)
+    compiled = transpile(tree, binder, text, trace)
     query = compiled.tree
+    if trace is not None:
+        trace.note("lower", readable(query))
     _check_names(query)
     only_read = options.get("mode") == Shape.READ
     inline = not only_read and stream_tables(query, relations.appended) is not None
     states: tuple[State, ...] = ()
     failing: tuple[str, ...] = ()
     if not inline and not only_read:
-        query, states, failing = _extract_states(model, query, relations, database, options)
+        query, states, failing = _extract_states(model, query, relations, database, options, trace)
     shape, why = _shape(query, states, inline, failing)
     _check_mode(model, options, shape, why)
     step = Step(
@@ -72,6 +76,7 @@ def plan_model(
         unique_id=model.unique_id,
         shape=shape,
         why=why,
+        remedy=_remedy(why) if shape is Shape.READ else "",
         relation=f"{database}.{model.name}",
         batch=model.relation.sql("duckdb"),
         select=escaped(readable(with_settings(to_dbt(query, relations)))),
@@ -96,7 +101,12 @@ def _described(column: Column, descriptions: Mapping[str, str]) -> Column:
 
 
 def _extract_states(
-    model: Model, query: exp.Query, relations: Relations, database: str, options: Mapping[str, Any]
+    model: Model,
+    query: exp.Query,
+    relations: Relations,
+    database: str,
+    options: Mapping[str, Any],
+    trace: Trace | None,
 ) -> tuple[exp.Query, tuple[State, ...], tuple[str, ...]]:
     """Moves what can be kept on insert out of ``query``: what is left of it reads the states.
 
@@ -108,7 +118,9 @@ def _extract_states(
     for select in reversed(list(query.find_all(exp.Select))):
         try:
             split = _split(select, relations)
+            _note(trace, "split", split)
             split = carry_failures(split, model.name) if split is not None else None
+            _note(trace, "carry_failures", split)
         except UncountableError as error:
             failing.append(f"{error} must not happen on insert ({REMEDY})")
             continue
@@ -127,6 +139,13 @@ def _extract_states(
         else:
             select.replace(read)
     return prune(query), tuple(states), tuple(dict.fromkeys(failing))
+
+
+def _note(trace: Trace | None, name: str, split: Split | None) -> None:
+    """The selects of ``split``: those on insert and the one that reads."""
+    if trace is not None and split is not None:
+        parts = [f"-- on insert\n{readable(view)}" for view in split.views]
+        trace.note(name, "\n".join([*parts, f"-- when read\n{readable(split.read)}"]))
 
 
 def _split(select: exp.Select, relations: Relations) -> Split | None:
@@ -213,6 +232,26 @@ def _identity(query: exp.Query, states: tuple[State, ...]) -> tuple[str, ...]:
         shown = {p.unalias().name: p.alias_or_name for p in select.expressions if isinstance(p.unalias(), exp.Column)}
         names = {key: shown[name] for key, name in names.items() if name in shown}
     return tuple(names.values()) if len(names) == len(states[0].order_by) else ()
+
+
+_REMEDIES = {
+    "window functions": "keep the newest row per key with row_number() … = 1, or leave the window to a model or lambda "
+    "over an aggregate",
+    "joins": "join a stream to dimensions by keys tested `unique`, the stream first, and aggregate its columns only",
+    "DISTINCT": "take DISTINCT of a source or of models that handle each row by itself",
+    "set operations": "aggregate over the UNION ALL of streams, in one GROUP BY around it",
+    "LIMIT": "leave ORDER BY and LIMIT to the lambda",
+    "subqueries in expressions": "write the subquery as a join",
+    "aggregates of what is computed when read": "aggregate an appended source or models that handle each row by itself",
+    "a view over what it reads": "aggregate appended sources, or models that handle each row of them by itself",
+    "not known to be unique": "add the test to the joined model or source",
+    "must not happen on insert": REMEDY,
+}
+
+
+def _remedy(why: str) -> str:
+    """What would keep on insert what ``why`` says is computed when read."""
+    return "; ".join(remedy for reason, remedy in _REMEDIES.items() if reason in why)
 
 
 def _reasons(query: exp.Query) -> list[str]:

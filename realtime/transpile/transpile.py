@@ -39,6 +39,7 @@ from realtime.transpile.query import lower_query
 from realtime.transpile.rules import FUNCTIONS, RULES
 from realtime.transpile.rules.casts import convert
 from realtime.transpile.scopes import outputs
+from realtime.transpile.trace import Trace
 from realtime.transpile.types import DuckType
 
 Pass = Callable[[exp.Query], exp.Query]
@@ -70,17 +71,18 @@ class Compiled:
     columns: tuple[Column, ...]
 
 
-def transpile(query: str | exp.Query, binder: Binder, text: str = "") -> Compiled:
+def transpile(query: str | exp.Query, binder: Binder, text: str = "", trace: Trace | None = None) -> Compiled:
     """Compiles ``query`` (DuckDB's dialect) against the tables of ``binder``; RefusedError where it is not exact.
 
-    ``text`` is the same query as its author wrote it, where ``query`` is a tree made of it.
+    ``text`` is the same query as its author wrote it, where ``query`` is a tree made of it; ``trace`` takes what
+    each pass makes of it.
     """
     tree = parse(query) if isinstance(query, str) else query.copy()
     parametric = tree.find(exp.Parameter, exp.Placeholder) is not None
     # The author's own text, where there is one, for DuckDB's errors name its lines.
     given = "" if parametric else query if isinstance(query, str) else text
     wanted = binder.describe(given or without_params(tree).sql("duckdb"))
-    tree = annotate(_resolved(tree, binder), binder)
+    tree = annotate(_resolved(tree, binder, trace), binder)
     found = outputs(tree) or binder.describe(without_params(tree).sql("duckdb"))
     if [t for _, t in found] != [t for _, t in wanted]:
         raise RefusedError("the query changes its types when its names are resolved", remedy="qualify every column")
@@ -90,13 +92,18 @@ def transpile(query: str | exp.Query, binder: Binder, text: str = "") -> Compile
     return Compiled(_named(lowered, columns), columns)
 
 
-def _resolved(tree: exp.Query, binder: Binder) -> exp.Query:
-    for rewrite in BEFORE_QUALIFY:
+def _resolved(tree: exp.Query, binder: Binder, trace: Trace | None = None) -> exp.Query:
+    def qualify_names(tree: exp.Query) -> exp.Query:
+        return qualified(tree, binder)
+
+    def spell_names(tree: exp.Query) -> exp.Query:
+        return true_names(tree, binder.columns, binder.relations)
+
+    for rewrite in (*BEFORE_QUALIFY, qualify_names, *AFTER_QUALIFY, spell_names):
         tree = rewrite(tree)
-    tree = qualified(tree, binder)
-    for rewrite in AFTER_QUALIFY:
-        tree = rewrite(tree)
-    return true_names(tree, binder.columns, binder.relations)
+        if trace is not None:
+            trace.authored(rewrite.__name__, tree)
+    return tree
 
 
 def _view(table: exp.Table, binder: Binder) -> exp.Query | None:

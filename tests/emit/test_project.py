@@ -10,8 +10,6 @@ import yaml
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
-from realtime.emit.ddl import state_ddl
-from realtime.emit.landing import landing_ddl
 from realtime.emit.project import generate, write
 from realtime.errors import CommandError
 from realtime.planner.ir import Plan
@@ -108,10 +106,10 @@ def test_runs_with_stock_dbt(
     write(root, generate(plan, authored))
     for suffix in ("", "_raw", "_state"):
         clickhouse.execute(f"CREATE DATABASE {database}{suffix}")
-    for statement in (s for spec in plan.sources for s in landing_ddl(spec)):
-        clickhouse.execute(statement)
-    for statement in (s for step in plan.steps for state in step.states for s in state_ddl(state)):
-        clickhouse.execute(statement)
+    tables = [spec.landing for spec in plan.sources] + [state.relation for step in plan.steps for state in step.states]
+    for name in tables:
+        for statement in (root / "ddl" / f"{name.split('.')[1]}.sql").read_text().removesuffix(";\n").split(";\n\n"):
+            clickhouse.execute(statement)
     events, users = f"{database}_raw.app__events", f"{database}_raw.app__users"
     clickhouse.execute(f"INSERT INTO {events} (id, kind, n) VALUES ('1', 'a', 5), ('2', 'b', 2), ('3', 'a', -1)")
     clickhouse.execute(

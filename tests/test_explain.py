@@ -1,0 +1,61 @@
+"""What `duet explain` shows of a model."""
+
+from __future__ import annotations
+
+import pytest
+
+from realtime.errors import NotFoundError
+from realtime.explain import Explained, explain
+from tests.planner.small import planned, project
+from tests.planner.sources import SOURCES
+
+MODELS = {
+    "stg": "select id, k, n from {{ source('app', 'events') }} where n between 1 and 9",
+    "per_user": "select u.k, sum(s.n + 1) as total from {{ ref('stg') }} s "
+    "join {{ source('app', 'users') }} u on u.id = s.k group by all",
+    "ranked": "select k, rank() over (order by total) as place from {{ ref('per_user') }}",
+}
+
+
+def _explained(model: str) -> Explained:
+    built = project(SOURCES, MODELS)
+    return explain(built, planned(built, "x"), model)
+
+
+def test_every_pass_that_changed_the_model_in_order() -> None:
+    found = _explained("per_user")
+    stages = {stage.name: stage.sql for stage in found.stages}
+    assert list(stages) == [
+        "parse", "inline_streams", "qualify_names", "expand_group_all", "expand_between", "lower", "split",
+        "carry_failures",
+    ]  # fmt: skip
+    assert "BETWEEN" in stages["inline_streams"]
+    assert "BETWEEN" not in stages["expand_between"]
+    assert "sumState" in stages["split"]
+    assert "accurateCastOrNull" in stages["carry_failures"]
+
+
+def test_shape_tables_and_views() -> None:
+    text = str(_explained("per_user"))
+    for part in (
+        "per_user: aggregate over x_state.per_user__",
+        "-- reads: app.users, stg",
+        "-- authored: models/per_user.sql\nselect u.k",
+        "-- landing table of app.users\nCREATE TABLE IF NOT EXISTS x_raw.app__users (",
+        "-- landing table of app.events\nCREATE TABLE",
+        "CREATE MATERIALIZED VIEW IF NOT EXISTS x_state.per_user__",
+        "-- read view x.per_user\nSELECT",
+    ):
+        assert part in text
+
+
+def test_what_would_keep_it_on_insert() -> None:
+    text = str(_explained("ranked"))
+    assert "ranked: read (computed when read: window functions)" in text
+    assert "-- to keep it on insert: keep the newest row per key with row_number() … = 1, or leave" in text
+    assert "to keep it on insert" not in str(_explained("per_user"))
+
+
+def test_another_name() -> None:
+    with pytest.raises(NotFoundError, match="no model 'nothing' is kept"):
+        _explained("nothing")
