@@ -31,6 +31,10 @@ from realtime.transpile.settings import with_settings
 from realtime.transpile.trace import Trace
 from realtime.transpile.transpile import transpile
 
+_NOT_BUILT = {
+    "refresh": "no refreshable view keeps the model",
+    "published": "nothing copies the model from batch into ClickHouse",
+}
 _OPTIONS = frozenset({"mode", "order_by", "partition_by", "ttl", "index_granularity"})
 
 
@@ -278,6 +282,13 @@ def _options(model: Model) -> Mapping[str, Any]:
     if unknown:
         raise RefusedError(
             f"meta.realtime has unknown option {', '.join(unknown)}", remedy=f"it takes {', '.join(sorted(_OPTIONS))}"
+        )
+    mode = options.get("mode")
+    if mode in _NOT_BUILT:
+        raise RefusedError(
+            f"meta.realtime.mode {mode} is not built yet: {_NOT_BUILT[mode]}",
+            construct="meta.realtime.mode",
+            remedy="drop `mode`: the model is computed when read; or leave it to batch (`realtime: false`)",
         )
     return options
 

@@ -56,3 +56,9 @@ select k, count(*) as n from {{ source('app', 'events') }} group by k
 -- model: latest_asked_for
 -- says: asks for latest, but the model is aggregate
 select k, count(*) as n from {{ source('app', 'events') }} group by k
+-- model: refreshed
+-- says: meta.realtime.mode refresh is not built yet: no refreshable view keeps the model
+select id from {{ source('app', 'events') }}
+-- model: published
+-- says: meta.realtime.mode published is not built yet: nothing copies the model from batch into ClickHouse
+select id, now() as at_ from {{ source('app', 'events') }}

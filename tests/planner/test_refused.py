@@ -20,6 +20,8 @@ OPTIONS: dict[str, dict[str, Any] | None] = {
     "opted_out": None,
     "wrong_option": {"modes": "latest"},
     "wrong_mode": {"mode": "magic"},
+    "refreshed": {"mode": "refresh"},
+    "published": {"mode": "published"},
     "wrong_order": {"order_by": ["k", "n"]},
     "latest_asked_for": {"mode": "latest"},
 }
