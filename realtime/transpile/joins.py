@@ -108,10 +108,17 @@ def _condition(lower: Lower, condition: exp.Expr, joined: str) -> exp.Expr:
     """ON: what may be NULL whatever the row is 0 instead, for ClickHouse takes a constant NULL for true.
     Keys of the join stay as they are: it finds them in plain equalities only, and NULL is no key."""
     parts = [
-        lower.condition(p) if _is_plain(p) or _has_equality(p, joined) else call("ifNull", lower.condition(p), 0)
+        lower.condition(p) if _is_plain(p) or _is_key(p, joined) else call("ifNull", lower.condition(p), 0)
         for p in _conjuncts(condition)
     ]
     return exp.and_(*parts, copy=False)
+
+
+def _is_key(condition: exp.Expr, joined: str) -> bool:
+    """Whether ``condition`` equates both sides of the join, neither of them NULL by a literal."""
+    branches = (exp.Case, exp.If, exp.Coalesce, exp.Is, exp.In)
+    bare = (null for null in condition.find_all(exp.Null) if null.find_ancestor(*branches) is None)
+    return _has_equality(condition, joined) and next(bare, None) is None
 
 
 def _is_plain(condition: exp.Expr) -> bool:

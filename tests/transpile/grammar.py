@@ -100,7 +100,7 @@ EXPRESSIONS: dict[str, tuple[str, ...]] = {
         "({ts} + INTERVAL {k} {step})", "({ts} - INTERVAL {k} {step})", "date_trunc('{span}', {ts})",
         "date_trunc('{unit}', {ts})", "{date}::TIMESTAMP", "({date} + INTERVAL {k} {step})",
         "time_bucket(INTERVAL {k} {step}, {ts})", "least({ts}, {ts})",
-        "({ts} + to_hours({n}))",
+        "({ts} + to_hours({n}))", "try_strptime({text}, '%Y-%m-%d')", "{ts}::TIMESTAMP_S::TIMESTAMP",
     ),
 }  # fmt: skip
 ANY = (

@@ -44,6 +44,7 @@ _LABELS: dict[type[exp.Expr], str] = {
     exp.Paren: "( )",
     exp.Is: "IS",
     exp.TimeToStr: "strftime",
+    exp.StrToTime: "strptime",
     exp.DateAdd: "date_add",
 }
 _ONE_LINE = re.compile(r"\s*\n\s*")
@@ -98,6 +99,7 @@ def _moments() -> Iterator[str]:
     yield f"Intervals: {_codes(units)}, in the plural and abbreviated too.\n"
     yield f"Parts of a moment (`extract`, `date_part`): {_codes(moments.PARTS)}.\n"
     yield f"Codes of `strftime`: {_codes('%' + c for c in formats.WRITTEN)}.\n"
+    yield f"Codes of `strptime` and `try_strptime`: {_codes('%' + c for c in formats.READ)}.\n"
 
 
 def _clauses() -> Iterator[str]:

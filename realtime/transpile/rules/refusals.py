@@ -29,7 +29,6 @@ NODES: dict[type[exp.Expr], tuple[str, str]] = {
     exp.Reverse: ("DuckDB reverses what a reader sees as letters, ClickHouse code points", "compute it in batch"),
     exp.ArrayDistinct: ("the order of its elements depends on chance", "write list_sort(list_distinct(x))"),
     exp.Format: ("ClickHouse has other formats", "join texts with ||"),
-    exp.StrToTime: ("strptime takes other text than ClickHouse does", "cast ISO text to TIMESTAMP"),
 }
 NAMES: dict[str, tuple[str, str]] = {
     "now": _CLOCK,
@@ -38,7 +37,6 @@ NAMES: dict[str, tuple[str, str]] = {
     "age": ("it gives an INTERVAL, which no column can hold", "use date_diff"),
     "printf": ("ClickHouse has other formats", "join texts with ||"),
     "hash": _OWN,
-    "try_strptime": ("strptime takes other text than ClickHouse does", "use TRY_CAST of ISO text"),
 }
 
 
