@@ -342,6 +342,7 @@ TYPES: dict[exp.DType, str | tuple[str, str]] = {
 BIGQUERY = Dialect(
     name="BigQuery",
     sqlglot="bigquery",
+    keeps_case=True,
     types=TYPES,
     unscaled="DECIMAL(38, 9)",
     group_prefers_alias=True,

@@ -59,6 +59,9 @@ class Dialect:
     """Whether text is ordered by its bytes, as in DuckDB, and not by a collation."""
     unscaled: str = ""
     """DuckDB's type for a decimal without precision; empty where there is none."""
+    keeps_case: bool = False
+    """Whether columns are called as they are written; else they fold to lower case (Snowflake's to upper, in which
+    nobody asks for them)."""
     group_prefers_alias: bool = False
     """Whether GROUP BY takes a name for that of the select list rather than for a column; in DuckDB a column wins."""
     whole: str = ""

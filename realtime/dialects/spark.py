@@ -255,6 +255,7 @@ TYPES: dict[exp.DType, str | tuple[str, str]] = {
 SPARK = Dialect(
     name="Spark",
     sqlglot="spark",
+    keeps_case=True,
     types=TYPES,
     unscaled="DECIMAL(10, 0)",
     rules={

@@ -55,10 +55,20 @@ def to_duckdb(sql: str, adapter: str, binder: Binder) -> exp.Query:
     for rewrite in _BEFORE:
         tree = rewrite(tree)
     check_names(tree, dialect, binder)
+    written = [p.alias_or_name for p in tree.selects] if dialect.keeps_case else []
     tree = unique_aliases(qualified(tree, binder))
     Translation(dialect, shared.RULES, shared.FUNCTIONS, binder).translate(tree)
     for node in tree.walk():
         node.meta.pop("duck", None)
+    return _called(tree, written)
+
+
+def _called(tree: exp.Query, written: list[str]) -> exp.Query:
+    """``tree`` with its columns called as ``written``, in place; a star is not written, and resolving folds case."""
+    if "*" not in written:
+        for projection, name in zip(tree.selects, written, strict=False):
+            if isinstance(projection, exp.Alias) and projection.alias == name.lower():
+                projection.set("alias", exp.to_identifier(name, quoted=True))
     return tree
 
 

@@ -24,11 +24,11 @@ def both(
     kinds = [duck_type(str(t)) for t in relation.types]
     rows = postgres.rows(query)
     assert all(list(row) == relation.columns for row in rows)
-    given = Counter(tuple(_value(v, k) for v, k in zip(row, kinds, strict=True)) for row in relation.fetchall())
-    return given, Counter(tuple(_value(v, k) for v, k in zip(row.values(), kinds, strict=True)) for row in rows)
+    given = Counter(tuple(comparable(v, k) for v, k in zip(row, kinds, strict=True)) for row in relation.fetchall())
+    return given, Counter(tuple(comparable(v, k) for v, k in zip(row.values(), kinds, strict=True)) for row in rows)
 
 
-def _value(value: Any, kind: DuckType) -> Any:
+def comparable(value: Any, kind: DuckType) -> Any:
     """A value of either engine. Whatever has digits that its type in DuckDB has not would differ."""
     if value is None or isinstance(value, bool):
         return value

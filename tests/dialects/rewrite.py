@@ -1,4 +1,4 @@
-"""Writes what statements become into their fixtures: ``python -m tests.dialects.rewrite``."""
+"""Writes what statements become into their fixtures, and docs/dialects.md: ``python -m tests.dialects.rewrite``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from realtime.dialects.translate import DIALECTS, to_duckdb
 from realtime.errors import RefusedError
 from realtime.project.binder import Binder
 from tests.dialects.cases import cases, refused, schema, translated
+from tests.dialects.reference import PAGE, page
 from tests.transpile.cases import Case
 from tests.transpile.rewrite import message
 
@@ -18,6 +19,7 @@ def main() -> None:
             if group:
                 blocks = [case.text(outcome(case, binder)) for case in group]
                 group[0].path.write_text("\n\n".join(blocks) + "\n")
+    PAGE.write_text(page())
 
 
 def _taken(case: Case, binder: Binder) -> str:
