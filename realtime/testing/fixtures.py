@@ -11,14 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
+from sqlglot import Dialect as SqlDialect
 from sqlglot import exp
-from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.tokenizer_core import Token, TokenType
 
+from realtime.dialects.translate import DIALECTS, to_duckdb
 from realtime.errors import BadRequestError
 from realtime.ingest.parquet import duckdb_type, struct
 from realtime.planner.ir import Column
-from realtime.project.binder import table
+from realtime.project.binder import Binder, table
 from realtime.transpile.transpile import parse
 from realtime.transpile.types import duck_type
 
@@ -26,20 +27,47 @@ PREFIX = "__dbt__cte__"
 EXPECTED = "expected"
 
 
-def split_fixtures(compiled: str) -> tuple[dict[str, str], exp.Query]:
+def load_compiled(
+    connection: duckdb.DuckDBPyConnection, compiled: str, adapter: str, types: Mapping[str, Mapping[str, str]]
+) -> tuple[exp.Query, dict[str, dict[str, str]]]:
+    """Makes a table of each input's given rows, as `load_given` does: ``types`` are by the name of the CTE. The model's
+    query over these tables, in DuckDB's dialect, and the names and types of their columns.
+
+    ``compiled`` is in the dialect of dbt's ``adapter``. RefusedError where it has no equal in DuckDB, BadRequestError
+    where the rows don't fit.
+    """
+    fixtures, query = split_fixtures(compiled, adapter)
+    given = {
+        name: load_given(connection, name, in_duckdb(sql, adapter), types.get(name, {}))
+        for name, sql in fixtures.items()
+    }
+    if adapter == "duckdb":
+        return query, given
+    binder = Binder()
+    for name, columns in given.items():
+        binder.add_table(table(name), columns.items())
+    return to_duckdb(query.sql(DIALECTS[adapter].sqlglot), adapter, binder), given
+
+
+def in_duckdb(sql: str, adapter: str) -> str:
+    """A query over no tables, as a fixture is, in DuckDB's dialect; RefusedError where it has no equal there."""
+    return sql if adapter == "duckdb" else to_duckdb(sql, adapter, Binder()).sql("duckdb")
+
+
+def split_fixtures(compiled: str, adapter: str) -> tuple[dict[str, str], exp.Query]:
     """The SQL of the given rows by the name of their CTE, as dbt wrote it, and the model's own query, which still
     reads these names. RefusedError where the SQL can't be parsed."""
-    query = parse(compiled)
+    dialect = "duckdb" if adapter == "duckdb" else DIALECTS[adapter].sqlglot
+    query = parse(compiled, dialect)
     own = [cte for cte in query.ctes if not cte.alias.startswith(PREFIX)]
     if own:
         query.args["with_"].set("expressions", own)
     else:
         query.set("with_", None)
-    return dict(_fixtures(compiled)), query
+    return dict(_fixtures(compiled, SqlDialect.get_or_raise(dialect).tokenize(compiled))), query
 
 
-def _fixtures(compiled: str) -> Iterator[tuple[str, str]]:
-    tokens = DuckDB().tokenize(compiled)
+def _fixtures(compiled: str, tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
     for at, token in enumerate(tokens[:-2]):
         opens = tokens[at + 2]
         is_named = token.text.startswith(PREFIX) and tokens[at + 1].token_type == TokenType.ALIAS

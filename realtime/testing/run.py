@@ -11,7 +11,7 @@ import sqlglot
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.deploy.live import active_plan
-from realtime.errors import DuetError, NotFoundError
+from realtime.errors import DuetError, NotFoundError, RefusedError
 from realtime.ingest.lake import open_batch, relation_comment
 from realtime.parity.age import Age
 from realtime.planner.ir import Plan
@@ -20,7 +20,7 @@ from realtime.project.profile import duckdb_path, profiles_dir
 from realtime.settings import Settings
 from realtime.testing.data_tests import Carried
 from realtime.testing.dbt_results import Result, run_dbt_tests
-from realtime.testing.fixtures import PREFIX, connect, load_expected, load_given, split_fixtures
+from realtime.testing.fixtures import PREFIX, connect, in_duckdb, load_compiled, load_expected
 from realtime.testing.trial import Trial, drop_left_behind, temporary_database
 from realtime.testing.unit_tests import UnitTest, batch_only, read_unit_tests
 from realtime.testing.variant import given_source, plan_variant
@@ -173,21 +173,22 @@ class _Run:
         try:
             with connect() as connection, temporary_database(self.client) as database:
                 return self._trial(test, batch.sql, connection, database).run()
+        except RefusedError as error:
+            # As the project has it the model is not refused; over the types of these rows it is.
+            return not_applicable(str(error)), not_applicable(str(error))
         except DuetError as error:
-            found = Verdict(Status.ERROR, str(error))
-            return found, found
+            return Verdict(Status.ERROR, str(error)), Verdict(Status.ERROR, str(error))
 
     def _trial(self, test: UnitTest, sql: str, connection: duckdb.DuckDBPyConnection, database: str) -> Trial:
-        fixtures, query = split_fixtures(sql)
         types = {PREFIX + s.model: {c.name: c.type for c in s.columns} for s in self.plan.steps}
         originals = {PREFIX + s.name.replace(".", "__"): s for s in self.plan.sources}
         types |= {name: {c.name: c.type for c in s.columns} for name, s in originals.items()}
-        given = []
-        for name, rows in fixtures.items():
-            columns = load_given(connection, name, rows, types.get(name, {}))
-            given.append(given_source(connection, name, columns, originals.get(name)))
+        adapter = self.project.adapter
+        query, tables = load_compiled(connection, sql, adapter, types)
+        given = [given_source(connection, name, columns, originals.get(name)) for name, columns in tables.items()]
         variant = plan_variant(self.project, self.project.models[test.model], query, given, database)
-        tested = load_expected(connection, test.expected, variant.compiled.columns)
+        expected = in_duckdb(test.expected, adapter) if isinstance(test.expected, str) else test.expected
+        tested = load_expected(connection, expected, variant.compiled.columns)
         return Trial(self.client, connection, variant, tested, database)
 
 

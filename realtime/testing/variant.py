@@ -33,7 +33,8 @@ class Variant:
 
 
 def plan_variant(project: Project, model: Model, query: exp.Query, given: Sequence[Source], database: str) -> Variant:
-    """Plans ``query``, the SQL of ``model`` over the ``given`` sources; the errors of a refused model."""
+    """Plans ``query``, the SQL of ``model`` over the ``given`` sources in DuckDB's dialect; the errors of a refused
+    model."""
     options = model.options or {}
     hints = {k: v for k, v in options.items() if k in _HINTS or (k == "mode" and v == Shape.READ)}
     compiled = _planned(project, model, query, given, database, {"mode": str(Shape.READ)})
@@ -53,7 +54,9 @@ def _planned(
     tested = dataclasses.replace(
         model, sql=query.sql("duckdb"), raw="", depends_on=tuple(sources), options=options, ephemeral=False
     )
-    alone = dataclasses.replace(project, sources=sources, models={tested.unique_id: tested}, tests=(), queries=())
+    alone = dataclasses.replace(
+        project, adapter="duckdb", sources=sources, models={tested.unique_id: tested}, tests=(), queries=()
+    )
     outcome = plan_project(alone, database)
     if outcome.refusals:
         raise outcome.refusals[0]

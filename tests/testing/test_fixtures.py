@@ -18,13 +18,13 @@ def test_fixtures_are_cut_out_as_dbt_wrote_them() -> None:
         "),  __dbt__cte__c as (\nselect 2 as n\n), own as (select * from __dbt__cte__a__b)\n"
         "select t from own join __dbt__cte__c using (n)"
     )
-    fixtures, query = split_fixtures(compiled)
+    fixtures, query = split_fixtures(compiled, "duckdb")
     assert fixtures == {
         "__dbt__cte__a__b": "\n-- Fixture ) for b\nselect '日本 🦆 )(' as t, (1) as n\n",
         "__dbt__cte__c": "\nselect 2 as n\n",
     }
     assert query.sql("duckdb").startswith("WITH RECURSIVE own AS (SELECT * FROM __dbt__cte__a__b)")
-    _, alone = split_fixtures("with __dbt__cte__c as (select 1 as n) select n from __dbt__cte__c")
+    _, alone = split_fixtures("with __dbt__cte__c as (select 1 as n) select n from __dbt__cte__c", "duckdb")
     assert alone.sql("duckdb") == "SELECT n FROM __dbt__cte__c"
 
 
