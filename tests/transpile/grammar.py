@@ -285,7 +285,7 @@ class Grammar:
         common = bool(self._pick((True, False)))
         source = ("q" if common else f"({inner}) AS q", scope, "")
         if self._seldom():
-            source = (f"{source[0]} LEFT JOIN event AS e ON e.n = q.c0::VARCHAR::INTEGER", scope, "")
+            source = (f"{source[0]} JOIN event AS e ON e.n = q.c0", scope, "")
             if kinds[0] != "int":
                 source = ("q CROSS JOIN flag" if common else f"({inner}) AS q CROSS JOIN flag", scope, "")
         outer = self._selected(source)[0]
