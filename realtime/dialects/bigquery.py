@@ -12,7 +12,7 @@ from realtime.dialects import moments
 from realtime.dialects.aggregates import argument, giving, wrappers
 from realtime.dialects.dialect import EXACT, NUMBERS, Build, Dialect, Rule, Translation, cast, form, refusal, rule
 from realtime.dialects.numbers import literal_count, nonzero, scale_of
-from realtime.dialects.shared import COMPARED, divided, greatest_or_null, ordered_family, same_family
+from realtime.dialects.shared import COMPARED, divided, greatest_or_null, is_iso, ordered_family, same_family
 from realtime.transpile.types import Kind
 
 _QUOTIENT = "the reference does not say how many digits a NUMERIC quotient keeps"
@@ -177,7 +177,11 @@ def _cast(t: Translation, node: exp.Cast) -> exp.Expr:
     kind = Kind.TEXT if literal else t.kind_of(value)
     wanted = t.duckdb_type(node)
     family = wanted.partition("(")[0]
-    as_literal = literal and family in ("DECIMAL", "TIMESTAMP") and len(value.name) <= 26
+    if family in ("TIMESTAMP", "TIMESTAMPTZ") and is_iso(value, Kind.TIMESTAMP):
+        # A literal without a zone is in UTC.
+        moment = cast(value, "TIMESTAMP")
+        return moment if family == "TIMESTAMP" else cast(moment, "TIMESTAMPTZ")
+    as_literal = literal and family == "DECIMAL"
     if (not as_literal and family not in _CASTS.get(kind, ())) or (family == "VARCHAR" and node.to.expressions):
         raise t.refused(
             node, f"{kind} becomes {node.to.sql('bigquery')} differently in DuckDB", _CAST_REMEDIES.get(kind, "")
@@ -207,6 +211,13 @@ _CAST_REMEDIES = {
     Kind.DECIMAL: "keep it NUMERIC",
     Kind.FLOAT: "keep it FLOAT64",
 }
+
+
+def _instant(t: Translation, node: exp.Timestamp) -> exp.Expr:
+    """timestamp_functions, TIMESTAMP: of a literal, in UTC unless it says otherwise."""
+    if node.args.get("zone") is not None or not is_iso(node.this, Kind.TIMESTAMP):
+        raise t.refused(node, "text becomes an instant differently in DuckDB", "TIMESTAMP '2024-01-31 00:00:00'")
+    return cast(cast(node.this, "TIMESTAMP"), "TIMESTAMPTZ")
 
 
 def _day(t: Translation, node: exp.Date | exp.TsOrDsToDate) -> exp.Expr:
@@ -368,6 +379,7 @@ BIGQUERY = Dialect(
         exp.Ceil: rule(_whole),
         exp.Cast: rule(_cast, "to"),
         exp.Date: rule(_day, "zone"),
+        exp.Timestamp: rule(_instant, "zone with_tz"),
         exp.TsOrDsToDatetime: rule(_datetime),
         **{n: rule(_trunc, "unit zone") for n in (exp.DateTrunc, exp.TimestampTrunc, exp.DatetimeTrunc)},
         exp.WeekStart: rule(),

@@ -11,7 +11,7 @@ from realtime.dialects import moments
 from realtime.dialects.aggregates import argument, giving, wrappers
 from realtime.dialects.dialect import EXACT, NUMBERS, Dialect, Rule, Translation, cast, form, refusal, rule
 from realtime.dialects.numbers import literal_count, nonzero
-from realtime.dialects.shared import ordered_family
+from realtime.dialects.shared import is_iso, ordered_family
 from realtime.transpile.types import Kind
 
 _INTEGERS = ("SMALLINT", "INTEGER", "BIGINT")
@@ -107,7 +107,7 @@ def _cast(t: Translation, node: exp.Cast) -> exp.Expr:
     wanted = t.duckdb_type(node)
     allowed = _CASTS.get(kind, ())
     family = wanted.partition("(")[0]
-    if family not in allowed and not (literal and family == "TIMESTAMP" and len(value.name) <= 26):
+    if family not in allowed and not (family == "TIMESTAMP" and is_iso(value, Kind.TIMESTAMP)):
         raise t.refused(
             node, f"{kind} becomes {to.sql('postgres')} differently in DuckDB", _CAST_REMEDIES.get(kind, "")
         )

@@ -25,6 +25,12 @@ _ISO = {
 """Text literals that every engine takes for a value of the type."""
 
 
+def is_iso(node: exp.Expr, kind: Kind) -> bool:
+    """Whether ``node`` is a text literal that every engine takes for the same value of ``kind``: without a zone."""
+    plain = isinstance(node, exp.Literal) and node.is_string
+    return plain and kind in _ISO and _ISO[kind].fullmatch(node.name) is not None
+
+
 def same_family(t: Translation, node: exp.Expr, operands: list[exp.Expr]) -> Kind:
     """The one family of ``operands``, literals and NULL aside; RefusedError where there are two."""
     kinds: dict[Kind, exp.Expr] = {}
@@ -84,7 +90,9 @@ def _between(t: Translation, node: exp.Between) -> exp.Expr:
 
 
 def _in(t: Translation, node: exp.In) -> exp.Expr:
-    same_family(t, node, [node.this, *node.expressions])
+    query = node.args.get("query")
+    found = [query.unnest().selects[0].unalias()] if query is not None else node.expressions
+    same_family(t, node, [node.this, *found])
     return node
 
 
@@ -111,6 +119,13 @@ def _case(t: Translation, node: exp.Case) -> exp.Expr:
         same_family(t, node, [node.this, *(w.this for w in node.args["ifs"])])
     results = [w.args["true"] for w in node.args["ifs"]]
     _one_result(t, node, [*results, *([node.args["default"]] if node.args.get("default") is not None else [])])
+    return node
+
+
+def _set_operation(t: Translation, node: exp.SetOperation) -> exp.Expr:
+    """Columns of one family each: what two families become is each engine's own."""
+    for left, right in zip(node.this.selects, node.expression.selects, strict=False):
+        same_family(t, left, [left.unalias(), right.unalias()])
     return node
 
 
@@ -354,9 +369,9 @@ _PLAIN = (
 RULES: dict[type[exp.Expr], Rule] = {
     **{node: rule() for node in _PLAIN},
     exp.Select: rule(args="with_ from_ joins where group having qualify order limit offset distinct windows"),
-    exp.Union: rule(args="with_ distinct order limit offset"),
-    exp.Intersect: rule(args="with_ distinct order limit offset"),
-    exp.Except: rule(args="with_ distinct order limit offset"),
+    exp.Union: rule(_set_operation, args="with_ distinct order limit offset"),
+    exp.Intersect: rule(_set_operation, args="with_ distinct order limit offset"),
+    exp.Except: rule(_set_operation, args="with_ distinct order limit offset"),
     exp.Is: rule(_is, "negate"),
     exp.With: rule(),
     exp.Table: rule(args="db catalog alias"),

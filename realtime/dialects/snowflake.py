@@ -12,7 +12,7 @@ from realtime.dialects import moments
 from realtime.dialects.aggregates import argument, wrappers
 from realtime.dialects.dialect import EXACT, NUMBERS, Dialect, Translation, cast, form, refusal, rule
 from realtime.dialects.numbers import literal_count, nonzero, scale_of
-from realtime.dialects.shared import divided, greatest_or_null
+from realtime.dialects.shared import divided, greatest_or_null, is_iso
 from realtime.transpile.types import Kind
 
 _FIXED = "Snowflake's page on arithmetic does not say how it rounds a quotient of NUMBERs"
@@ -94,7 +94,7 @@ def _cast(t: Translation, node: exp.Cast) -> exp.Expr:
     kind = Kind.TEXT if literal else t.kind_of(value)
     wanted = t.duckdb_type(node)
     family = wanted.partition("(")[0]
-    allowed = family in _CASTS.get(kind, ()) or (literal and family == "TIMESTAMP" and len(value.name) <= 26)
+    allowed = family in _CASTS.get(kind, ()) or (family == "TIMESTAMP" and is_iso(value, Kind.TIMESTAMP))
     if family in ("DECIMAL", "HUGEINT") and kind in EXACT and scale_of(t, value) > _scale(node.to):
         raise t.refused(node, "the cast rounds, and its page does not say how", "ROUND(x, n) first")
     if not allowed or (wanted == "VARCHAR" and (node.to.expressions or (kind is Kind.DECIMAL and scale_of(t, value)))):

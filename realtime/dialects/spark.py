@@ -12,7 +12,7 @@ from realtime.dialects import moments
 from realtime.dialects.aggregates import argument, giving, wrappers
 from realtime.dialects.dialect import EXACT, NUMBERS, Dialect, Translation, cast, form, refusal, rule
 from realtime.dialects.numbers import literal_count, nonzero
-from realtime.dialects.shared import divided, ordered_family
+from realtime.dialects.shared import divided, is_iso, ordered_family
 from realtime.transpile.types import DuckType, Kind
 
 _QUOTIENT = "the digits that Spark keeps of a decimal quotient depend on a setting"
@@ -27,7 +27,7 @@ def _digits(t: Translation, node: exp.Expr) -> tuple[int, int]:
         whole, _, fraction = bare.name.partition(".")
         return (len(whole.lstrip("0")) + len(fraction) or 1, len(fraction))
     found: DuckType = t.type_of(node)
-    return (found.precision, found.scale) if found.kind is Kind.DECIMAL else (_DIGITS[found.name], 0)
+    return (found.precision, found.scale) if found.kind is Kind.DECIMAL else (_DIGITS.get(found.name, 38), 0)
 
 
 def _arithmetic(t: Translation, node: exp.Binary) -> exp.Expr:
@@ -130,7 +130,9 @@ def _cast(t: Translation, node: exp.Cast | exp.TryCast) -> exp.Expr:
     kind = Kind.TEXT if literal else t.kind_of(value)
     wanted = t.duckdb_type(node)
     family = wanted.partition("(")[0]
-    as_literal = literal and family in ("DATE", "TIMESTAMP") and len(value.name) in (10, 19, 26)
+    as_literal = (family == "DATE" and is_iso(value, Kind.DATE)) or (
+        family == "TIMESTAMP" and is_iso(value, Kind.TIMESTAMP)
+    )
     exact = family == "DECIMAL" or family in _WIDTHS
     fits = not exact or kind not in EXACT or _fits(t, value, wanted, to)
     if not as_literal and (family not in _CASTS.get(kind, ()) or not fits or (family == "VARCHAR" and to.expressions)):
