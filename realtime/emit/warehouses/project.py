@@ -4,7 +4,7 @@ on every run."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -131,16 +131,24 @@ class _Emitter:
             raise RefusedError(
                 f"a {model.kind} has no SQL to emit", construct=model.name, remedy="declare a source for its rows"
             )
-        for upstream in model.depends_on:
-            found = self.project.models.get(upstream)
-            if found is not None and found.kind != "model":
-                raise RefusedError(
-                    f"reads the {found.kind} {found.name}",
-                    construct=f"ref('{found.name}')",
-                    remedy="declare a source for its rows",
-                )
+        for upstream in self._upstream(model):
+            if upstream.kind != "model":
+                reason, remedy = f"reads the {upstream.kind} {upstream.name}", "declare a source for its rows"
+            elif key_of(upstream.relation) not in self.references:
+                reason, remedy = f"reads {upstream.name}, which is refused", f"mend {upstream.path} first"
+            else:
+                continue
+            raise RefusedError(reason, construct=f"ref('{upstream.name}')", remedy=remedy)
         if f"models/{model.name}.sql" in self.files:
             raise RefusedError("another model has the same name", construct=model.name, remedy="rename one of them")
+
+    def _upstream(self, model: Model) -> Iterator[Model]:
+        """The models that ``model`` reads, through ephemeral ones too."""
+        for found in (self.project.models[u] for u in model.depends_on if u in self.project.models):
+            if found.ephemeral:
+                yield from self._upstream(found)
+            else:
+                yield found
 
     def add_test(self, test: Test) -> None:
         """Emits a test that dbt does not ship, over what is emitted only."""
@@ -171,8 +179,12 @@ class _Emitter:
         return {**properties, "data_tests": on_it} if on_it else properties
 
     def _column(self, name: str, kind: DuckType, description: str, tests: list[Any]) -> Mapping[str, Any]:
-        # Quoted, for so are the names that models give their columns.
-        entry: dict[str, Any] = {"name": name, "data_type": self.warehouse.type(kind), "quote": True}
+        entry: dict[str, Any] = {"name": name}
+        if self.warehouse.quotes(name):
+            entry["quote"] = True
+        # A source's column of a type that has no form is no error until a model reads it.
+        if self.warehouse.holds(kind):
+            entry["data_type"] = self.warehouse.type(kind)
         if description:
             entry["description"] = escaped(description)
         return {**entry, "data_tests": tests} if tests else entry
@@ -182,7 +194,7 @@ class _Emitter:
         on_columns: dict[str, list[Any]] = {}
         for test in sorted(self.project.tests, key=lambda t: t.unique_id):
             if test.attached == unique_id and _shipped(test):
-                (on_columns.setdefault(test.column, []) if test.column else on_it).append(_entry(test))
+                (on_columns.setdefault(test.column, []) if test.column else on_it).append(_entry(test, self.warehouse))
         return on_it, on_columns
 
 
@@ -209,11 +221,11 @@ def _shipped(test: Test) -> bool:
     return metadata.get("namespace") in (None, "dbt") and metadata["name"] in BUILT_IN
 
 
-def _entry(test: Test) -> Any:
+def _entry(test: Test, warehouse: Warehouse) -> Any:
     """The test as YAML."""
     assert test.metadata is not None
     arguments = {k: v for k, v in test.metadata["kwargs"].items() if k not in ("model", "column_name")}
-    if "field" in arguments:
+    if "field" in arguments and warehouse.quotes(arguments["field"]):
         arguments["field"] = f'"{arguments["field"]}"'
     body: dict[str, Any] = {"arguments": arguments} if arguments else {}
     config = judged_by(test)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from sqlglot import exp
 
 from realtime.emit.warehouses.warehouse import Writer, placed
-from realtime.errors import RefusedError
 from realtime.transpile.annotate import without_params
 from realtime.transpile.form import column, quote
 from realtime.transpile.joins import lower_from
@@ -92,10 +91,7 @@ def _projection(writer: Writer, projection: exp.Expr) -> exp.Expr:
     value = projection.unalias()
     if type_of(value).kind is Kind.NULL:
         raise refused(value, "a NULL without a type", remedy="cast it, as in NULL::VARCHAR")
-    try:
-        writer.warehouse.type(type_of(value))
-    except RefusedError as error:
-        raise refused(value, error.message, remedy=error.remedy) from None
+    writer.check_type(value)
     return exp.alias_(writer.typed(value), quote(name))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import re
 
 from sqlglot import exp
 
@@ -22,7 +21,6 @@ from realtime.transpile.transpile import AFTER_QUALIFY, BEFORE_QUALIFY, parse, q
 from realtime.transpile.types import DuckType
 
 WAREHOUSES: dict[str, Warehouse] = {w.name: w for w in (POSTGRES, SNOWFLAKE)}
-_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +105,7 @@ _SELF_CONTAINED = (exp.Cast, exp.Anonymous, exp.Column, exp.Interval, exp.Case, 
 def readable(tree: exp.Expr, warehouse: Warehouse) -> str:
     """The SQL text of ``tree``: indented, names quoted where the warehouse needs it."""
     copy = tree.copy()
-    if warehouse.reserved is not None:
-        for name in copy.find_all(exp.Identifier):
-            if name.args.get("quoted") and _PLAIN.fullmatch(name.name) and name.name not in warehouse.reserved:
-                name.set("quoted", False)
+    for name in copy.find_all(exp.Identifier):
+        if name.args.get("quoted") and not warehouse.quotes(name.name):
+            name.set("quoted", False)
     return copy.sql(warehouse.dialect, normalize_functions=False, comments=False, pretty=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ if typing.TYPE_CHECKING:
 
 Conversion = Callable[["Writer", exp.Expr, DuckType, DuckType], exp.Expr | None]
 """``conversion(writer, x, a, b)``: ``x``, written already and of type ``a``, as ``b``; None where it is not exact."""
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 Aggregate = Callable[["Call", Any], exp.Expr]
 
 
@@ -47,11 +49,19 @@ class Warehouse:
     profile: str
     """``profiles.yml`` of the emitted project."""
 
+    def quotes(self, name: str) -> bool:
+        """Whether ``name`` is written in quotes."""
+        return self.reserved is None or not _PLAIN.fullmatch(name) or name in self.reserved
+
+    def holds(self, found: DuckType) -> bool:
+        """Whether a type of the warehouse holds every value of ``found``."""
+        return found.kind is Kind.DECIMAL or found.name in self.types
+
     def type(self, found: DuckType) -> str:
         """The type that holds every value of ``found``; RefusedError where there is none."""
         if found.kind is Kind.DECIMAL:
             return f"{self.types['DECIMAL']}({found.precision}, {found.scale})"
-        if found.name not in self.types:
+        if not self.holds(found):
             raise RefusedError(
                 f"type {found.name} has no exact form in {self.title}",
                 construct=found.name,
@@ -132,6 +142,13 @@ class Writer(Lower):
         if value.endswith("(BC)") or target.kind in (Kind.INTERVAL, Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.BLOB):
             raise refused(literal, f"a constant of type {target}", remedy="use another type")
         return self.cast(text(value.removesuffix("+00")), target)
+
+    def check_type(self, node: exp.Expr) -> None:
+        """RefusedError where the warehouse has no type for ``node``."""
+        found = type_of(node)
+        if not self.warehouse.holds(found):
+            reason = f"type {found} has no exact form in {self.warehouse.title}"
+            raise refused(node, reason, remedy="compute it in another model, which stays in DuckDB")
 
     def ordering(self, node: exp.Expr) -> exp.Expr:
         """``node`` as it is compared and ordered: text by its bytes."""

@@ -36,8 +36,8 @@ def copy_table(connection: duckdb.DuckDBPyConnection, postgres: Postgres, name: 
 
 def _table(connection: duckdb.DuckDBPyConnection, table: str) -> str:
     columns = [(n, duck_type(t)) for n, t, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
-    definitions = ", ".join(f"{name} {POSTGRES.type(kind)}" for name, kind in columns)
-    fields = ", ".join(f"{name}::VARCHAR" for name, _ in columns)
+    definitions = ", ".join(f'"{name}" {POSTGRES.type(kind)}' for name, kind in columns)
+    fields = ", ".join(f'"{name}"::VARCHAR' for name, _ in columns)
     rows = connection.execute(f"SELECT {fields} FROM {table}").fetchall()
     lines = ["\t".join(_copied(value) for value in row) for row in rows]
     return "\n".join([f"CREATE TABLE {table} ({definitions});", f"COPY {table} FROM stdin;", *lines, "\\.", ""])

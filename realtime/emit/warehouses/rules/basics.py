@@ -11,6 +11,11 @@ from realtime.transpile.rules import basics
 from realtime.transpile.types import Kind
 
 
+def _column(writer: Writer, node: exp.Column) -> exp.Expr:
+    writer.check_type(node)
+    return basics.RULES[exp.Column].build(writer, node)
+
+
 def _literal(writer: Writer, node: exp.Literal) -> exp.Expr:
     found = type_of(node)
     if node.is_string:
@@ -27,7 +32,7 @@ def _subquery(writer: Writer, node: exp.Subquery) -> exp.Expr:
 
 
 RULES: dict[type[exp.Expr], Rule] = {
-    exp.Column: basics.RULES[exp.Column],
+    exp.Column: rule(_column, "table db catalog"),
     exp.Null: basics.RULES[exp.Null],
     exp.Boolean: basics.RULES[exp.Boolean],
     exp.Paren: basics.RULES[exp.Paren],
