@@ -16,6 +16,7 @@ from tests.projects.running import run, settings_for
 SEED = 20240129
 
 
+@pytest.mark.timeout(600)  # dbt runs three times in each
 @pytest.mark.parametrize(
     ("name", "rows", "models"),
     [("shop", shop.rows, 28), ("subscriptions", subscriptions.rows, 22), ("sessions", sessions.rows, 27)],
