@@ -19,7 +19,7 @@ from realtime.planner.ir import Plan, SourceSpec
 
 __all__ = ["ROWS_A_REQUEST", "Loaded", "load", "source_of"]
 
-_AT_ONCE = 4
+_AT_ONCE = 8  # half of them wait for inserts, half for the records of theirs
 _PAUSES = (0.25, 0.5, 1.0, 2.0)  # seconds before each retry while the server is not there
 _PATIENCE = 300.0  # seconds of retries while the server is there and busy
 _ERRORS: dict[int, type[DuetError]] = {400: BadRequestError, 404: NotFoundError}
