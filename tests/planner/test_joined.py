@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from realtime.clickhouse.client import ClickHouse
+from realtime.deploy.narrow import narrowed
 from realtime.planner.planner import plan_project
 from realtime.project import manifest
 from tests.planner.small import Deployed, Row, in_duckdb, planned, project
 from tests.planner.sources import COLUMNS, SOURCES, newest
+from tests.planner.test_failures import MODELS
 
 EVENTS, MORE, USERS = (f"{{{{ source('app', '{name}') }}}}" for name in ("events", "more", "users"))
 DIMENSIONS = {
@@ -126,3 +128,10 @@ def test_what_is_joined_when_read(which: str) -> None:
     (outcome,) = plan_project(project(SOURCES, {"m": sql}), "x").plan.steps
     assert (outcome.shape, outcome.states) == ("read", ())
     assert reason in outcome.why
+
+
+def test_a_cut_over_can_be_added_to_every_view() -> None:
+    moment = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+    for built in (project(SOURCES, {**DIMENSIONS, **JOINED}, tests=TESTS), project(SOURCES, MODELS)):
+        views = [view for step in planned(built, "x").steps for state in step.states for view in state.views]
+        assert all("fromUnixTimestamp64Micro" in narrowed(view, since=moment) for view in views)
