@@ -88,6 +88,9 @@ def _projection(writer: Writer, projection: exp.Expr) -> exp.Expr:
     name = projection.alias_or_name
     if not name or isinstance(projection, exp.Star):
         raise refused(projection, "a projection without a name", remedy="give it an alias")
+    if len(name.encode()) > writer.warehouse.longest_name:
+        most = writer.warehouse.longest_name
+        raise refused(projection, f"a name of more than {most} bytes", remedy="give it a shorter alias")
     value = projection.unalias()
     if type_of(value).kind is Kind.NULL:
         raise refused(value, "a NULL without a type", remedy="cast it, as in NULL::VARCHAR")

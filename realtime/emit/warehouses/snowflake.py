@@ -57,6 +57,7 @@ SNOWFLAKE = Warehouse(
     collation="",
     qualifies=True,
     filters=False,
+    longest_name=255,
     reserved=None,
     profile=PROFILE,
 )

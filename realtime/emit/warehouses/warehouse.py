@@ -44,6 +44,8 @@ class Warehouse:
     """Whether it has QUALIFY."""
     filters: bool
     """Whether aggregates take FILTER."""
+    longest_name: int
+    """Bytes of a name; longer ones are cut or refused."""
     reserved: frozenset[str] | None
     """Words that stay quoted as names; None: every name is quoted."""
     profile: str
@@ -165,6 +167,12 @@ class Writer(Lower):
         by = exp.to_identifier(self.warehouse.collation, quoted=True)
         whole = written if isinstance(written, (exp.Column, exp.Anonymous, exp.Cast)) else exp.paren(written)
         return exp.Collate(this=whole, expression=by)
+
+    def uncollated(self, written: exp.Expr) -> exp.Expr:
+        """What was computed of `collated` text, as text like any other: two collations can't be compared."""
+        if not self.warehouse.collation:
+            return written
+        return exp.Collate(this=written, expression=exp.to_identifier("default", quoted=True))
 
     def keys(self, order: exp.Order | None) -> list[exp.Ordered]:
         """ORDER BY's keys, each with DuckDB's place for NULL."""

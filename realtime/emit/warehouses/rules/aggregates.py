@@ -84,7 +84,9 @@ def _edge(name: str) -> Aggregate:
         x = writer(node.this)
         if given.kind is Kind.BOOLEAN and writer.warehouse.name == "postgres":
             return call({"min": "bool_and", "max": "bool_or"}[name], x)
-        return call(name, writer.collated(x) if given.kind is Kind.TEXT else x)
+        if given.kind is Kind.TEXT:
+            return writer.uncollated(call(name, writer.collated(x)))
+        return call(name, x)
 
     return build
 

@@ -119,7 +119,7 @@ def _divide(writer: Writer, node: exp.Div) -> exp.Expr:
 
 def _never_zero(node: exp.Expr) -> bool:
     inner = node.unnest()
-    if isinstance(inner, exp.Cast):
+    if isinstance(inner, exp.Cast) and type_of(inner).kind is Kind.FLOAT:
         return _never_zero(inner.this)
     if isinstance(inner, exp.Nullif):
         return isinstance(inner.expression, exp.Literal) and float(inner.expression.name or 1) == 0

@@ -180,7 +180,8 @@ def _extreme(name: str, *, skips_nulls: bool) -> Rule:
             raise refused(node, f"{name} of {found}", remedy="write a CASE")
         if not skips_nulls and len(values) > 1:
             values = [call("coalesce", v, *values[:i], *values[i + 1 :]) for i, v in enumerate(values)]
-        return call(name, *values)
+        written = call(name, *values)
+        return writer.uncollated(written) if found.kind is Kind.TEXT else written
 
     return rule(build, "ignore_nulls")
 
