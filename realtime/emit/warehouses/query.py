@@ -24,6 +24,7 @@ _SELECT_ARGS = frozenset(
         "group",
         "having",
         "qualify",
+        "windows",
         "order",
         "limit",
         "offset",

@@ -8,7 +8,7 @@ from realtime.emit.warehouses.warehouse import Writer, rule
 from realtime.transpile.form import call, form, text
 from realtime.transpile.lower import Rule, refused, type_of
 from realtime.transpile.rules.text import constant_of, whole
-from realtime.transpile.types import BIGINT, DuckType, Kind
+from realtime.transpile.types import BIGINT, VARCHAR, DuckType, Kind
 
 # Unicode's category Zs, which is what DuckDB's trim() takes.
 _BLANKS = "".join(map(chr, (0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)))
@@ -87,13 +87,18 @@ def _trim(writer: Writer, node: exp.Trim) -> exp.Expr:
     return call(name, _text(writer, node.this), given)
 
 
+def _as_text(writer: Writer, node: exp.Expr) -> exp.Expr:
+    """``node`` as text where it is joined: DuckDB casts what is none."""
+    return writer.to(node, VARCHAR) if type_of(node).kind in (Kind.INTEGER, Kind.BOOLEAN) else _text(writer, node)
+
+
 def _joined(writer: Writer, node: exp.DPipe) -> exp.Expr:
-    return form("x || y", x=_text(writer, node.left), y=_text(writer, node.right))
+    return form("x || y", x=_as_text(writer, node.left), y=_as_text(writer, node.right))
 
 
 def _concat(writer: Writer, node: exp.Concat) -> exp.Expr:
     """NULLs are left out."""
-    parts = [_text(writer, x) for x in node.expressions]
+    parts = [_as_text(writer, x) for x in node.expressions]
     if writer.warehouse.name == "snowflake":
         parts = [call("coalesce", part, text("")) for part in parts]
     return call("concat", *parts)
@@ -101,7 +106,7 @@ def _concat(writer: Writer, node: exp.Concat) -> exp.Expr:
 
 def _concat_ws(writer: Writer, node: exp.ConcatWs) -> exp.Expr:
     separator, *parts = node.expressions
-    return call("concat_ws", text(constant_of(separator, "a separator")), *(_text(writer, p) for p in parts))
+    return call("concat_ws", text(constant_of(separator, "a separator")), *(_as_text(writer, p) for p in parts))
 
 
 def _split_part(writer: Writer, node: exp.SplitPart) -> exp.Expr:

@@ -26,8 +26,7 @@ _EDGES: dict[type[exp.Expr], str] = {exp.FirstValue: "first_value", exp.LastValu
 
 
 def _window(writer: Writer, node: exp.Window) -> exp.Expr:
-    if node.args.get("alias") is not None:
-        raise refused(node, "a named window", remedy="write the window out")
+    node = _written_out(node)
     over = _over(writer, node)
     function = node.this.this if isinstance(node.this, exp.RespectNulls) else node.this
     if is_aggregate(function) or isinstance(function, exp.Filter):
@@ -44,6 +43,21 @@ def _window(writer: Writer, node: exp.Window) -> exp.Expr:
     if type(function) in _EDGES:
         return over(call(_EDGES[type(function)], writer.typed(function.this)))
     raise refused(node, f"{name_of(function)} over a window has no exact form", remedy="see docs/warehouses.md")
+
+
+def _written_out(node: exp.Window) -> exp.Window:
+    """``node`` with the definition of the named window that it refers to."""
+    alias = node.args.get("alias")
+    if alias is None:
+        return node
+    select = node.find_ancestor(exp.Select)
+    named = [w for w in (select.args.get("windows") if select else None) or [] if w.name.lower() == alias.name.lower()]
+    if len(named) != 1 or node.args.get("partition_by") or node.args.get("order"):
+        raise refused(node, f"window {alias.name} is extended or unknown", remedy="write the window out")
+    full, definition = exp.Window(this=node.this.copy()), named[0].copy()
+    for part in ("partition_by", "order", "spec"):
+        full.set(part, definition.args.get(part))
+    return full
 
 
 def _shifted(writer: Writer, function: exp.Expr) -> list[exp.Expr | int]:
