@@ -415,7 +415,7 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.Abs: rule(_absolute),
     exp.Floor: rule(_same_sign),
     exp.Ceil: rule(_same_sign),
-    exp.Length: rule(_length, "binary encoding"),
+    exp.Length: rule(_length, "binary"),
     exp.Substring: rule(_substring, "start length zero_start"),
     exp.Left: rule(_end, "negative_length_returns_empty"),
     exp.Right: rule(_end, "negative_length_returns_empty"),
