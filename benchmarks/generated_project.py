@@ -63,7 +63,7 @@ class _Made:
 
 
 def write_project(root: Path, models: int, systems: int = len(_SYSTEMS)) -> None:
-    """Writes a project of ``models`` models over ``systems`` × 5 sources to ``root``."""
+    """Writes a project of ``models`` models over ``systems`` times 5 sources to ``root``."""
     for path, text in project_files(models, systems).items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
@@ -103,9 +103,9 @@ def _add(made: _Made, folder: str, template: str, name: str, reads: tuple[str, .
     grains = [made.grains[r] for r in reads] or ["hour" if number % 2 else "minute"]
     made.grains[name] = grains[0]
     values: dict[str, Any] = {
-        "reads": reads, "grain": grains[0], "threshold": 100 + number, "cut": f"0.{5 + number % 5}", "minutes": 15 + number,
-        "limit": 1000 + number, "kind": ("view", "order", "login")[number % 3], "least": number, "high": 1000 + number,
-        "days": 2 + number % 27, "most": 3 + number, **names,
+        "reads": reads, "grain": grains[0], "threshold": 100 + number, "cut": f"0.{5 + number % 5}",
+        "minutes": 15 + number, "limit": 1000 + number, "kind": ("view", "order", "login")[number % 3],
+        "least": number, "high": 1000 + number, "days": 2 + number % 27, "most": 3 + number, **names,
     }  # fmt: skip
     made.files[f"models/{folder}/{name}.sql"] = _JINJA.get_template(f"{template}.sql").render(values)
     made.files[f"models/{folder}/{name}.yml"] = _yaml(_properties(template, name, reads))

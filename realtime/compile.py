@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from realtime.cache import Cache
 from realtime.clickhouse.endpoint import database_name
 from realtime.dialects.translate import check_adapter
 from realtime.emit.project import generate, write
@@ -13,7 +14,7 @@ from realtime.emit.warehouses.project import Emitted, emit, find_warehouse
 from realtime.errors import CommandError, ConfigError
 from realtime.planner.ir import Plan
 from realtime.planner.planner import Outcome, plan_project
-from realtime.project.dbt import check_installed, run_dbt
+from realtime.project.dbt import check_installed, compile_dbt, run_dbt
 from realtime.project.manifest import read_manifest
 from realtime.project.profile import batch_target, profiles_dir
 from realtime.settings import Settings
@@ -28,7 +29,9 @@ def compile_project(settings: Settings) -> Outcome:
     database = database_name(settings)
     manifest = _run_dbt_compile(root)
     project = read_manifest(manifest)
-    outcome = plan_project(project, database)
+    cache = Cache(root / "target" / "compiled.duet")
+    outcome = plan_project(project, database, cache)
+    cache.save()
     if not outcome.refusals:
         write(settings.realtime_dir, generate(outcome.plan, project))
     return outcome
@@ -62,8 +65,7 @@ def _run_dbt_compile(root: Path) -> Path:
     manifest = root / "target" / "manifest.json"
     if (root / "packages.yml").exists() and not (root / "dbt_packages").exists():
         run_dbt(["deps"], root, profiles_dir(root))
-    # An incremental model is compiled whole, not as what its next batch run would add.
-    run_dbt(["compile", "--full-refresh"], root, profiles_dir(root))
+    compile_dbt(root, profiles_dir(root))
     if not manifest.exists():
         raise CommandError(f"dbt compile left no {manifest}", remedy="keep `target-path: target` in dbt_project.yml")
     return manifest

@@ -8,13 +8,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from realtime.cache import Cache, Digests, Kept
 from realtime.dialects.translate import check_adapter, source_in_duckdb, to_duckdb
+from realtime.emit.tests import custom_tests
 from realtime.errors import DuetError, RefusedError, SourceError
+from realtime.planner.ctes import resolve
 from realtime.planner.data_tests import plan_tests
 from realtime.planner.dimensions import tested_keys
 from realtime.planner.ir import LambdaSpec, Plan, SourceSpec, Step
@@ -37,8 +40,9 @@ class Outcome:
     refusals: tuple[DuetError, ...]
 
 
-def plan_project(project: Project, database: str) -> Outcome:
-    """Plans every model that opted in, the sources below them and the lambdas above them.
+def plan_project(project: Project, database: str, cache: Cache | None = None) -> Outcome:
+    """Plans every model that opted in, the sources below them and the lambdas above them; ``cache`` gives the steps of
+    those that did not change since they were kept there, and takes the others.
 
     ConfigError where it is written for a warehouse whose dialect Duet does not read.
     """
@@ -46,16 +50,19 @@ def plan_project(project: Project, database: str) -> Outcome:
     refusals: list[DuetError] = []
     models = project.realtime_models()
     planner, specs = _planner(project, models, database, refusals)
+    planner.recall(cache, specs)
     for model in models:
         planner.add(model)
     lambdas = [planner.query(q) for q in project.queries]
+    kept = [*specs, *planner.steps]
+    planner.know(u for test in custom_tests(project, kept) for u in test.depends_on)
     plan = Plan(
         project=project.name,
         database=database,
         sources=tuple(specs.values()),
         steps=tuple(planner.steps.values()),
         lambdas=tuple(found for found in lambdas if found is not None),
-        tests=plan_tests(project, [*specs, *planner.steps], planner.binder, planner.relations),
+        tests=plan_tests(project, kept, planner.binder, planner.relations),
     )
     return Outcome(plan, tuple(refusals))
 
@@ -141,6 +148,10 @@ class _Planner:
         self.steps: dict[str, Step] = {}
         self.streams: dict[str, exp.Query] = {}
         """Models that handle each row by itself, in DuckDB's dialect, to be inlined where they are read."""
+        self._cache: Cache | None = None
+        self._digests: Digests | None = None
+        self._unknown: dict[str, bool] = {}
+        """Recalled models that nothing had to be compiled over yet, each with whether it is inlined."""
 
     def add(self, model: Model, trace: Trace | None = None) -> None:
         """Plans ``model``, or notes why not; ``trace`` takes what each pass makes of it."""
@@ -148,6 +159,9 @@ class _Planner:
             self._check_kind(model)
             self._check_upstream(model)
             self._check_name(model)
+            if trace is None and self._recalled(model):
+                return
+            self.know(model.depends_on)
             authored = to_duckdb(model.sql, self.project.adapter, self.binder)
             tree = inline_streams(authored, self._stream)
             if trace is not None:
@@ -157,6 +171,39 @@ class _Planner:
             text = model.sql if self.project.adapter == "duckdb" else ""
             planned = plan_model(model, tree, text, reads, self.binder, self.relations, self.database, trace)
             self._keep(model, tree, planned)
+            if self._cache is not None and self._digests is not None and self._reads_only(model, authored):
+                self._cache.keep(self._digests.of(model.unique_id), Kept(planned.step, planned.inline))
+
+    def recall(self, cache: Cache | None, specs: Mapping[str, SourceSpec]) -> None:
+        """Takes the steps of models that did not change from ``cache`` from now on."""
+        self._cache = cache
+        self._digests = Digests(self.project, self.relations, specs, self.database) if cache is not None else None
+
+    def know(self, unique_ids: Iterable[str]) -> None:
+        """Gives DuckDB and the streams those recalled models that ``unique_ids`` are made of."""
+        made_of, waiting = set[str](), list(unique_ids) if self._unknown else []
+        while waiting:
+            unique_id = waiting.pop()
+            if unique_id not in made_of and unique_id in self.project.models:
+                made_of.add(unique_id)
+                waiting += self.project.models[unique_id].depends_on
+        for unique_id in [u for u in self._unknown if u in made_of]:
+            model = self.project.models[unique_id]
+            tree = inline_streams(to_duckdb(model.sql, self.project.adapter, self.binder), self._stream)
+            self._keep(model, tree, Planned(self.steps[unique_id], self._unknown.pop(unique_id)))
+
+    def _recalled(self, model: Model) -> bool:
+        """Whether ``model`` was compiled before, as it is."""
+        kept = self._cache.find(self._digests.of(model.unique_id)) if self._cache and self._digests else None
+        if kept is not None:
+            self.steps[model.unique_id] = kept.step
+            self._unknown[model.unique_id] = kept.inline
+        return kept is not None
+
+    def _reads_only(self, model: Model, tree: exp.Query) -> bool:
+        """Whether ``tree`` reads nothing but what dbt says ``model`` depends on: only that is part of its digest."""
+        nodes = {key_of(node.relation) for node in self._nodes(model.depends_on)}
+        return all(resolve(t) is not None or key_of(t) in nodes for t in tree.find_all(exp.Table))
 
     @contextlib.contextmanager
     def _refusing(self, of: Model | Query) -> Iterator[None]:
@@ -236,6 +283,7 @@ class _Planner:
         """Plans a lambda, or notes why not."""
         with self._refusing(query):
             self._check_upstream(query)
+            self.know(query.depends_on)
             reads = self._names(query.depends_on)
             return plan_lambda(query, reads, self.project.adapter, self.binder, self.relations, self.database)
         return None

@@ -37,17 +37,34 @@ def run_dbt(
     ``quiet`` keeps dbt's output unless it fails. CommandError with the lines that matter otherwise.
     """
     # Not `-m dbt.cli.main`: its package imports that module first, and Python warns about it on every run.
-    command = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--no-use-colors", *arguments]
-    command += ["--project-dir", str(project_dir), "--profiles-dir", str(profiles_dir)]
+    command = ["-c", "from dbt.cli.main import cli; cli()", "--no-use-colors", *arguments]
+    return _run(f"dbt {arguments[0]}", command, project_dir, profiles_dir, environment or {}, quiet)
+
+
+def compile_dbt(project_dir: Path, profiles_dir: Path) -> None:
+    """Leaves ``target/manifest.json`` with the compiled SQL of all that Duet reads (`realtime.project.rendering`)."""
+    _run("dbt compile", ["-P", "-m", "realtime.project.rendering"], project_dir, profiles_dir, {}, True)
+
+
+def _run(
+    title: str,
+    command: Sequence[str],
+    project_dir: Path,
+    profiles_dir: Path,
+    environment: Mapping[str, str],
+    quiet: bool,
+) -> str:
+    folders = ["--project-dir", str(project_dir), "--profiles-dir", str(profiles_dir)]
     env = {name: value for name, value in os.environ.items() if name not in _OF_THE_CALLER}
-    env |= {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DBT_TARGET_PATH": "target", **(environment or {})}
+    env |= {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DBT_TARGET_PATH": "target", **environment}
     done = subprocess.run(
-        command, cwd=project_dir, env=env, text=True, check=False, stdin=subprocess.DEVNULL,
+        [sys.executable, *command, *folders], cwd=project_dir, env=env, text=True, check=False,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if quiet else None, stderr=subprocess.STDOUT if quiet else None,
     )  # fmt: skip
     if done.returncode:
         raise CommandError(
-            f"dbt {arguments[0]} failed in {project_dir.name}" + _what_matters(done.stdout or ""),
+            f"{title} failed in {project_dir.name}" + _what_matters(done.stdout or ""),
             remedy=f"the whole log is {project_dir / 'logs' / 'dbt.log'}",
         )
     return done.stdout or ""
