@@ -252,7 +252,9 @@ def compiled(settings: Settings) -> Any:
     """The outcome of a compile without refusals; else every refusal is printed and the command ends."""
     from realtime.compile import compile_project
 
-    return accepted(compile_project(settings))
+    with show.waiting("compiling: dbt parses the project, then each model that changed is planned"):
+        outcome = compile_project(settings)
+    return accepted(outcome)
 
 
 def accepted(outcome: Any) -> Any:

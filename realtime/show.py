@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,6 +224,20 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total)
 
         yield advance
+
+
+@contextlib.contextmanager
+def waiting(label: str, patience: float = 2) -> Iterator[None]:
+    """A status line on standard error, in a terminal, while what is inside takes more than ``patience`` seconds."""
+    status = _ERR.status(escape(label))
+    timer = threading.Timer(patience, status.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # it may be about to show the line
+        status.stop()
 
 
 def _table(*columns: str) -> Table:
