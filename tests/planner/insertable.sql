@@ -125,7 +125,7 @@ n & g
 n | g
 ~n
 repeat(k, 3)
-seen_at + to_days(g)
+seen_at + interval 3 day
 day + g
 day + interval 1 year
 day - interval 3 quarter
@@ -134,7 +134,7 @@ seen_at + interval 90 second
 seen_at - interval 5 week
 seen_at - interval 7 millisecond
 seen_at - interval 7 microsecond
-seen_at + to_months(g)
+seen_at + interval 1 month
 pi() * x
 power(x, 2)
 sin(x)

@@ -139,9 +139,19 @@ def moved(lower: Lower, moment: exp.Expr, by: list[Part], target: DuckType, *, m
     for amount, name in sorted(by, key=lambda part: _rank(part[1])):
         if name not in _ADD:
             raise refused(moment, f"interval unit {name}", remedy="use years to microseconds")
-        value = call(_ADD[name], value, _signed(amount, minus))
+        value = call(_ADD[name], value, _within_calendar(_signed(amount, minus), name))
     found = call("toDateTime64", value, 6, "UTC")
     return call("toDate32", found, "UTC") if target.kind is Kind.DATE else cast(found, target.clickhouse)
+
+
+def _within_calendar(amount: exp.Expr, name: str) -> exp.Expr:
+    """``amount``; an error where it is no constant and too large: ClickHouse stops at the years 1 and 9999 without a
+    word. From anywhere in 1900 to 2299, 1,800 years lead to neither."""
+    if amount.find(exp.Column, exp.Placeholder) is None:
+        return amount
+    most = 1_800 * 12 // MONTHS[name] if name in MONTHS else 1_800 * 365 * MICROSECONDS["day"] // MICROSECONDS[name]
+    template = "n + throwIf(ifNull(abs(toInt256(n)) > most, 0), 'a moment is moved by more than 1,800 years')"
+    return form(template, n=amount, most=most)
 
 
 def _rank(name: str) -> int:

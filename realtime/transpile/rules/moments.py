@@ -77,7 +77,7 @@ PARTS: dict[str, str] = {
     "microsecond": "toSecond(t) * 1000000 + toMicrosecond(t)",
     "dow": "toDayOfWeek(x, 2)",
     "isodow": "toDayOfWeek(x)",
-    "doy": "toDayOfYear(x)",
+    "doy": "toDayOfYear(t)",  # of the last Date32, 2299-12-31, ClickHouse gives 364
     "isoyear": "toISOYear(x)",
     "yearweek": "toYearWeek(x, 3)",
     "epoch": "toFloat64(toUnixTimestamp64Micro(t)) / 1000000.",
