@@ -40,14 +40,16 @@ def _annotate_select(select: exp.Select, binder: Binder, scopes: Scopes) -> None
         found = scopes.column(node, select) if isinstance(node, exp.Column) and node.table else None
         if found is not None:
             node.meta["duck"] = found
-    nodes = [n for n in nodes if n.meta_get("duck") is None]
+    aliases = {id(n) for n in nodes if _is_alias(n)}
+    shown = [n for n in nodes if id(n) in aliases]
+    nodes = [n for n in nodes if n.meta_get("duck") is None and id(n) not in aliases]
     plain = ask_once([n for n in nodes if not aggregated(n)], False, binder)
     grouped = ask_once([n for n in nodes if aggregated(n)], True, binder)
     nodes = plain + grouped
     for depth in sorted({_lambda_depth(n) for n in nodes}):
         for batch, group in ((plain, None), (grouped, select.args.get("group"))):
             probe([n for n in batch if _lambda_depth(n) == depth], select, group, binder)
-    for node in nodes:
+    for node in (*shown, *nodes):
         if "duck" not in node.meta and isinstance(node, exp.Column) and not node.table:
             _from_projection(node, select)
     note_untyped(nodes, binder)
@@ -211,6 +213,17 @@ def _lambda_types(node: exp.Expr) -> dict[str, str]:
                 types[at.expressions[0].name] = over.element.name
         at = at.parent
     return types
+
+
+def _is_alias(node: exp.Expr) -> bool:
+    """Whether ``node`` is a name that stands alone in ORDER BY: an alias of the select list, whatever the tables have."""
+    if not isinstance(node, exp.Column) or node.table:
+        return False
+    at = node.parent
+    while isinstance(at, exp.Paren):
+        at = at.parent
+    order = at.parent if isinstance(at, exp.Ordered) else None
+    return order is not None and isinstance(order.parent, exp.Select)
 
 
 def _from_projection(node: exp.Column, select: exp.Select) -> None:

@@ -30,6 +30,7 @@ from realtime.transpile.passes.expand_set_all import expand_set_all
 from realtime.transpile.passes.expand_values import expand_values
 from realtime.transpile.passes.join_correlated import join_correlated
 from realtime.transpile.passes.lambda_columns import lambda_columns
+from realtime.transpile.passes.order_by_columns import order_by_columns
 from realtime.transpile.passes.order_sorted_lists import order_sorted_lists
 from realtime.transpile.passes.refuse_unknown import refuse_unknown
 from realtime.transpile.passes.semi_to_exists import semi_to_exists
@@ -99,7 +100,10 @@ def _resolved(tree: exp.Query, binder: Binder, trace: Trace | None = None) -> ex
     def spell_names(tree: exp.Query) -> exp.Query:
         return true_names(tree, binder.columns, binder.relations)
 
-    for rewrite in (*BEFORE_QUALIFY, qualify_names, *AFTER_QUALIFY, spell_names):
+    def order_columns(tree: exp.Query) -> exp.Query:
+        return order_by_columns(tree, binder)
+
+    for rewrite in (*BEFORE_QUALIFY, qualify_names, order_columns, *AFTER_QUALIFY, spell_names):
         tree = rewrite(tree)
         if trace is not None:
             trace.authored(rewrite.__name__, tree)
