@@ -216,7 +216,7 @@ def _lambda_types(node: exp.Expr) -> dict[str, str]:
 
 
 def _is_alias(node: exp.Expr) -> bool:
-    """Whether ``node`` is a name that stands alone in ORDER BY: an alias of the select list, whatever the tables have."""
+    """Whether ``node`` is a name alone in ORDER BY: an alias of the select list, whatever the tables have."""
     if not isinstance(node, exp.Column) or node.table:
         return False
     at = node.parent

@@ -51,6 +51,7 @@ def _qualify(column: exp.Column, scope: Scope, binder: Binder) -> None:
 def _names(source: exp.Table | Scope, binder: Binder) -> frozenset[str]:
     """The columns of a relation or subquery, as qualify writes them."""
     if isinstance(source, Scope):
+        assert isinstance(source.expression, exp.Query)
         return frozenset(source.expression.named_selects)
     key = (source.catalog.lower(), source.db.lower(), source.name.lower())
     return frozenset(name.lower() for name in binder.columns.get(key, ()))
