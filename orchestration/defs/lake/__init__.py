@@ -1,0 +1,1 @@
+"""The export of landing rows to the lake."""
