@@ -30,6 +30,7 @@ from realtime.transpile.passes.expand_set_all import expand_set_all
 from realtime.transpile.passes.expand_values import expand_values
 from realtime.transpile.passes.join_correlated import join_correlated
 from realtime.transpile.passes.lambda_columns import lambda_columns
+from realtime.transpile.passes.merge_using import mark_using, merge_using
 from realtime.transpile.passes.order_by_columns import order_by_columns
 from realtime.transpile.passes.order_sorted_lists import order_sorted_lists
 from realtime.transpile.passes.refuse_unknown import refuse_unknown
@@ -45,8 +46,9 @@ from realtime.transpile.types import DuckType
 
 Pass = Callable[[exp.Query], exp.Query]
 
-BEFORE_QUALIFY: tuple[Pass, ...] = (refuse_unknown, expand_values, semi_to_exists, any_to_in)
+BEFORE_QUALIFY: tuple[Pass, ...] = (refuse_unknown, expand_values, semi_to_exists, any_to_in, mark_using)
 AFTER_QUALIFY: tuple[Pass, ...] = (
+    merge_using,
     join_correlated,
     lambda_columns,
     order_sorted_lists,
@@ -165,7 +167,13 @@ def _named(query: exp.Query, columns: tuple[Column, ...]) -> exp.Query:
         raise RefusedError(f"two columns are called {', '.join(twice)}", remedy="give each column a name of its own")
     if not isinstance(query, exp.Select) or len(query.expressions) != len(names):
         return query
+    renamed = {}
     for projection, name in zip(query.expressions, names, strict=True):
         if isinstance(projection, exp.Alias) and projection.alias != name:
+            renamed[projection.alias] = name
             projection.set("alias", exp.to_identifier(name, quoted=True))
+    order = query.args.get("order")
+    for item in order.expressions if order is not None else []:
+        for key in [c for c in item.find_all(exp.Column) if not c.table and c.name in renamed]:
+            key.set("this", exp.to_identifier(renamed[key.name], quoted=True))
     return query

@@ -37,8 +37,8 @@ def refuse_unknown(tree: exp.Query) -> exp.Query:
 
 def _check_join(join: exp.Join) -> None:
     method = (join.args.get("method") or "").upper()
-    if method in ("POSITIONAL", "NATURAL"):
-        raise refused(join, f"{method} JOIN depends on order or on columns not named", remedy="join with ON")
+    if method == "POSITIONAL":
+        raise refused(join, "POSITIONAL JOIN depends on the order in which rows come", remedy="join with ON")
     if method == "ASOF" and join.args.get("using"):
         raise refused(join, "ASOF JOIN with USING loses its inequality", remedy="write the condition with ON")
 
