@@ -23,7 +23,7 @@ replaceRegexpOne reverse round sign sin splitByString sqrt startsWith substring 
 toDayOfMonth toDayOfWeek toDecimal256 toDecimal256OrNull toDecimalString toFloat64 toFloat64OrNull toHour toISOWeek
 toISOYear toInt128 toInt256 toInt256OrNull toInt32 toInt32OrZero toInt64 toInt64OrZero toMicrosecond toMinute
 toMonth toNullable toQuarter toSecond toStartOfMonth toString toUInt64 toUInt8 toUUIDOrNull toUnixTimestamp64Micro
-toYear toYearWeek translateUTF8 trimBoth trimRight trunc tuple unbin unhex upperUTF8
+toYear toYearWeek translateUTF8 trimBoth trimRight trunc tuple unbin unhex upperUTF8 arrayEnumerate arrayResize
 """.split()  # noqa: SIM905 - a list of quoted names would fill two pages
 )
 # Aggregate functions that take every value; here they have the suffix -State, -SimpleState or -IfState.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlglot import exp
 
 from realtime.transpile.form import call, quote
-from realtime.transpile.lower import Lower, refused, type_of
-from realtime.transpile.types import Kind
+from realtime.transpile.lower import Lower, refused
+from realtime.transpile.rules.unnest import array_join
 
 _JOIN_ARGS = frozenset({"this", "on", "side", "kind", "method", "using"})
 _PLAIN = (
@@ -24,7 +24,9 @@ def lower_from(lower: Lower, select: exp.Select, out: exp.Select) -> None:
         return
     out.set("from_", exp.From(this=_source(lower, origin.this)))
     for join in select.args.get("joins") or []:
-        out.append("joins", _join(lower, join))
+        unnest = join.this
+        is_list = isinstance(unnest, exp.Unnest)
+        out.append("joins", array_join(lower, join, unnest) if is_list else _join(lower, join))
 
 
 def _source(lower: Lower, source: exp.Expr) -> exp.Expr:
@@ -52,8 +54,6 @@ def _join(lower: Lower, join: exp.Join) -> exp.Join:
     unknown = {k for k, v in join.args.items() if v not in (None, False, [])} - _JOIN_ARGS
     if unknown:
         raise refused(join, f"{', '.join(sorted(unknown))} of JOIN has no exact form")
-    if isinstance(join.this, exp.Unnest):
-        return _array_join(lower, join, join.this)
     source = _source(lower, join.this)
     condition = join.args.get("on")
     side = join.side
@@ -73,35 +73,6 @@ def _join(lower: Lower, join: exp.Join) -> exp.Join:
         _check_asof(join, condition)
     kind = None if side or method else "INNER"
     return exp.Join(this=source, on=on, side=side or None, kind=kind, method=method)
-
-
-def _array_join(lower: Lower, join: exp.Join, unnest: exp.Unnest) -> exp.Join:
-    """``CROSS JOIN UNNEST(list) AS t(x)``; the element is a name of its own, for ARRAY JOIN has no table."""
-    condition = join.args.get("on")
-    every = condition is None or (isinstance(condition, exp.Boolean) and bool(condition.this))
-    columns = unnest.args["alias"].args.get("columns") if unnest.args.get("alias") is not None else None
-    if join.side or not every or len(unnest.expressions) != 1 or not columns or len(columns) != 1:
-        raise refused(join, "this form of UNNEST as a join", remedy="write CROSS JOIN UNNEST(list) AS t(x)")
-    if type_of(unnest.expressions[0]).kind is not Kind.LIST or unnest.args.get("offset"):
-        raise refused(join, "UNNEST of what is no list, or WITH ORDINALITY", remedy="unnest a list")
-    name = element_name(unnest.alias, columns[0].name)
-    return exp.Join(this=exp.alias_(lower(unnest.expressions[0]), quote(name)), kind="ARRAY")
-
-
-def element_name(table: str, column: str) -> str:
-    """What the element of an unnested list is called."""
-    return f"_{table}_{column}"
-
-
-def is_unnested(column: exp.Column) -> bool:
-    """Whether ``column`` is the element of a list that a select around it unnests as a join."""
-    select = column.find_ancestor(exp.Select)
-    while select is not None:
-        for join in select.args.get("joins") or []:
-            if isinstance(join.this, exp.Unnest) and join.this.alias == column.table:
-                return True
-        select = select.find_ancestor(exp.Select)
-    return False
 
 
 def _condition(lower: Lower, condition: exp.Expr, joined: str) -> exp.Expr:

@@ -9,6 +9,7 @@ from realtime.transpile.form import cast, column, quote
 from realtime.transpile.joins import lower_from
 from realtime.transpile.lower import Lower, one_float, refused, type_of
 from realtime.transpile.rules.order import lower_limit, lower_order
+from realtime.transpile.rules.unnest import unnest_selected
 from realtime.transpile.scopes import outputs, visible_ctes
 from realtime.transpile.types import DuckType, Kind
 
@@ -57,6 +58,7 @@ def _select(lower: Lower, select: exp.Select) -> exp.Select:
         raise refused(select, f"clause {', '.join(sorted(unknown)) or 'AS STRUCT'} has no exact form")
     out = exp.Select()
     lower_from(lower, select, out)
+    unnest_selected(lower, select, out)
     grouped = select.args.get("group") is not None or any(aggregated(p) for p in select.expressions)
     out.set("expressions", [_projection(lower, p, select, grouped) for p in select.expressions])
     for part in ("where", "having", "qualify"):

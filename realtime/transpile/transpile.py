@@ -37,6 +37,7 @@ from realtime.transpile.passes.refuse_unknown import refuse_unknown
 from realtime.transpile.passes.semi_to_exists import semi_to_exists
 from realtime.transpile.passes.true_names import true_names
 from realtime.transpile.passes.unique_aliases import unique_aliases
+from realtime.transpile.passes.unnest_tables import unnest_tables
 from realtime.transpile.query import lower_query
 from realtime.transpile.rules import FUNCTIONS, RULES
 from realtime.transpile.rules.casts import convert
@@ -46,7 +47,7 @@ from realtime.transpile.types import DuckType
 
 Pass = Callable[[exp.Query], exp.Query]
 
-BEFORE_QUALIFY: tuple[Pass, ...] = (refuse_unknown, expand_values, semi_to_exists, any_to_in, mark_using)
+BEFORE_QUALIFY: tuple[Pass, ...] = (unnest_tables, refuse_unknown, expand_values, semi_to_exists, any_to_in)
 AFTER_QUALIFY: tuple[Pass, ...] = (
     merge_using,
     join_correlated,
@@ -151,7 +152,12 @@ def qualified(tree: exp.Query, binder: Binder) -> exp.Query:
     """``tree`` with every name resolved, in place; RefusedError where one can't be."""
     try:
         found = qualify(
-            tree, schema=binder.schema, dialect="duckdb", catalog=CATALOG, db=SCHEMA, validate_qualify_columns=True
+            mark_using(tree),
+            schema=binder.schema,
+            dialect="duckdb",
+            catalog=CATALOG,
+            db=SCHEMA,
+            validate_qualify_columns=True,
         )
     except OptimizeError as error:
         raise RefusedError(f"names can't be resolved: {error}", remedy="qualify the columns with their table") from None

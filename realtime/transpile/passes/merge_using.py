@@ -1,4 +1,5 @@
-"""``a FULL JOIN b USING (k) JOIN c USING (k)`` joins ``c`` on ``coalesce(a.k, b.k)``; sqlglot's qualify takes ``a.k``."""
+"""``a FULL JOIN b USING (k) JOIN c USING (k)`` joins ``c`` on ``coalesce(a.k, b.k)``; sqlglot's qualify takes
+``a.k``."""
 
 from __future__ import annotations
 

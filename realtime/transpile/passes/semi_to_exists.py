@@ -13,7 +13,7 @@ def semi_to_exists(tree: exp.Query) -> exp.Query:
         if join.kind not in ("SEMI", "ANTI"):
             continue
         select = join.parent
-        condition, using = join.args.get("on"), join.args.get("using")
+        condition, using = join.args.get("on"), join.args.get("using") or []
         if not isinstance(select, exp.Select) or (condition is None and not using):
             raise refused(join, f"{join.kind} JOIN without ON", remedy="write the condition with ON")
         if using and any(_shares(other) for other in select.args["joins"] if other is not join):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlglot import exp
 
 from realtime.transpile.form import call, cast, column, text
-from realtime.transpile.joins import element_name, is_unnested
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
 from realtime.transpile.origins import is_null_extended
+from realtime.transpile.rules.unnest import element_name, is_unnested
 from realtime.transpile.types import Kind
 
 

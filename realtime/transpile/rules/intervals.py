@@ -22,7 +22,7 @@ MICROSECONDS = {
     "day": 86_400 * 10**6, "week": 7 * 86_400 * 10**6,
 }  # fmt: skip
 MONTHS = {"month": 1, "quarter": 3, "year": 12}
-_ADD = {
+ADD = {
     "year": "addYears", "quarter": "addQuarters", "month": "addMonths", "week": "addWeeks", "day": "addDays",
     "hour": "addHours", "minute": "addMinutes", "second": "addSeconds", "millisecond": "addMilliseconds",
     "microsecond": "addMicroseconds",
@@ -137,11 +137,33 @@ def moved(lower: Lower, moment: exp.Expr, by: list[Part], target: DuckType, *, m
     """``moment`` moved by ``by``: months first, then days, then the rest, as DuckDB does."""
     value = lower.to(moment, TIMESTAMP)
     for amount, name in sorted(by, key=lambda part: _rank(part[1])):
-        if name not in _ADD:
+        if name not in ADD:
             raise refused(moment, f"interval unit {name}", remedy="use years to microseconds")
-        value = call(_ADD[name], value, _within_calendar(_signed(amount, minus), name))
+        value = _added(moment, value, name, _within_calendar(_signed(amount, minus), name))
     found = call("toDateTime64", value, 6, "UTC")
     return call("toDate32", found, "UTC") if target.kind is Kind.DATE else cast(found, target.clickhouse)
+
+
+def _added(moment: exp.Expr, value: exp.Expr, name: str, amount: exp.Expr) -> exp.Expr:
+    """``value``, made of ``moment``, moved by ``amount``. ClickHouse moves what is within the last second of a day
+    before 1970 from the next day by months; what ends with a whole second is moved right."""
+    if name not in MONTHS or not _has_fraction(moment):
+        return call(ADD[name], value, amount)
+    micros = call("toUnixTimestamp64Micro", value)
+    fraction = form("positiveModulo(t, 1000000)", t=micros)
+    whole = form("fromUnixTimestamp64Micro(t - fraction, 'UTC')", t=micros, fraction=fraction)
+    template = "fromUnixTimestamp64Micro(toUnixTimestamp64Micro(moved) + fraction, 'UTC')"
+    return form(template, moved=call(ADD[name], whole, amount), fraction=fraction)
+
+
+def _has_fraction(moment: exp.Expr) -> bool:
+    """Whether ``moment`` may be less than a second after a whole one, and before 1970."""
+    inner = moment.unnest()
+    if type_of(inner).kind is Kind.DATE or type_of(inner).name == "TIMESTAMP_S":
+        return False
+    if isinstance(inner, exp.Cast) and isinstance(inner.this, exp.Literal):
+        return inner.this.name < "1970" or not inner.this.name[:1].isdigit()
+    return not isinstance(inner, (exp.TimestampTrunc, exp.DateTrunc))
 
 
 def _within_calendar(amount: exp.Expr, name: str) -> exp.Expr:

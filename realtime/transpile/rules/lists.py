@@ -216,23 +216,6 @@ def _with_lambda(lower: Lower, node: exp.Func, function: str, finish: Callable[[
     )
 
 
-def _unnest(lower: Lower, node: exp.Explode) -> exp.Expr:
-    select = node.find_ancestor(exp.Select)
-    alone = isinstance(node.parent, exp.Alias) and isinstance(node.parent.parent, exp.Select)
-    if (
-        select is None
-        or not alone
-        or len(list(select.find_all(exp.Explode))) > 1
-        or type_of(node.this).kind is not Kind.LIST
-    ):
-        raise refused(
-            node, "unnest inside an expression, twice, or of a struct", remedy="select unnest(list) AS x in a CTE"
-        )
-    if any(select.args.get(part) for part in ("group", "having", "qualify", "order", "limit", "distinct", "windows")):
-        raise refused(node, "unnest beside GROUP BY, ORDER BY or LIMIT", remedy="select unnest(list) AS x in a CTE")
-    return call("arrayJoin", lower(node.this))
-
-
 RULES: dict[type[exp.Expr], Rule] = {
     exp.Array: rule(_literal),
     exp.ArraySize: rule(_size),
@@ -247,7 +230,6 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.ArrayToString: rule(_joined),
     exp.Transform: rule(_mapped),
     exp.ArrayFilter: rule(_filtered),
-    exp.Explode: rule(_unnest),
 }
 FUNCTIONS: dict[str, Rule] = {
     "list_extract": rule(_extract),
