@@ -32,6 +32,11 @@ def state_key(name: str) -> dg.AssetKey:
     return dg.AssetKey(["state", name])
 
 
+def refreshed_key(model: str) -> dg.AssetKey:
+    """Of the table of a model that is refreshed, whatever its version."""
+    return dg.AssetKey(["refreshed", model])
+
+
 def batch_key(model: str) -> dg.AssetKey:
     """Of a model in the batch warehouse."""
     return dg.AssetKey(["batch", model])

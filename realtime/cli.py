@@ -64,12 +64,13 @@ def down(context: typer.Context) -> None:
 
 @app.command()
 def status(context: typer.Context, json: Json = False) -> None:
-    """Show what runs, and where. Exit status 1 where something is down."""
-    from realtime.services import services
+    """Show what runs, and where, and how old the rows are of models that are refreshed. Exit status 1 where something
+    is down or a refresh fails."""
+    from realtime.services import status as run
 
-    found = services(context.obj)
-    show.json_document(found) if json else show.services(found)
-    raise typer.Exit(0 if all(s.running for s in found) else 1)
+    found = run(context.obj)
+    show.json_document(found) if json else show.status(found)
+    raise typer.Exit(0 if found.well else 1)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from realtime.emit.ddl import state_ddl
+from realtime.emit.ddl import refresh_ddl, state_ddl
 from realtime.emit.landing import landing_ddl
 from realtime.errors import NotFoundError
 from realtime.planner.ir import Plan, SourceSpec, Step
@@ -38,6 +38,9 @@ class Explained:
             yield f"-- landing table of {source.name}\n{_statements(landing_ddl(source))}"
         for state in self.step.states:
             yield f"-- state {state.relation}\n{_statements(state_ddl(state))}"
+        if self.step.refresh is not None:
+            refresh = self.step.refresh
+            yield f"-- refreshed every {refresh.every.lower()}: {refresh.relation}\n{_statements(refresh_ddl(refresh))}"
         yield f"-- read view {self.step.relation}\n{self.step.select}"
 
 

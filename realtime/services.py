@@ -9,7 +9,9 @@ import msgspec
 
 from realtime.clickhouse import local
 from realtime.clickhouse.client import ClickHouse
-from realtime.clickhouse.endpoint import find_endpoint, remote_endpoint
+from realtime.clickhouse.endpoint import database_name, find_endpoint, remote_endpoint
+from realtime.deploy.freshness import Fresh, freshness
+from realtime.deploy.live import active_plan
 from realtime.errors import DuetError, UnavailableError
 from realtime.planner.ir import Plan, plan_id
 from realtime.project.profile import project_name
@@ -26,6 +28,18 @@ class Service(msgspec.Struct, frozen=True):
     version: str = ""
     pid: int = 0
     log: str = ""
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What runs, and how old the rows are of the deployed models that may be older than what has landed."""
+
+    services: tuple[Service, ...]
+    models: tuple[Fresh, ...] = ()
+
+    @property
+    def well(self) -> bool:
+        """Whether everything runs and every model gets new rows."""
+        return all(s.running for s in self.services) and not any(m.problem for m in self.models)
 
 
 def start(settings: Settings) -> list[Service]:
@@ -47,6 +61,16 @@ def stop(settings: Settings) -> list[str]:
 def services(settings: Settings) -> list[Service]:
     """ClickHouse and the HTTP server as they are now."""
     return [_clickhouse(settings), _server(settings)]
+
+
+def status(settings: Settings) -> Status:
+    """Services and models as they are now."""
+    found = tuple(services(settings))
+    if not found[0].running:
+        return Status(found)
+    with ClickHouse(find_endpoint(settings)) as client:
+        plan = active_plan(client, database_name(settings))
+        return Status(found, freshness(client, plan) if plan is not None else ())
 
 
 def server_url(settings: Settings) -> str:

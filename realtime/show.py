@@ -6,6 +6,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from realtime.parity.answers import Answered
     from realtime.parity.compare import Compared
     from realtime.planner.ir import LambdaSpec, Plan, SourceSpec
-    from realtime.services import Service
+    from realtime.services import Service, Status
     from realtime.testing.verdict import Judged, Verdict
     from realtime.transpile.statements import Statement
 
@@ -63,6 +64,21 @@ def services(found: Iterable[Service]) -> None:
     for service in found:
         state = "[green]running[/]" if service.running else "[red]down[/]"
         table.add_row(service.name, state, escape(service.address), service.version, str(service.pid or ""))
+    _OUT.print(table)
+
+
+def status(found: Status) -> None:
+    """The services, and the age of models that have one."""
+    services(found.services)
+    if not found.models:
+        return
+    table = _table("model", "shape", "rows as of", "age", "next refresh", "problem")
+    now = datetime.now(UTC)
+    for m in found.models:
+        age = str(now - m.as_of).split(".")[0] if m.as_of is not None else ""
+        times = [f"{t:%Y-%m-%d %H:%M:%S}Z" if t is not None else "" for t in (m.as_of, m.due)]
+        table.add_row(m.model, m.shape, times[0], age, times[1], f"[red]{escape(m.problem)}[/]" if m.problem else "")
+    _OUT.print()
     _OUT.print(table)
 
 
@@ -123,10 +139,12 @@ def exported(found: Iterable[Exported], lake: Path) -> None:
 
 def parity(found: Iterable[Compared]) -> None:
     """Rows on each side and how many differ, with examples."""
+    found = tuple(found)
     table = _table("model", "shape", "rows in batch", "rows in real time", "differing")
     for c in found:
         differing = "[green]0[/]" if not c.differing and not c.reason else f"[red]{c.differing:,}[/] {escape(c.reason)}"
-        table.add_row(c.model, str(c.shape), f"{c.rows_batch:,}", f"{c.rows_realtime:,}", differing)
+        shape = str(c.shape) + (f", as of {c.as_of:%H:%M:%S}Z" if c.as_of is not None else "")
+        table.add_row(c.model, shape, f"{c.rows_batch:,}", f"{c.rows_realtime:,}", differing)
     _OUT.print(table)
     for c in found:
         for example in c.examples:

@@ -51,6 +51,10 @@ qualify row_number() over (partition by branch order by lent_at desc, loan_id de
 select branch, fees, rank() over (order by fees desc nulls last) as place
 from {{ ref('fees') }}
 """,
+    "models/shares.sql": """
+select branch, loans, sum(loans) over () as all_loans
+from {{ ref('fees') }}
+""",
     "models/models.yml": """
 models:
   - name: fees
@@ -60,6 +64,8 @@ models:
     config: {meta: {realtime: true}}
   - name: ranked
     config: {meta: {realtime: true}}
+  - name: shares
+    config: {meta: {realtime: {mode: refresh, refresh_every: 1 hour}}}
 """,
 }
 BRANCHES = ["Nord", "Süd", "", None]
@@ -142,6 +148,7 @@ def test_whole_path_to_zero_differences(project: Project) -> None:
         "fees": ("aggregate", 4, 4, 0),
         "last_loans": ("latest", 4, 4, 0),
         "ranked": ("read", 4, 4, 0),
+        "shares": ("refresh", 4, 4, 0),
     }
 
 
@@ -174,7 +181,10 @@ def test_malformed_events_go_to_quarantine(project: Project) -> None:
 
 
 def test_status_names_the_addresses(project: Project) -> None:
-    found = {s["name"]: s for s in json.loads(project.done("status", "--json"))}
+    status = json.loads(project.done("status", "--json"))
+    assert [(m["model"], m["problem"]) for m in status["models"]] == [("shares", "")]
+    assert "shares  refresh" in project.done("status")
+    found = {s["name"]: s for s in status["services"]}
     assert found["clickhouse"]["running"]
     with urllib.request.urlopen(found["server"]["address"] + "/readyz", timeout=10) as answer:
         assert answer.status == 200

@@ -56,6 +56,15 @@ def test_what_would_keep_it_on_insert() -> None:
     assert "to keep it on insert" not in str(_explained("per_user"))
 
 
+def test_a_model_that_is_refreshed() -> None:
+    built = project(SOURCES, MODELS, options={"ranked": {"mode": "refresh", "refresh_every": "1 hour"}})
+    text = str(explain(built, planned(built, "x"), "ranked"))
+    assert "ranked: refresh (refreshed every 1 hour)" in text
+    assert "-- refreshed every 1 hour: x_state.ranked__refreshed_" in text
+    assert "\nREFRESH EVERY 1 HOUR TO x_state.ranked__refreshed_" in text
+    assert "-- after split" not in text
+
+
 def test_another_name() -> None:
     with pytest.raises(NotFoundError, match="no model 'nothing' is kept"):
         _explained("nothing")

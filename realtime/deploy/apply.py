@@ -15,11 +15,12 @@ from realtime.clickhouse.inserts import wait_for_inserts
 from realtime.clickhouse.moment import server_now
 from realtime.deploy.backfill import backfill
 from realtime.deploy.cutover import INSERT_TIMEOUT, cut_over
-from realtime.deploy.diff import Kind, changes, is_whole, states_of
+from realtime.deploy.diff import Kind, changes, is_filled, is_whole, refreshes_of, states_of
 from realtime.deploy.ledger import Ledger, Work
 from realtime.deploy.live import Live, read_live
 from realtime.deploy.lock import exclusive
 from realtime.deploy.promote import build_staging, settle, staging_database, swap_to_staging
+from realtime.deploy.refreshes import make_refreshed
 from realtime.emit.landing import add_column, landing_ddl
 from realtime.emit.names import quoted
 from realtime.errors import CommandError, ConfigError, SourceError
@@ -66,6 +67,7 @@ def _carry_out(settings: Settings, plan: Plan, work: Work, live: Live, kinds: Se
     for source in plan.sources:
         _make_source(work.client, source, live)
     _fill_states(work, wanted, live)
+    make_refreshed(work, [refresh for refresh in refreshes_of(plan).values() if not is_filled(refresh, live)])
     rebuilt = not kinds <= _UNBUILT
     if rebuilt:
         _test_views(settings, plan, work, live)

@@ -14,7 +14,7 @@ from realtime.deploy.live import Live, ReadView, Table
 from realtime.emit.landing import INGESTED_AT, column_type, engine, is_nested, sorting_key
 from realtime.emit.names import quoted
 from realtime.errors import ConfigError, SourceError
-from realtime.planner.ir import Plan, SourceSpec, State, Step
+from realtime.planner.ir import Plan, Refresh, SourceSpec, State, Step
 
 
 class Kind(enum.StrEnum):
@@ -23,6 +23,7 @@ class Kind(enum.StrEnum):
     CREATE_SOURCE = "create source"
     ADD_COLUMN = "add column"
     CREATE_STATE = "create state"
+    CREATE_REFRESH = "create refreshed table"
     DROP_STATE = "drop state"
     DROP_MATERIALIZED_VIEW = "drop materialized view"
     CREATE_VIEW = "create read view"
@@ -55,6 +56,7 @@ def changes(plan: Plan, live: Live) -> tuple[Change, ...]:
     """
     found = [change for source in plan.sources for change in _source(source, live)]
     found += _states(plan, live)
+    found += _refreshes(plan, live)
     found += [change for step in plan.steps for change in _read_view(step, live)]
     found += _lambdas(plan, live)
     found += _leftovers(plan, live)
@@ -66,6 +68,16 @@ def changes(plan: Plan, live: Live) -> tuple[Change, ...]:
 def states_of(plan: Plan) -> dict[str, State]:
     """Every state of the plan by its relation, once."""
     return {state.relation: state for step in plan.steps for state in step.states}
+
+
+def refreshes_of(plan: Plan) -> dict[str, Refresh]:
+    """Every refreshed table of the plan by its relation, those that others read first."""
+    return {step.refresh.relation: step.refresh for step in plan.steps if step.refresh is not None}
+
+
+def is_filled(refresh: Refresh, live: Live) -> bool:
+    """Whether the table of ``refresh`` was filled once, and goes on being refreshed."""
+    return refresh.relation in live.complete and refresh.relation in live.states and refresh.view in live.views
 
 
 def is_whole(state: State, live: Live) -> bool:
@@ -143,11 +155,18 @@ def _states(plan: Plan, live: Live) -> Iterator[Change]:
                 yield Change(Kind.CREATE_STATE, state.relation, _why_new(step, state, live), rows)
 
 
-def _why_new(step: Step, state: State, live: Live) -> str:
-    if state.relation in live.states:
+def _refreshes(plan: Plan, live: Live) -> Iterator[Change]:
+    for step in plan.steps:
+        if step.refresh is not None and not is_filled(step.refresh, live):
+            yield Change(Kind.CREATE_REFRESH, step.refresh.relation, _why_new(step, step.refresh, live))
+
+
+def _why_new(step: Step, made: State | Refresh, live: Live) -> str:
+    if made.relation in live.states:
         return "an earlier deploy did not finish it"
-    before = {s.name for s in states_of(live.plan).values()} if live.plan is not None else set()
-    return f"what model {step.model} keeps has changed" if state.name in before else f"model {step.model} is new"
+    tables = (states_of, refreshes_of)
+    before = {t.name for of in tables for t in of(live.plan).values()} if live.plan is not None else set()
+    return f"what model {step.model} keeps has changed" if made.name in before else f"model {step.model} is new"
 
 
 def _read_view(step: Step, live: Live) -> Iterator[Change]:
@@ -186,9 +205,9 @@ def _lambdas(plan: Plan, live: Live) -> Iterator[Change]:
 
 def _leftovers(plan: Plan, live: Live) -> Iterator[Change]:
     """What deploys made and the plan does not use; other objects in the database of read views are left alone."""
-    states = states_of(plan)
-    views = {view.name for state in states.values() for view in state.views}
-    for relation in sorted({*live.states, *live.views} - set(states) - views):
+    states, refreshes = states_of(plan), refreshes_of(plan)
+    views = {view.name for state in states.values() for view in state.views} | {r.view for r in refreshes.values()}
+    for relation in sorted({*live.states, *live.views} - {*states, *refreshes} - views):
         kind = Kind.DROP_MATERIALIZED_VIEW if relation in live.views else Kind.DROP_STATE
         yield Change(kind, relation, "no model uses it")
     kept = {step.relation for step in plan.steps}

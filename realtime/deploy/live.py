@@ -123,7 +123,9 @@ def _tables(client: ClickHouse, database: str) -> dict[str, dict[str, Any]]:
         columns.setdefault(row["relation"], {})[row["name"]] = row["type"]
     tables = client.rows(
         "SELECT concat(database, '.', name) AS relation, engine, sorting_key, ifNull(total_rows, 0) AS rows, as_select "
-        "FROM system.tables WHERE database IN {databases:Array(String)}",
+        "FROM system.tables WHERE database IN {databases:Array(String)} "
+        # What a refreshable view is writing at this moment is no table of ours yet.
+        "AND name NOT LIKE '.tmp.inner_id.%'",
         databases,
     )
     return {t["relation"]: {**t, "columns": columns.get(t["relation"], {})} for t in tables}

@@ -13,16 +13,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from realtime.clickhouse.client import ClickHouse
+from realtime.emit import jinja
 from realtime.emit.names import quoted
 from realtime.errors import CommandError
 from realtime.planner.ir import Plan, Step, plan_id
 from realtime.project.dbt import run_dbt
 from realtime.settings import Settings
-
-_TEMPLATES = Environment(undefined=StrictUndefined, autoescape=False)
 
 
 def staging_database(plan: Plan) -> str:
@@ -86,9 +83,8 @@ def rendered(step: Step, database: str, schema: str) -> str:
     """The read view's SQL with ``ref()`` and ``source()`` resolved as dbt does for a run into ``schema``;
     ``database`` is the plan's."""
     schemas = {"landing": f"{database}_raw", "state": f"{database}_state"}
-    return _TEMPLATES.from_string(step.select).render(
-        ref=lambda model: _name(schema, model),
-        source=lambda source, table: _name(schemas[source], table),
+    return jinja.rendered(
+        step.select, lambda model: _name(schema, model), lambda source, table: _name(schemas[source], table)
     )
 
 

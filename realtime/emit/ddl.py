@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from realtime.emit.landing import SETTINGS
 from realtime.emit.names import quoted
-from realtime.planner.ir import State, View
+from realtime.planner.ir import Refresh, State, View
 
 
 def state_ddl(state: State) -> list[str]:
@@ -30,3 +30,15 @@ def create_state(state: State) -> str:
 def create_view(state: State, view: View, select: str | None = None) -> str:
     """The materialized view; ``select`` in place of its own where a cut-over narrows it."""
     return f"CREATE MATERIALIZED VIEW IF NOT EXISTS {view.name} TO {state.relation} AS\n{select or view.select}"
+
+
+def refresh_ddl(refresh: Refresh) -> list[str]:
+    """Statements that make the table of ``refresh`` and the view that replaces its rows, which has not run yet then."""
+    clauses = [f"CREATE TABLE IF NOT EXISTS {refresh.relation}", "ENGINE = MergeTree"]
+    if refresh.partition_by:
+        clauses.append(f"PARTITION BY {refresh.partition_by}")
+    clauses.append(f"ORDER BY ({', '.join(quoted(c) for c in refresh.order_by)})")
+    clauses.append(f"SETTINGS index_granularity = {refresh.index_granularity}, allow_nullable_key = 1")
+    clauses.append(f"EMPTY AS\n{refresh.select}")
+    view = f"CREATE MATERIALIZED VIEW IF NOT EXISTS {refresh.view}\nREFRESH EVERY {refresh.every} TO {refresh.relation}"
+    return ["\n".join(clauses), f"{view}\nEMPTY AS\n{refresh.select}"]

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from realtime.emit.ddl import state_ddl
+from realtime.emit.ddl import refresh_ddl, state_ddl
 from realtime.emit.jinja import escaped
 from realtime.emit.landing import landing_ddl
 from realtime.emit.tests import carried_tests
@@ -38,6 +38,8 @@ def generate(plan: Plan, project: Project) -> Files:
         out[f"models/{step.model}.yml"] = _yaml(_model_properties(step, plan, project))
         for state in step.states:
             out[f"ddl/{state.relation.split('.')[1]}.sql"] = _statements(state_ddl(state))
+        if step.refresh is not None:
+            out[f"ddl/{step.refresh.relation.split('.')[1]}.sql"] = _statements(refresh_ddl(step.refresh))
     for test in plan.tests:
         if test.select:
             out[f"tests/{test.name}.sql"] = _test_file(test)
@@ -97,11 +99,12 @@ duet_realtime:
 
 
 def _sources_file(plan: Plan, project: Project) -> Mapping[str, Any]:
-    states = [state for step in plan.steps for state in step.states]
+    states = [(state.relation, f"State of {state.name}.") for step in plan.steps for state in step.states]
+    states += [(s.refresh.relation, f"Rows of {s.model}, refreshed.") for s in plan.steps if s.refresh is not None]
     landing = [_landing_properties(source, plan, project) for source in plan.sources]
     sources = [{"name": "landing", "schema": f"{plan.database}_raw", "tables": landing}]
     if states:
-        tables = [{"name": s.relation.split(".")[1], "description": f"State of {s.name}."} for s in states]
+        tables = [{"name": relation.split(".")[1], "description": words} for relation, words in states]
         sources.append({"name": "state", "schema": f"{plan.database}_state", "tables": tables})
     return {"version": 2, "sources": sources}
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import msgspec
 
 from realtime.clickhouse.client import ClickHouse
+from realtime.deploy.freshness import freshness
+from realtime.deploy.refreshes import refresh_below, with_upstream
 from realtime.errors import NotFoundError
 from realtime.ingest.lake import open_batch
 from realtime.parity.age import Age
@@ -33,6 +36,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
     A relation that is missing or of other columns has no row in common with the other side: then all rows of both
     differ, and at least 1 is counted. ``reason`` says what is known of the cause; empty where nothing differs.
+    ``as_of`` is the age of the rows in real time; None for what is kept on every insert or computed when read.
     """
 
     model: str
@@ -42,6 +46,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     differing: int
     reason: str = ""
     examples: tuple[Example, ...] = ()
+    as_of: datetime | None = None
 
     def __str__(self) -> str:
         counts = f"{self.rows_batch} rows in batch, {self.rows_realtime} in real time, {self.differing} differ"
@@ -51,8 +56,9 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 def parity(settings: Settings, plan: Plan, client: ClickHouse, models: Sequence[str] = ()) -> tuple[Compared, ...]:
     """Compares ``models`` (all of the plan where none is named) between the batch database and ClickHouse.
 
-    What is wrong with a model stands in its record. NotFoundError where the plan has no such model, BusyError while
-    another process has the batch database open, UnavailableError where ClickHouse does not answer.
+    What is refreshed on a schedule is refreshed first, so that both sides are of the same rows. What is wrong with a
+    model stands in its record. NotFoundError where the plan has no such model, BusyError while another process has the
+    batch database open, UnavailableError where ClickHouse does not answer.
     """
     steps = _chosen(plan, models)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
@@ -82,7 +88,7 @@ class _Comparison:
     def __init__(
         self, settings: Settings, plan: Plan, client: ClickHouse, connection: duckdb.DuckDBPyConnection, folder: Path
     ) -> None:
-        self.client, self.connection, self.folder = client, connection, folder
+        self.plan, self.client, self.connection, self.folder = plan, client, connection, folder
         self.age = Age(settings, plan, client, connection)
         for setting, value in {
             "TimeZone": "UTC",
@@ -95,9 +101,16 @@ class _Comparison:
             connection.execute(f"SET {setting} = $1", [value])
 
     def run(self, steps: Sequence[Step]) -> tuple[Compared, ...]:
-        return tuple(self._compare(step) for step in steps)
+        problems = refresh_below(self.client, self.plan, [step.model for step in steps])
+        fresh = {each.model: each for each in freshness(self.client, self.plan)}
+        return tuple(
+            msgspec.structs.replace(
+                self._compare(step, problems), as_of=fresh[step.model].as_of if step.model in fresh else None
+            )
+            for step in steps
+        )
 
-    def _compare(self, step: Step) -> Compared:
+    def _compare(self, step: Step, problems: Mapping[str, str]) -> Compared:
         batch = batch_side(self.connection, step)
         realtime = realtime_side(self.connection, self.client, step, self.folder / "realtime.parquet")
         if batch.problem or realtime.problem:
@@ -109,7 +122,8 @@ class _Comparison:
         except duckdb.Error as error:
             problem = f"the rows can't be compared: {str(error).splitlines()[0]}"
             return self._apart(step, msgspec.structs.replace(batch, problem=problem), realtime)
-        reason = self.age.reason(step) if differing else ""
+        stale = [problems[name] for name in sorted(with_upstream(self.plan, [step.model]) & set(problems))]
+        reason = "; ".join(filter(None, [*stale, self.age.reason(step) if differing else ""]))
         return _compared(step, batch, realtime, differing, reason, found)
 
     def _apart(self, step: Step, batch: Side, realtime: Side) -> Compared:

@@ -20,6 +20,7 @@ class Shape(enum.StrEnum):
     AGGREGATE = "aggregate"
     LATEST = "latest"
     READ = "read"
+    REFRESH = "refresh"
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -85,6 +86,25 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str = ""
 
 
+class Refresh(msgspec.Struct, frozen=True, kw_only=True):
+    """A table ``relation`` whose rows the refreshable view ``view`` replaces as a whole, every ``every`` (a ClickHouse
+    interval, ``5 MINUTE``).
+
+    ``select`` reads landing tables, states and other models' tables, never a read view: those are replaced at another
+    moment of a deploy. ``fingerprint`` names the version.
+    """
+
+    name: str
+    relation: str
+    view: str
+    every: str
+    select: str
+    order_by: tuple[str, ...] = ()
+    partition_by: str = ""
+    index_granularity: int = 8192
+    fingerprint: str = ""
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """A model and how it is kept.
 
@@ -92,7 +112,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     relation of the same model in the batch engine, ``select`` the read view's ClickHouse SQL.
     ``depends_on`` names the models and sources (``chat.messages``) it reads, as authored. ``keys`` are the
     columns that identify a row of the model; empty where they are not known, or it has one row. ``remedy`` says what
-    would keep on insert a model that is computed when read.
+    would keep on insert a model that is computed when read. ``refresh`` is the table of a model that is refreshed.
     """
 
     model: str
@@ -106,6 +126,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     depends_on: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     states: tuple[State, ...] = ()
+    refresh: Refresh | None = None
     description: str = ""
     remedy: str = ""
 

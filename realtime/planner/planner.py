@@ -20,9 +20,10 @@ from realtime.errors import DuetError, RefusedError, SourceError
 from realtime.planner.ctes import resolve
 from realtime.planner.data_tests import plan_tests
 from realtime.planner.dimensions import tested_keys
-from realtime.planner.ir import LambdaSpec, Plan, SourceSpec, Step
+from realtime.planner.ir import LambdaSpec, Plan, Shape, SourceSpec, Step
 from realtime.planner.lambdas import plan_lambda
 from realtime.planner.passes.inline_streams import inline_streams
+from realtime.planner.refresh import keep_refreshed
 from realtime.planner.relations import Relations, key_of
 from realtime.planner.shapes import Planned, plan_model
 from realtime.planner.sources import plan_source
@@ -170,6 +171,10 @@ class _Planner:
             reads = self._names(model.depends_on)
             text = model.sql if self.project.adapter == "duckdb" else ""
             planned = plan_model(model, tree, text, reads, self.binder, self.relations, self.database, trace)
+            if planned.step.shape is Shape.REFRESH:
+                options, below = model.options or {}, self.steps.values()
+                step = keep_refreshed(planned.step, options, below, self.relations, self.database)
+                planned = dataclasses.replace(planned, step=step)
             self._keep(model, tree, planned)
             if self._cache is not None and self._digests is not None and self._reads_only(model, authored):
                 self._cache.keep(self._digests.of(model.unique_id), Kept(planned.step, planned.inline))

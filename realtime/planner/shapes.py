@@ -21,6 +21,7 @@ from realtime.planner.passes.split_aggregate import Split, is_grouped, split_agg
 from realtime.planner.passes.split_join import is_joined, split_join
 from realtime.planner.passes.split_latest import is_latest, split_latest
 from realtime.planner.passes.thread_ingested import INGESTED_AT
+from realtime.planner.refresh import refresh_every
 from realtime.planner.relations import Relations, is_state, to_dbt
 from realtime.planner.states import make_state, read_from
 from realtime.planner.streams import own_expressions, stateless, stream_tables
@@ -31,11 +32,7 @@ from realtime.transpile.settings import with_settings
 from realtime.transpile.trace import Trace
 from realtime.transpile.transpile import transpile
 
-_NOT_BUILT = {
-    "refresh": "no refreshable view keeps the model",
-    "published": "nothing copies the model from batch into ClickHouse",
-}
-_OPTIONS = frozenset({"mode", "order_by", "partition_by", "ttl", "index_granularity"})
+_OPTIONS = frozenset({"mode", "order_by", "partition_by", "ttl", "index_granularity", "refresh_every"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +64,17 @@ def plan_model(
     if trace is not None:
         trace.note("lower", readable(query))
     _check_names(query)
-    only_read = options.get("mode") == Shape.READ
-    inline = not only_read and stream_tables(query, relations.appended) is not None
+    only_read, refreshed = (options.get("mode") == mode for mode in (Shape.READ, Shape.REFRESH))
+    inline = not only_read and not refreshed and stream_tables(query, relations.appended) is not None
     states: tuple[State, ...] = ()
     failing: tuple[str, ...] = ()
     if not inline and not only_read:
-        query, states, failing = _extract_states(model, query, relations, database, options, trace)
+        # The hints of a model that is refreshed are for the table that is.
+        hints = {} if refreshed else options
+        query, states, failing = _extract_states(model, query, relations, database, hints, trace)
     shape, why = _shape(query, states, inline, failing)
+    if refreshed:
+        shape, why = Shape.REFRESH, f"refreshed every {refresh_every(options)}" + _below(states)
     _check_mode(model, options, shape, why)
     step = Step(
         model=model.name,
@@ -192,6 +193,11 @@ def _shape(query: exp.Query, states: tuple[State, ...], inline: bool, failing: t
     return Shape.READ, f"{'; '.join(map(_kept, states))}; when read: {', '.join(reasons)}"
 
 
+def _below(states: tuple[State, ...]) -> str:
+    """The states that a model which is refreshed reads."""
+    return f", from what is kept on insert: {'; '.join(map(_kept, states))}" if states else ""
+
+
 def _kept(state: State) -> str:
     keys = ", ".join(state.order_by)
     if state.latest:
@@ -283,13 +289,7 @@ def _options(model: Model) -> Mapping[str, Any]:
         raise RefusedError(
             f"meta.realtime has unknown option {', '.join(unknown)}", remedy=f"it takes {', '.join(sorted(_OPTIONS))}"
         )
-    mode = options.get("mode")
-    if mode in _NOT_BUILT:
-        raise RefusedError(
-            f"meta.realtime.mode {mode} is not built yet: {_NOT_BUILT[mode]}",
-            construct="meta.realtime.mode",
-            remedy="drop `mode`: the model is computed when read; or leave it to batch (`realtime: false`)",
-        )
+    refresh_every(options)
     return options
 
 

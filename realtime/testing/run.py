@@ -11,6 +11,7 @@ import sqlglot
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.deploy.live import active_plan
+from realtime.deploy.refreshes import refresh_below, with_upstream
 from realtime.errors import DuetError, NotFoundError, RefusedError
 from realtime.ingest.lake import open_batch, relation_comment
 from realtime.parity.age import Age
@@ -51,6 +52,7 @@ class _Run:
         manifest = settings.project_dir / "target" / "manifest.json"
         self.project = read_manifest(manifest)
         self.chosen = _chosen(self.project, models)
+        self.unrefreshed: Mapping[str, str] = {}
         self.unit_tests = [t for t in read_unit_tests(manifest) if not models or t.model in self.chosen]
 
     def run(self, advance: Advance) -> tuple[Judged, ...]:
@@ -87,6 +89,8 @@ class _Run:
         names = [step.model for step in self.plan.steps if step.unique_id in self.chosen]
         if self.chosen and not names:
             return "the model is not kept in real time"
+        # What is refreshed on a schedule is to be of the rows that batch has seen.
+        self.unrefreshed = refresh_below(self.client, self.plan, names or [step.model for step in self.plan.steps])
         root = self.settings.realtime_dir
         environment = self.client.endpoint.environment(self.plan.database)
         return run_dbt_tests(root, root, root / "target", names, environment)
@@ -137,6 +141,9 @@ class _Run:
     def _age(self, test: Test) -> str:
         """Whether the sides have rows of another age; empty where that is not known."""
         steps = [step for step in self.plan.steps if step.unique_id in test.depends_on]
+        stale = set(self.unrefreshed) & with_upstream(self.plan, [step.model for step in steps])
+        if stale:
+            return "; ".join(self.unrefreshed[model] for model in sorted(stale))
         try:
             with open_batch(duckdb_path(self.settings.project_dir), read_only=True) as connection:
                 age = Age(self.settings, self.plan, self.client, connection)

@@ -18,9 +18,10 @@ import msgspec
 from sqlglot import exp
 
 from realtime.clickhouse.client import ClickHouse
-from realtime.deploy.diff import states_of
+from realtime.deploy.diff import refreshes_of, states_of
 from realtime.deploy.promote import rendered
-from realtime.emit.ddl import state_ddl
+from realtime.deploy.refreshes import refresh_below
+from realtime.emit.ddl import refresh_ddl, state_ddl
 from realtime.emit.landing import create_landing
 from realtime.emit.names import quoted
 from realtime.errors import BadRequestError, CommandError
@@ -89,7 +90,7 @@ class Trial:
             return not_applicable(error.message), not_applicable(error.message)
         for spec in self._variant.sources:
             self._client.execute(create_landing(spec))
-        problems = [self._make_states(), asyncio.run(self._insert(inserts))]
+        problems = [self._make_states(), asyncio.run(self._insert(inserts)), self._refresh()]
         problem = next(filter(None, problems), "")
         (kept,) = self._variant.kept.steps
         through = Verdict(Status.ERROR, problem) if problem else self._compared(kept, "kept")
@@ -112,9 +113,17 @@ class Trial:
             for state in states_of(self._variant.kept).values():
                 for statement in state_ddl(state):
                     self._client.execute(statement)
+            for refresh in refreshes_of(self._variant.kept).values():
+                for statement in refresh_ddl(refresh):
+                    self._client.execute(statement)
         except CommandError as error:
             return error.message
         return ""
+
+    def _refresh(self) -> str:
+        """Refreshes a model that is kept so; what fails where it does."""
+        problems = refresh_below(self._client, self._variant.kept, [s.model for s in self._variant.kept.steps])
+        return "; ".join(problems.values())
 
     async def _insert(self, inserts: Sequence[_Insert]) -> str:
         """Inserts the rows of all inputs in turn, shuffled; what a materialized view says where it throws."""

@@ -21,6 +21,7 @@ from realtime.testing.fixtures import PREFIX
 
 # Rows of a test are of any age: nothing may expire.
 _HINTS = frozenset({"order_by", "partition_by", "index_granularity"})
+_MODES = (Shape.READ, Shape.REFRESH)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ def plan_variant(project: Project, model: Model, query: exp.Query, given: Sequen
     """Plans ``query``, the SQL of ``model`` over the ``given`` sources in DuckDB's dialect; the errors of a refused
     model."""
     options = model.options or {}
-    hints = {k: v for k, v in options.items() if k in _HINTS or (k == "mode" and v == Shape.READ)}
+    hints = {k: v for k, v in options.items() if k in _HINTS or (k == "mode" and v in _MODES)}
     compiled = _planned(project, model, query, given, database, {"mode": str(Shape.READ)})
     kept = _planned(project, model, query, given, database, hints)
     return Variant(kept.sources, compiled.steps[0], kept)

@@ -15,10 +15,11 @@ from realtime.clickhouse.client import ClickHouse
 from realtime.deploy.apply import deploy
 from realtime.deploy.backfill import backfill
 from realtime.deploy.cutover import cut_over
-from realtime.deploy.diff import Change, changes, states_of
+from realtime.deploy.diff import Change, changes, refreshes_of, states_of
 from realtime.deploy.ledger import Ledger, Work
 from realtime.deploy.live import read_live
 from realtime.deploy.promote import rendered, staging_database
+from realtime.deploy.refreshes import make_refreshed
 from realtime.emit.landing import landing_ddl
 from realtime.emit.project import generate, write
 from realtime.errors import DuetError
@@ -192,6 +193,7 @@ def fill(site: Site, plan: Plan) -> None:
     cuts = cut_over(work, states, read_live(site.client, site.database))
     for state in states:
         backfill(work, state, cuts[state.relation])
+    make_refreshed(work, refreshes_of(plan).values())
 
 
 class Load:

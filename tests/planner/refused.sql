@@ -56,9 +56,18 @@ select k, count(*) as n from {{ source('app', 'events') }} group by k
 -- model: latest_asked_for
 -- says: asks for latest, but the model is aggregate
 select k, count(*) as n from {{ source('app', 'events') }} group by k
--- model: refreshed
--- says: meta.realtime.mode refresh is not built yet: no refreshable view keeps the model
+-- model: refreshed_by_the_way
+-- says: meta.realtime.refresh_every is '90'
+select id from {{ source('app', 'events') }}
+-- model: refreshed_and_expired
+-- says: meta.realtime.ttl is set, but all rows of the model are replaced at every refresh
+select id from {{ source('app', 'events') }}
+-- model: not_refreshed
+-- says: meta.realtime.refresh_every is set, but the model is not refreshed
+select id from {{ source('app', 'events') }}
+-- model: refreshed_in_no_order
+-- says: meta.realtime.order_by names gone, by which a table of the model can't be ordered
 select id from {{ source('app', 'events') }}
 -- model: published
--- says: meta.realtime.mode published is not built yet: nothing copies the model from batch into ClickHouse
-select id, now() as at_ from {{ source('app', 'events') }}
+-- says: meta.realtime.mode is 'published'
+select id from {{ source('app', 'events') }}

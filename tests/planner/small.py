@@ -17,7 +17,9 @@ import duckdb
 import jinja2
 
 from realtime.clickhouse.client import ClickHouse
-from realtime.emit.ddl import state_ddl
+from realtime.deploy.diff import refreshes_of
+from realtime.deploy.refreshes import refresh_now
+from realtime.emit.ddl import refresh_ddl, state_ddl
 from realtime.emit.landing import create_landing
 from realtime.planner.ir import Plan, Step
 from realtime.planner.planner import Outcome, plan_project
@@ -133,6 +135,8 @@ class Deployed:
             for state in step.states:
                 for statement in state_ddl(state):
                     client.execute(statement)
+            for statement in refresh_ddl(step.refresh) if step.refresh is not None else ():
+                client.execute(statement)
             client.execute(f"CREATE VIEW {step.relation} AS\n{self.sql(step.select)}")
 
     def sql(self, select: str) -> str:
@@ -150,6 +154,11 @@ class Deployed:
         tables += [state.relation for step in self.plan.steps for state in step.states]
         for name in tables:
             self.client.execute(f"TRUNCATE TABLE {name}")
+
+    def refresh(self) -> None:
+        """Refreshes every model that is refreshed, those that others read first."""
+        for refresh in refreshes_of(self.plan).values():
+            refresh_now(self.client, refresh)
 
     def insert(self, rows: Rows, seed: int) -> None:
         """Inserts ``rows`` in random order, in up to three batches each, the sources taking turns."""

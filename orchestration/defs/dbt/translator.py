@@ -8,7 +8,16 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
 
-from orchestration.keys import batch_key, group_of, lake_key, realtime_key, source_key, source_name, state_key
+from orchestration.keys import (
+    batch_key,
+    group_of,
+    lake_key,
+    realtime_key,
+    refreshed_key,
+    source_key,
+    source_name,
+    state_key,
+)
 from orchestration.prepared import Prepared
 from realtime.planner.ir import Column, Step
 
@@ -48,7 +57,8 @@ class BatchTranslator(DagsterDbtTranslator):
 
 
 class RealtimeTranslator(DagsterDbtTranslator):
-    """The generated project: ``realtime/<model>``, over ``source/…`` (landing tables) and ``state/…``."""
+    """The generated project: ``realtime/<model>``, over ``source/…`` (landing tables), ``state/…`` and
+    ``refreshed/…``."""
 
     def __init__(self, prepared: Prepared) -> None:
         super().__init__(DagsterDbtTranslatorSettings(enable_source_metadata=False))
@@ -56,6 +66,9 @@ class RealtimeTranslator(DagsterDbtTranslator):
         self._sources = {("landing", _table(s.landing)): source_key(s.name) for s in plan.sources}
         self._sources |= {
             ("state", _table(state.relation)): state_key(state.name) for step in plan.steps for state in step.states
+        }
+        self._sources |= {
+            ("state", _table(s.refresh.relation)): refreshed_key(s.model) for s in plan.steps if s.refresh is not None
         }
         self._steps = {step.model: step for step in plan.steps}
         self._authored = prepared.batch["nodes"]
