@@ -26,6 +26,7 @@ from realtime.transpile.passes.expand_distinct_on import expand_distinct_on
 from realtime.transpile.passes.expand_group_all import expand_group_all
 from realtime.transpile.passes.expand_grouping_sets import expand_grouping_sets
 from realtime.transpile.passes.expand_order_all import expand_order_all
+from realtime.transpile.passes.expand_pivots import check_pivots, expand_pivots
 from realtime.transpile.passes.expand_set_all import expand_set_all
 from realtime.transpile.passes.expand_values import expand_values
 from realtime.transpile.passes.join_correlated import join_correlated
@@ -82,6 +83,7 @@ def transpile(query: str | exp.Query, binder: Binder, text: str = "", trace: Tra
     each pass makes of it.
     """
     tree = parse(query) if isinstance(query, str) else query.copy()
+    check_pivots(tree)
     parametric = tree.find(exp.Parameter, exp.Placeholder) is not None
     # The author's own text, where there is one, for DuckDB's errors name its lines.
     given = "" if parametric else query if isinstance(query, str) else text
@@ -106,7 +108,10 @@ def _resolved(tree: exp.Query, binder: Binder, trace: Trace | None = None) -> ex
     def order_columns(tree: exp.Query) -> exp.Query:
         return order_by_columns(tree, binder)
 
-    for rewrite in (*BEFORE_QUALIFY, qualify_names, order_columns, *AFTER_QUALIFY, spell_names):
+    def pivot_columns(tree: exp.Query) -> exp.Query:
+        return expand_pivots(tree, binder)
+
+    for rewrite in (pivot_columns, *BEFORE_QUALIFY, qualify_names, order_columns, *AFTER_QUALIFY, spell_names):
         tree = rewrite(tree)
         if trace is not None:
             trace.authored(rewrite.__name__, tree)
@@ -143,6 +148,10 @@ def parse(sql: str, dialect: str = "duckdb") -> exp.Query:
             column=first.get("col") or 0,
             remedy=f"check the statement in {'DuckDB' if dialect == 'duckdb' else 'the warehouse'}",
         ) from None
+    if isinstance(tree, exp.Pivot):
+        tree = exp.select("*").from_(exp.Subquery(this=tree))
+    if isinstance(tree, exp.Values):
+        tree = exp.select("*").from_(tree)
     if not isinstance(tree, exp.Query):
         raise RefusedError(f"only a SELECT can be compiled; this is {tree.key}", remedy="write it as one SELECT")
     return arrows_to_json(tree) if dialect == "duckdb" else tree

@@ -34,7 +34,8 @@ empty and foreign text and far dates. What is not on this page is refused.
 Floating-point sums and what is computed from them agree within rounding, as they do between two runs of DuckDB.
 """
 _CLAUSES = (
-    ("joins", "Joins"), ("series", "Numbers and dates as rows"), ("grouping", "GROUP BY"),
+    ("joins", "Joins"), ("series", "Numbers and dates as rows"), ("pivots", "PIVOT and UNPIVOT"),
+    ("grouping", "GROUP BY"),
     ("sets", "UNION, EXCEPT, INTERSECT"),
     ("subqueries", "Subqueries"), ("order", "ORDER BY, LIMIT, DISTINCT"), ("windows", "Windows"),
 )  # fmt: skip

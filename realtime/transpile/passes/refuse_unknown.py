@@ -7,7 +7,6 @@ from sqlglot import exp
 from realtime.transpile.lower import refused
 
 REFUSED: dict[type[exp.Expr], tuple[str, str]] = {
-    exp.Pivot: ("PIVOT has no ClickHouse form", "write one aggregate with FILTER (WHERE …) per column"),
     exp.TableSample: ("a sample differs from run to run", "filter by a hash of a key instead"),
     exp.Columns: ("COLUMNS(…) is not resolved", "name the columns"),
     exp.Lateral: ("LATERAL has no exact form", "write it as a join or a window function"),

@@ -42,3 +42,7 @@ select k as n, sum(n) as k, count(*) as g from {{ source('app', 'events') }} gro
 select flag, day, n > 0 as positive, count(*) as events from {{ source('app', 'events') }} group by flag, day, n > 0
 -- model: float_key (aggregate)
 select x, count(*) as events from {{ source('app', 'events') }} group by x
+-- model: pivoted (aggregate)
+pivot (select k, flag, n from {{ source('app', 'events') }}) on flag in (true, false) using sum(n) as total, count(*) as events
+-- model: pivoted_in_from (aggregate)
+select k, low, high from (select k, n, g from {{ source('app', 'events') }}) pivot (sum(n) for g in (1 as low, 2 as high))

@@ -19,3 +19,5 @@ with source as (select * from {{ ref('mapped') }}), final as (select id, "from" 
 select * from final
 -- model: like_jinja (stream)
 select id, '{{ "{{" }} k }}{{ "{#" }} a {{ "{%" }} b' || k as text from {{ source('app', 'events') }}
+-- model: unpivoted (stream)
+unpivot (select id, k, n, g from {{ source('app', 'events') }}) on n, g into name measure value amount
