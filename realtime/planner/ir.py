@@ -153,10 +153,31 @@ class Param(msgspec.Struct, frozen=True, kw_only=True):
     enum: tuple[Any, ...] = ()
 
 
+class Missing(enum.StrEnum):
+    """What a lambda answers for a key of which the query for many keys has no row."""
+
+    EMPTY = "empty"
+    """No row either."""
+    SAME = "same"
+    """The same rows for every such key, as of ``count(*)`` over nothing."""
+    ASK = "ask"
+    """It depends: the query for one key tells."""
+
+
+class Keyed(msgspec.Struct, frozen=True):
+    """A lambda's query for many values of ``param`` at once: ``select`` takes them as an array, and the last column of
+    every row, `realtime.planner.keyed.KEY`, says which one it belongs to."""
+
+    param: str
+    select: str
+    missing: Missing
+
+
 class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A lambda, compiled: ``select`` is ClickHouse SQL with ``{name:Type}`` placeholders and its
     SETTINGS, ``batch`` the same query for DuckDB with ``$name`` parameters. ``version`` is the
-    hash of ``select`` and ``params``. ``examples`` are parameter sets that the author gave.
+    hash of ``select`` and ``params``. ``examples`` are parameter sets that the author gave. ``keyed`` answers
+    many calls at once, where that is proven to answer the same; else ``alone`` says what stands against it.
     """
 
     name: str
@@ -168,6 +189,8 @@ class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     depends_on: tuple[str, ...] = ()
     examples: tuple[dict[str, Any], ...] = ()
+    keyed: Keyed | None = None
+    alone: str = ""
 
 
 class DataTest(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,8 @@ from sqlglot import exp
 from realtime.dialects.translate import to_duckdb, to_duckdb_type
 from realtime.emit.readable import readable
 from realtime.errors import RefusedError
-from realtime.planner.ir import LambdaSpec, Param
+from realtime.planner.ir import Keyed, LambdaSpec, Param
+from realtime.planner.keyed import NotKeyedError, for_many, keyed_query
 from realtime.planner.relations import Relations, to_read_views
 from realtime.project.binder import Binder
 from realtime.project.manifest import Query
@@ -38,7 +39,18 @@ def plan_lambda(
     tree = to_duckdb(query.sql, adapter, binder)
     _check_declared(tree, params)
     compiled = transpile(tree, binder)
-    select = readable(with_settings(to_read_views(compiled.tree, relations, database)))
+
+    def sent(tree: exp.Query) -> str:
+        return readable(with_settings(to_read_views(tree, relations, database)))
+
+    select = sent(compiled.tree)
+    keyed, alone = None, ""
+    try:
+        many = keyed_query(tree, params)
+        for_keys = for_many(many, transpile(many.tree, binder), compiled.columns)
+        keyed = Keyed(many.param.name, sent(for_keys), many.missing)
+    except (NotKeyedError, RefusedError) as error:
+        alone = error.message
     return LambdaSpec(
         name=query.name,
         version=_version(select, params),
@@ -49,6 +61,8 @@ def plan_lambda(
         description=query.description,
         depends_on=reads,
         examples=_examples(query, params),
+        keyed=keyed,
+        alone=alone,
     )
 
 

@@ -18,6 +18,7 @@ from realtime.server.errors import HANDLERS
 from realtime.server.metrics import Metrics
 from realtime.server.origin import SameOrigin
 from realtime.server.routes import docs, events, health, lambdas
+from realtime.serving.calls import Calls
 from realtime.serving.limits import Limits
 from realtime.serving.registry import Registry
 from realtime.serving.upstream import Upstream
@@ -27,7 +28,7 @@ from realtime.settings import Settings
 def create_app(settings: Settings, limits: Limits | None = None) -> Starlette:
     """The application of the project of ``settings``.
 
-    A route finds ``registry``, ``upstream`` and ``metrics`` in ``request.state``, ``intake`` in ``app.state``.
+    A route finds ``registry``, ``calls`` and ``metrics`` in ``request.state``, ``intake`` in ``app.state``.
 
     UnavailableError where the local ClickHouse is meant and is not up; one that is merely not reached is waited for.
     """
@@ -40,13 +41,15 @@ def create_app(settings: Settings, limits: Limits | None = None) -> Starlette:
         intake = Intake(endpoint, limits=IntakeLimits.of(settings))
         app.state.intake = intake
         registry = Registry(upstream, database, intake.update)
-        metrics.watch(upstream, registry)
+        calls = Calls(upstream)
+        metrics.watch(upstream, calls, registry)
         await registry.refresh()
         polling = asyncio.create_task(registry.poll())
         try:
             yield {
                 "registry": registry,
                 "upstream": upstream,
+                "calls": calls,
                 "intake": intake,
                 "metrics": metrics,
                 "settings": settings,

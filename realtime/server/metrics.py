@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
 from realtime.server.exchange import Exchange
+from realtime.serving.calls import Calls
 from realtime.serving.registry import Registry
 from realtime.serving.upstream import Upstream
 
@@ -36,7 +37,7 @@ class Metrics:
         self._requests.labels(route, here.lambda_name, here.version, str(here.status)).inc()
         self._seconds.labels(route, here.lambda_name, here.version).observe(seconds)
 
-    def watch(self, upstream: Upstream, registry: Registry) -> None:
+    def watch(self, upstream: Upstream, calls: Calls, registry: Registry) -> None:
         """Shows the queries in flight and what is known, as they are when Prometheus asks."""
 
         def gauge(name: str, help_text: str) -> Gauge:
@@ -44,7 +45,7 @@ class Metrics:
 
         admission = upstream.admission
         gauge("duet_queries_in_flight", "Lambda queries that ClickHouse runs").set_function(lambda: admission.in_flight)
-        gauge("duet_queries_waiting", "Lambda calls that wait for their turn").set_function(lambda: admission.waiting)
+        gauge("duet_queries_waiting", "Lambda calls that wait for their turn").set_function(lambda: calls.waiting)
         gauge("duet_lambdas", "Lambdas that can be called").set_function(lambda: len(registry.catalog.latest))
         gauge("duet_registry_up_to_date", "1 where the last refresh succeeded").set_function(
             lambda: float(not registry.problem)

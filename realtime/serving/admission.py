@@ -19,10 +19,15 @@ class Admission:
         self.in_flight = 0
         self.waiting = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether another query would have to wait."""
+        return self._slots.locked()
+
     @contextlib.asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
         """Holds a slot while its body runs."""
-        if self._slots.locked():
+        if self.full:
             await self._wait()
         else:
             await self._slots.acquire()

@@ -175,6 +175,18 @@ class Signature:
             for name, p in self.parameters.items()
         )
 
+    def encode_many(self, given: Mapping[str, Any], name: str, keys: Sequence[Any]) -> str:
+        """As `encode`, with the values ``keys`` for parameter ``name``, which a query for many takes as an array."""
+        others = {n: p for n, p in self.parameters.items() if n != name}
+        array = duck_type(f"{self.parameters[name].type.name}[]")
+        bound = urllib.parse.quote(values.write(keys, array), safe="")
+        return f"{Signature(self.name, others).encode(given)}&param_{name}={bound}"
+
+    def now(self, query: Mapping[str, Sequence[str]], body: Mapping[str, Any]) -> bool:
+        """Whether a call leaves ``as_of`` to the server's clock."""
+        clock = self.parameters.get(AS_OF)
+        return clock is not None and clock.default is None and AS_OF not in query and AS_OF not in body
+
     def _text(self, parameter: Parameter, given: Sequence[str]) -> Any:
         if parameter.type.kind is not Kind.LIST:
             if len(given) > 1:

@@ -12,6 +12,7 @@ import msgspec
 
 from realtime.errors import ConfigError, DuetError, NotFoundError, RefusedError
 from realtime.planner.ir import LambdaSpec, Plan, plan_id
+from realtime.serving.answers import meta
 from realtime.serving.parameters import Signature, nearest
 from realtime.serving.upstream import RefusedQueryError, Upstream
 
@@ -34,11 +35,12 @@ class Entry:
     spec: LambdaSpec
     signature: Signature
     select: bytes
+    meta: bytes
 
     @classmethod
     def of(cls, spec: LambdaSpec) -> Entry:
         """ConfigError where a parameter's declaration contradicts itself."""
-        return cls(spec, Signature.of(spec), spec.select.encode())
+        return cls(spec, Signature.of(spec), spec.select.encode(), meta(spec))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,20 +10,14 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
-from yarl import URL
-
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import UnavailableError
 from realtime.serving.admission import Admission
 from realtime.serving.failures import RequestTooLargeError, failure
-from realtime.serving.formats import Format
 from realtime.serving.limits import Limits
+from realtime.serving.pool import Pool, Reply, TooLongError
 
 _LOG = logging.getLogger("duet.upstream")
-# Below the server's own 10 s, so that a connection is rarely found closed.
-_KEEP_ALIVE = 8
-_CONNECT = 2
 _TIMED_OUT, _TOO_LARGE = 159, 396  # TIMEOUT_EXCEEDED, TOO_MANY_ROWS_OR_BYTES
 
 
@@ -71,28 +65,17 @@ class Upstream:
     def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
         self.limits = limits
         self.admission = Admission(limits)
-        self._base = f"{endpoint.url}/?"
+        self._base = f"{urllib.parse.urlsplit(endpoint.url).path}/?"
         self._call = self._base + urllib.parse.urlencode(settings(limits)) + "&default_format="
-        self._timeout = aiohttp.ClientTimeout(total=limits.seconds + 5, connect=_CONNECT)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=60),
-            headers={
-                "X-ClickHouse-User": endpoint.user,
-                "X-ClickHouse-Key": endpoint.password,
-                # Otherwise ClickHouse compresses, which costs more than it saves on one machine.
-                "Accept-Encoding": "identity",
-            },
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            timeout=self._timeout,
-        )
+        self._pool = Pool(endpoint, limits.bytes)
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._session.close()
+        self._pool.close()
 
-    async def call(self, name: str, select: bytes, parameters: str, form: Format, request_id: str) -> bytes:
-        """The answer of ``select`` in ``form``, as ClickHouse wrote it; ``name`` is the lambda's.
+    async def call(self, name: str, select: bytes, parameters: str, form: str, request_id: str) -> Reply:
+        """The reply to ``select`` in ClickHouse's format ``form``; ``name`` is the lambda's. It waits for no slot: see
+        `admission`.
 
         ``parameters`` is what `Signature.encode` returns. OverloadedError, UnavailableError or what
         `realtime.serving.failures` lists; none of them says anything of the database.
@@ -102,49 +85,30 @@ class Upstream:
                 f"lambda {name}: the parameters take {len(parameters)} bytes",
                 remedy=f"send at most {self.limits.parameters}",
             )
-        async with self.admission.admitted():
-            try:
-                return await self._post(self._call + form.clickhouse + parameters, select)
-            except RefusedQueryError as error:
-                fields = {"lambda": name, "request_id": request_id, "code": error.code, "clickhouse": error.message}
-                _LOG.warning("query failed", extra={"fields": fields})
-                raise failure(error.code, name) from None
+        try:
+            return await self._post(self._call + form + parameters, select)
+        except RefusedQueryError as error:
+            fields = {"lambda": name, "request_id": request_id, "code": error.code, "clickhouse": error.message}
+            _LOG.warning("query failed", extra={"fields": fields})
+            raise failure(error.code, name) from None
 
     async def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> bytes:
         """The answer of ``sql``, outside of the limits for lambdas; RefusedQueryError or UnavailableError."""
         bound = urllib.parse.urlencode({f"param_{k}": v for k, v in (parameters or {}).items()})
-        return await self._post(f"{self._base}readonly=2&buffer_size={self.limits.bytes}&{bound}", sql.encode())
+        reply = await self._post(f"{self._base}readonly=2&buffer_size={self.limits.bytes}&{bound}", sql.encode())
+        return reply.body
 
-    async def _post(self, url: str, body: bytes) -> bytes:
+    async def _post(self, target: str, body: bytes) -> Reply:
         try:
-            try:
-                return await self._send(url, body)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
-                if isinstance(error, aiohttp.ClientConnectorError):
-                    raise
-                # A kept connection that the server had closed: a query only reads, so it is sent again.
-                return await self._send(url, body)
+            reply = await self._pool.post(target, body, self.limits.seconds + 5)
+        except TooLongError as error:
+            raise RefusedQueryError(_TOO_LARGE, str(error)) from None
         except TimeoutError:
             raise RefusedQueryError(_TIMED_OUT, "no answer in time") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             _LOG.warning("ClickHouse does not answer", extra={"fields": {"error": str(error)}})
             raise UnavailableError("ClickHouse does not answer", remedy="try again") from None
-
-    async def _send(self, url: str, body: bytes) -> bytes:
-        async with self._session.post(URL(url, encoded=True), data=body) as answer:
-            content = await _content(answer, self.limits.bytes)
-            if answer.status != 200:
-                code = answer.headers.get("X-ClickHouse-Exception-Code", "0")
-                raise RefusedQueryError(int(code), content[:2000].decode(errors="replace").strip())
-            return content
-
-
-async def _content(answer: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The body; RefusedQueryError beyond ``limit`` bytes: the connection is closed then, which ends the query."""
-    parts, size = [], 0
-    async for part in answer.content.iter_any():
-        parts.append(part)
-        size += len(part)
-        if size > limit:
-            raise RefusedQueryError(_TOO_LARGE, f"the answer has more than {limit} bytes")
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        if reply.status != 200:
+            code = reply.headers.get(b"x-clickhouse-exception-code", b"0")
+            raise RefusedQueryError(int(code), reply.body[:2000].decode(errors="replace").strip())
+        return reply

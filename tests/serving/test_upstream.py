@@ -14,11 +14,9 @@ from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import DuetError, OverloadedError, UnavailableError
 from realtime.serving.failures import ComputationError, OutOfMemoryError, QueryTimeoutError, TooManyRowsError
-from realtime.serving.formats import BY_SUFFIX
 from realtime.serving.limits import Limits
 from realtime.serving.upstream import Upstream
 
-NDJSON = BY_SUFFIX["ndjson"]
 ENDLESS = "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = {tag}"
 
 
@@ -34,7 +32,8 @@ def _with(endpoint: Endpoint, limits: Limits, work: Callable[[Upstream], Awaitab
 
 
 async def _call(upstream: Upstream, select: str) -> bytes:
-    return await upstream.call("shown", select.encode(), "", NDJSON, "r1")
+    async with upstream.admission.admitted():
+        return (await upstream.call("shown", select.encode(), "", "JSONEachRow", "r1")).body
 
 
 @pytest.mark.parametrize(

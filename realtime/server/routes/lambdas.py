@@ -14,6 +14,7 @@ from realtime.errors import NotFoundError
 from realtime.server.body import read_body
 from realtime.server.departure import Departure
 from realtime.server.exchange import exchange
+from realtime.serving.calls import Call
 from realtime.serving.formats import accepted, split_suffix
 from realtime.serving.parameters import from_body, from_query
 from realtime.serving.registry import Catalog
@@ -38,11 +39,11 @@ class CallLambda:
         here.lambda_name, here.version = entry.spec.name, entry.spec.version
         form = form or accepted(_header(scope, b"accept"))
         body = from_body(await read_body(receive, _BODY_LIMIT)) if scope["method"] == "POST" else {}
-        given = entry.signature.read(from_query(scope["query_string"]), body, dt.datetime.now(dt.UTC))
+        query = from_query(scope["query_string"])
+        given = entry.signature.read(query, body, dt.datetime.now(dt.UTC))
+        call = Call(entry, given, form, here.request_id, entry.signature.now(query, body))
         async with Departure(receive) as departure:
-            content = await state["upstream"].call(
-                name, entry.select, entry.signature.encode(given), form, here.request_id
-            )
+            content = await state["calls"].answer(call)
         if departure.happened:
             return
         headers = [

@@ -58,10 +58,11 @@ def lower_limit(lower: Lower, query: exp.Query, out: exp.Select) -> None:
             continue
         if not isinstance(clause, (exp.Limit, exp.Offset)) or clause.args.get("limit_options"):
             raise refused(clause, "this form of LIMIT", remedy="write LIMIT n")
-        out.set(part, type(clause)(expression=_count(clause.expression)))
+        out.set(part, type(clause)(expression=row_count(clause.expression)))
 
 
-def _count(node: exp.Expr) -> exp.Expr:
+def row_count(node: exp.Expr) -> exp.Expr:
+    """A whole number or a parameter, as LIMIT takes it."""
     if isinstance(node, exp.Literal) and node.is_int:
         return node.copy()
     if isinstance(node, exp.Cast) and isinstance(node.this, (exp.Placeholder, exp.Parameter)):

@@ -1,0 +1,210 @@
+"""Concurrent calls of one lambda, answered by few queries: what waits for its turn together is asked together.
+
+Nothing waits in order to meet others: a call that finds nothing of its lambda running is a query at once. The calls
+that come while `Limits.at_once` queries of theirs run are one query when the first of these ends: one for all keys
+where the lambda has such a form (`realtime.planner.keyed`), and equal calls are one in any case. A query never began
+before a call that it answers, so a caller sees all that was there when it called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from realtime.errors import DuetError, OverloadedError
+from realtime.planner.ir import Missing
+from realtime.planner.lambdas import AS_OF
+from realtime.serving.answers import answer, by_key, source_format
+from realtime.serving.failures import QueryError, RequestTooLargeError
+from realtime.serving.formats import BY_SUFFIX, JSON, Format
+from realtime.serving.pool import Reply
+from realtime.serving.registry import Entry
+from realtime.serving.upstream import Upstream
+
+_LINES = (JSON, BY_SUFFIX["ndjson"])
+_KEYS = 512
+"""The most keys of one query."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """``given`` is what `Signature.read` returned; ``now`` says that ``as_of`` is the server's clock, and so whenever
+    the query begins."""
+
+    entry: Entry
+    given: Mapping[str, Any]
+    form: Format
+    request_id: str
+    now: bool
+
+
+class _Queue:
+    """Calls that differ in nothing but their key: the waiting ones by their key's text."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.waiting: dict[str, list[tuple[Call, asyncio.Future[bytes]]]] = {}
+
+
+class Calls:
+    """Answers calls through ``upstream``."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._limits = upstream.limits
+        self._queues: dict[tuple[str, ...], _Queue] = {}
+        self._runners: set[asyncio.Task[None]] = set()
+        self.waiting = 0
+        """Calls that wait for their turn."""
+
+    async def answer(self, call: Call) -> bytes:
+        """The body of the answer; OverloadedError, UnavailableError or what `realtime.serving.failures` lists."""
+        group, key = _group(call)
+        queue = self._queues.get(group)
+        if queue is None:
+            queue = self._queues[group] = _Queue()
+        admission = self._upstream.admission
+        if queue.running < self._limits.at_once and not queue.waiting and not admission.full:
+            queue.running += 1
+            try:
+                async with admission.admitted():
+                    return await self._one(call)
+            finally:
+                self._ended(group, queue)
+        if self.waiting >= self._limits.waiting:
+            raise OverloadedError(f"{self.waiting} calls are waiting already", remedy="try again in a second")
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        queue.waiting.setdefault(key, []).append((call, future))
+        self._start(group, queue)
+        self.waiting += 1
+        try:
+            return await future
+        finally:
+            self.waiting -= 1
+
+    def _start(self, group: tuple[str, ...], queue: _Queue) -> None:
+        """Lets another query answer what waits, where one more may run."""
+        if queue.running < self._limits.at_once and queue.waiting:
+            queue.running += 1
+            runner = asyncio.create_task(self._run(group, queue))
+            self._runners.add(runner)
+            runner.add_done_callback(self._runners.discard)
+
+    def _ended(self, group: tuple[str, ...], queue: _Queue) -> None:
+        queue.running -= 1
+        self._start(group, queue)
+        if not queue.running and not queue.waiting:
+            del self._queues[group]
+
+    async def _run(self, group: tuple[str, ...], queue: _Queue) -> None:
+        """One query for what waits by the time it may begin."""
+        taken: list[list[tuple[Call, asyncio.Future[bytes]]]] = []
+        try:
+            async with self._upstream.admission.admitted():
+                taken = [w for w in (_present(w) for w in _take(queue)) if w]
+                if taken:
+                    await self._many(taken)
+        except Exception as error:  # whoever waits is told, whatever it is
+            taken = taken or [_present(w) for w in _take(queue)]
+            _settle([pair for waiters in taken for pair in waiters], error)
+        finally:
+            self._ended(group, queue)
+
+    async def _many(self, taken: list[list[tuple[Call, asyncio.Future[bytes]]]]) -> None:
+        """Answers all of ``taken``, each a list of equal calls."""
+        first = taken[0][0][0]
+        if len(taken) == 1:
+            _settle(taken[0], await self._one(first))
+            return
+        keyed = first.entry.spec.keyed
+        assert keyed is not None
+        keys = [waiters[0][0].given[keyed.param] for waiters in taken]
+        parameters = first.entry.signature.encode_many(_clocked(first), keyed.param, keys)
+        try:
+            reply = await self._upstream.call(
+                first.entry.spec.name, keyed.select.encode(), parameters, "JSONEachRow", first.request_id
+            )
+        except (QueryError, RequestTooLargeError):  # one key may fail, or all together be too much
+            middle = len(taken) // 2
+            for half in (taken[:middle], taken[middle:]):
+                await (self._many(half) if len(half) > 1 else self._alone(half[0]))
+            return
+        rows = by_key(reply.body)
+        lacking = []
+        for key, waiters in zip(keys, taken, strict=True):
+            found = rows.get(str(key), b"")
+            if found or keyed.missing is Missing.EMPTY:
+                _settle(waiters, _body(first, found, reply))
+            else:
+                lacking.append(waiters)
+        await self._lacking(lacking, keyed.missing)
+
+    async def _lacking(self, lacking: list[list[tuple[Call, asyncio.Future[bytes]]]], missing: Missing) -> None:
+        """Answers keys of which the query for many had no row."""
+        if missing is Missing.SAME and lacking:
+            lacking = [[pair for waiters in lacking for pair in waiters]]
+        for waiters in lacking:
+            await self._alone(waiters)
+
+    async def _alone(self, waiters: list[tuple[Call, asyncio.Future[bytes]]]) -> None:
+        """One query for equal calls."""
+        try:
+            _settle(waiters, await self._one(waiters[0][0]))
+        except DuetError as error:
+            _settle(waiters, error)
+
+    async def _one(self, call: Call) -> bytes:
+        entry = call.entry
+        parameters = entry.signature.encode(_clocked(call))
+        reply = await self._upstream.call(
+            entry.spec.name, entry.select, parameters, source_format(call.form), call.request_id
+        )
+        return _body(call, reply.body, reply)
+
+
+def _group(call: Call) -> tuple[tuple[str, ...], str]:
+    """What calls that are asked together have in common, and the key by which they may differ."""
+    spec, given = call.entry.spec, call.given
+    keyed = spec.keyed if call.form in _LINES else None
+    rest = dict(given)
+    key = rest.pop(keyed.param) if keyed is not None else None
+    if call.now:
+        rest.pop(AS_OF)
+    form = call.form.suffix
+    return (spec.name, spec.version, form, str(call.now), repr(rest)), str(key)
+
+
+def _clocked(call: Call) -> Mapping[str, Any]:
+    """What is bound: the clock as it is when the query begins."""
+    if not call.now:
+        return call.given
+    then = call.given[AS_OF]
+    return {**call.given, AS_OF: max(then, dt.datetime.now(dt.UTC).replace(tzinfo=then.tzinfo))}
+
+
+def _body(call: Call, lines: bytes, reply: Reply) -> bytes:
+    return answer(call.form, call.entry.meta, lines, reply)
+
+
+def _take(queue: _Queue) -> list[list[tuple[Call, asyncio.Future[bytes]]]]:
+    """The first that wait, taken out of ``queue``."""
+    keys = list(queue.waiting)[:_KEYS]
+    return [queue.waiting.pop(key) for key in keys]
+
+
+def _present(waiters: list[tuple[Call, asyncio.Future[bytes]]]) -> list[tuple[Call, asyncio.Future[bytes]]]:
+    """Those that have not left."""
+    return [pair for pair in waiters if not pair[1].done()]
+
+
+def _settle(waiters: list[tuple[Call, asyncio.Future[bytes]]], found: bytes | Exception) -> None:
+    for _, future in waiters:
+        if future.done():
+            continue
+        if isinstance(found, bytes):
+            future.set_result(found)
+        else:
+            future.set_exception(found)
