@@ -2,11 +2,11 @@
 
     python benchmarks/lambdas.py [--seconds N] [--runs N] [--callers 1 8 32 128] [--lambdas point recent seven]
 
-The load comes from wrk, a process of its own on the same cores, over kept connections; every call asks for a random key.
-"direct" sends the lambda's compiled query to ClickHouse with the settings that the server sends; of the seven
-single-row subqueries there is also "joins", the same as a hand-written query with six LEFT JOINs. Both sides alternate;
-medians are printed as one JSON object a line: calls per second, p50 and p99 in ms, and ours as a ratio of theirs. For the
-ratio of p99, less is better.
+The load comes from wrk, a process of its own on the same cores, over kept connections; every call asks for a random
+key. "direct" sends the lambda's compiled query to ClickHouse with the settings that the server sends; of the seven
+single-row subqueries there is also "joins", a hand-written query with six LEFT JOINs of the same views. The sides
+alternate; medians are printed as one JSON object a line: calls per second, p50 and p99 in ms, and ours as a ratio of
+theirs. For the ratio of p99, less is better.
 """
 
 from __future__ import annotations
@@ -175,7 +175,9 @@ def _measure(
     for _ in range(options.runs):
         for side, url in sides.items():
             found[side].append(_load(url, keys, callers, options.seconds))
-    loads = {side: Load(*(round(statistics.median(v), 2) for v in zip(*runs, strict=True))) for side, runs in found.items()}
+    loads = {
+        side: Load(*(round(statistics.median(v), 2) for v in zip(*runs, strict=True))) for side, runs in found.items()
+    }
     ours = loads["ours"]
     ratios = {
         f"{what}_to_{side}": round(getattr(ours, what) / getattr(load, what), 3)
@@ -215,7 +217,10 @@ def _load(url: str, keys: int, callers: int, seconds: int) -> Load:
         file.flush()
         command = ["wrk", "-t", str(min(2, callers)), "-c", str(callers), "-d", f"{seconds}s", "-s", file.name]
         done = subprocess.run(
-            [*command, "--timeout", "20s", f"{parts.scheme}://{parts.netloc}"], capture_output=True, text=True, check=True
+            [*command, "--timeout", "20s", f"{parts.scheme}://{parts.netloc}"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
     result = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", done.stdout)
     assert result, done.stdout

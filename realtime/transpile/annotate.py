@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from sqlglot import exp
 
@@ -17,6 +18,7 @@ _UNTYPED = (
     exp.CTE, exp.Lambda, exp.JSONPath, exp.JSONPathPart, exp.Select, exp.SetOperation, exp.Values, exp.Rollup, exp.Cube,
     exp.GroupingSets, exp.Distinct, exp.Unnest, exp.Any, exp.All, exp.Kwarg, exp.PropertyEQ, exp.IntervalSpan,
 )  # fmt: skip
+_Tree = TypeVar("_Tree", bound=exp.Expr)
 _WRAPPERS = (exp.Filter, exp.WithinGroup, exp.IgnoreNulls, exp.RespectNulls)
 
 
@@ -136,7 +138,7 @@ def _surroundings(select: exp.Select, group: exp.Expr | None) -> Iterator[exp.Se
     ctes = visible_ctes(select)
     if ctes:
         recursive = any(c.parent is not None and c.parent.args.get("recursive") for c in ctes)
-        question.set("with_", exp.With(expressions=[c.copy() for c in ctes], recursive=recursive))
+        question.set("with_", exp.With(expressions=[without_params(c) for c in ctes], recursive=recursive))
     _add_sources(question, select)
     if group is not None:
         question.set("group", group.copy())
@@ -165,7 +167,7 @@ def _add_sources(question: exp.Select, select: exp.Select) -> None:
         question.set("joins", [*(question.args.get("joins") or []), cross, *joins])
 
 
-def without_params(tree: exp.Query) -> exp.Query:
+def without_params(tree: _Tree) -> _Tree:
     """A copy that DuckDB binds without values: parameters are NULL."""
     copy = tree.copy()
     for param in list(copy.find_all(exp.Parameter, exp.Placeholder)):
