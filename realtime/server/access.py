@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from realtime.server.errors import unexpected
 from realtime.server.exchange import Exchange, begin
+from realtime.server.logs import write_access
 from realtime.server.metrics import Metrics
 
-_LOG = logging.getLogger("duet.access")
 _STATUS, _BODY = "http.response.start", "http.response.body"
 
 
@@ -66,4 +65,4 @@ class Access:
             fields |= {"lambda": here.lambda_name, "version": here.version}
         if here.error:
             fields["error"] = here.error
-        _LOG.info("request", extra={"fields": fields})
+        write_access(fields)

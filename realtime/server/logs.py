@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import sys
+from typing import Any
 
 import msgspec
 
@@ -26,6 +27,13 @@ class JsonLine(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return _ENCODER.encode(line).decode()
+
+
+def write_access(fields: dict[str, Any]) -> None:
+    """A request's line. It goes around `logging`, which costs more than the rest of a call together."""
+    line = {"at": dt.datetime.now(dt.UTC), "level": "info", "logger": "duet.access", "message": "request", **fields}
+    sys.stdout.buffer.write(_ENCODER.encode(line) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def configure() -> None:

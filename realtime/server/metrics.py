@@ -18,6 +18,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._series: dict[tuple[str, str, str, int], tuple[Counter, Histogram]] = {}
         self._requests = Counter(
             "duet_http_requests",
             "Requests answered; status 499: the caller left before",
@@ -34,8 +35,13 @@ class Metrics:
 
     def observe(self, route: str, here: Exchange, seconds: float) -> None:
         """Counts a request that is done."""
-        self._requests.labels(route, here.lambda_name, here.version, str(here.status)).inc()
-        self._seconds.labels(route, here.lambda_name, here.version).observe(seconds)
+        which = (route, here.lambda_name, here.version, here.status)
+        found = self._series.get(which)
+        if found is None:
+            requests = self._requests.labels(*which[:3], str(here.status))
+            found = self._series[which] = requests, self._seconds.labels(*which[:3])
+        found[0].inc()
+        found[1].observe(seconds)
 
     def watch(self, upstream: Upstream, calls: Calls, registry: Registry) -> None:
         """Shows the queries in flight and what is known, as they are when Prometheus asks."""

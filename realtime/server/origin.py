@@ -6,10 +6,10 @@ As long as there are no tokens, the server listens on loopback only; a page of a
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import urllib.parse
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from realtime.errors import ConfigError
@@ -27,8 +27,13 @@ class SameOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            reason = _foreign(headers.get("host", ""), headers.get("origin", ""))
+            host = origin = b""
+            for name, value in scope["headers"]:
+                if name == b"host":
+                    host = value
+                elif name == b"origin":
+                    origin = value
+            reason = _foreign(host.decode("latin-1"), origin.decode("latin-1"))
             if reason:
                 await answer(exchange(scope), 403, "forbidden", reason)(scope, receive, send)
                 return
@@ -48,6 +53,7 @@ def check_host(host: str) -> None:
         )
 
 
+@functools.lru_cache(maxsize=64)
 def _foreign(host: str, origin: str) -> str:
     """Why a request is not for this server; empty where it is. Without ``Host`` it is no browser's."""
     try:

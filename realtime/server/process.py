@@ -64,7 +64,7 @@ def serve(settings: Settings, host: str, port: int, ready: Path | None) -> NoRet
     signal.signal(signal.SIGTERM, _leave)  # uvicorn raises the signal again once it has stopped
     config = uvicorn.Config(
         app, loop="uvloop", http="httptools", access_log=False, log_config=None, lifespan="on", server_header=False,
-        date_header=False, timeout_graceful_shutdown=_GRACE, timeout_keep_alive=75,
+        date_header=False, proxy_headers=False, timeout_graceful_shutdown=_GRACE, timeout_keep_alive=75,
     )  # fmt: skip
     details = {
         "url": f"http://{_shown(host)}:{listening.getsockname()[1]}",
