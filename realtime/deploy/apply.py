@@ -21,7 +21,7 @@ from realtime.deploy.live import Live, read_live
 from realtime.deploy.lock import exclusive
 from realtime.deploy.promote import build_staging, settle, staging_database, swap_to_staging
 from realtime.deploy.refreshes import make_refreshed
-from realtime.emit.landing import add_column, landing_ddl
+from realtime.emit.landing import BATCH_ID, add_column, add_hidden, landing_ddl
 from realtime.emit.names import quoted
 from realtime.errors import CommandError, ConfigError, SourceError
 from realtime.planner.ir import Plan, SourceSpec, State
@@ -93,6 +93,9 @@ def _make_source(client: ClickHouse, source: SourceSpec, live: Live) -> None:
     try:
         for statement in landing_ddl(source):
             client.execute(statement)
+        if table is not None and BATCH_ID not in table.columns:
+            for statement in add_hidden(source):
+                client.execute(statement)
         for column in source.columns:
             if table is not None and column.name not in table.columns:
                 client.execute(add_column(source, column))

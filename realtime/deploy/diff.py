@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from realtime.deploy.live import Live, ReadView, Table
-from realtime.emit.landing import INGESTED_AT, column_type, engine, is_nested, sorting_key
+from realtime.emit.landing import BATCH_ID, HIDDEN, column_type, engine, is_nested, sorting_key
 from realtime.emit.names import quoted
 from realtime.errors import ConfigError, SourceError
 from realtime.planner.ir import Plan, Refresh, SourceSpec, State, Step
@@ -95,6 +95,8 @@ def _source(source: SourceSpec, live: Live) -> Iterator[Change]:
     if source.quarantine not in live.landing:
         yield Change(Kind.CREATE_SOURCE, source.quarantine, "an earlier deploy did not finish")
     _check_table(source, table, wanted_engine, live)
+    if BATCH_ID not in table.columns:
+        yield Change(Kind.ADD_COLUMN, f"{source.landing}.{BATCH_ID}", "by it a batch of rows is found again")
     for column in source.columns:
         if column.name not in table.columns:
             if table.rows and column_type(source, column) == column.clickhouse:
@@ -123,7 +125,7 @@ def _check_table(source: SourceSpec, table: Table, wanted_engine: str, live: Liv
             raise _changed(source, f"{what} is {now or 'not set'} now", then or "not set")
     declared = {c.name: c for c in source.columns}
     for name, there in table.columns.items():
-        if name == INGESTED_AT:
+        if name in HIDDEN:
             continue
         if name not in declared:
             raise _changed(source, f"column {name} is gone", f"it as {there}")

@@ -8,8 +8,22 @@ from realtime.planner.ir import Column, SourceSpec
 from realtime.transpile.types import Kind, duck_type
 
 INGESTED_AT = "_ingested_at"
+BATCH_ID = "_batch_id"
+BATCH_PREFIX = "duet-"
+"""Begins the query id of every insert that Duet sends into a landing table; the batch's number follows."""
 SETTINGS = "allow_nullable_key = 1, non_replicated_deduplication_window = 10000"
 QUARANTINE_DAYS = 90
+
+# The server's time, one for an insert; and the number in the id of the query that the client sent, whichever shard
+# stores the rows (0 where another program inserts).
+_NUMBER = f"toUInt64OrZero(substring(initialQueryID(), {len(BATCH_PREFIX) + 1}))"
+_HIDDEN = {
+    INGESTED_AT: "DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')",
+    BATCH_ID: f"UInt64 MATERIALIZED {_NUMBER} CODEC(Delta, ZSTD)",
+}
+HIDDEN = tuple(_HIDDEN)
+# What is asked for is young: parts hold rows that came together, so this leaves only the newest to be read.
+_INDEX = f"ingested_at {INGESTED_AT} TYPE minmax GRANULARITY 1"
 
 # What ReplacingMergeTree compares as a version the way DuckDB compares the column. It also takes floats (NaN has
 # no place in the order) and refuses decimals, text and UUIDs: tried on 26.7, negative and pre-1970 values too.
@@ -26,14 +40,15 @@ def landing_ddl(source: SourceSpec) -> list[str]:
 
 
 def create_landing(source: SourceSpec) -> str:
-    """The landing table: the declared columns in their order, and ``_ingested_at``, which the server sets.
+    """The landing table: the declared columns in their order, and the hidden ones, which the server sets.
 
     An upserted source keeps one row per key, that of the highest version; between equal versions the row
     that was inserted last. Deleted rows stay as markers, so that an older version that comes late can't revive
     its key; readers leave them out (see `realtime.planner.relations`).
     """
     columns = [column_ddl(source, column) for column in source.columns]
-    columns.append(f"{INGESTED_AT} DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')")
+    columns += [f"{name} {ddl}" for name, ddl in _HIDDEN.items()]
+    columns.append(f"INDEX {_INDEX}")
     clauses = [f"CREATE TABLE IF NOT EXISTS {source.landing} (", ",\n".join(f"  {c}" for c in columns), ")"]
     clauses.append(f"ENGINE = {engine(source)}")
     if source.partition_by:
@@ -65,6 +80,15 @@ def add_column(source: SourceSpec, column: Column) -> str:
     before = source.columns[: source.columns.index(column)]
     place = f"AFTER {quoted(before[-1].name)}" if before else "FIRST"
     return f"ALTER TABLE {source.landing} ADD COLUMN IF NOT EXISTS {column_ddl(source, column)} {place}"
+
+
+def add_hidden(source: SourceSpec) -> list[str]:
+    """Statements that give an older landing table the hidden columns and the index that a new one has."""
+    place = f"AFTER {INGESTED_AT}"
+    return [
+        f"ALTER TABLE {source.landing} ADD COLUMN IF NOT EXISTS {BATCH_ID} {_HIDDEN[BATCH_ID]} {place}",
+        f"ALTER TABLE {source.landing} ADD INDEX IF NOT EXISTS {_INDEX}",
+    ]
 
 
 def column_ddl(source: SourceSpec, column: Column) -> str:

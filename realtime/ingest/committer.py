@@ -5,7 +5,7 @@ per table. An insert costs ClickHouse about 4 ms for one row and 5 ms for a thou
 what makes small requests cheap. A request of a thousand rows or more has nothing to gain and does not wait: one
 caller that sends such requests in turn is about as fast as with ClickHouse directly, and 0.4 times as fast if it waits.
 
-Requests with a key are not put together: their token must be the same when they come again, whoever else waits
+Requests with a key are not put together: their batch must be the same when they come again, whoever else waits
 then. They are inserts of their own, a few at a time, without the gap. So keys are for requests of many rows.
 """
 
@@ -14,12 +14,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import uuid
+import functools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import msgspec
+
+from realtime.clickhouse.moment import from_micros
+from realtime.emit.landing import INGESTED_AT
+from realtime.emit.names import quoted
+from realtime.ingest.batch import Batch, numbers
+from realtime.ingest.landed import Landing, stamp
 from realtime.ingest.views import failing, throwing_rows
-from realtime.ingest.writer import Again, RowsRefusedError, Writer
+from realtime.ingest.writer import RowsRefusedError, Writer
 
 MAX_ROWS = 200_000  # of one insert
 MAX_BYTES = 16 * 2**20
@@ -44,29 +51,28 @@ class _Block:
 
 
 class Table:
-    """The queue of one landing or quarantine table; ``gap`` in seconds."""
+    """The queue of one table; ``gap`` in seconds. ``landing`` is the table, where it is one that feeds views."""
 
-    def __init__(self, writer: Writer, gap: float) -> None:
+    def __init__(self, writer: Writer, gap: float, landing: Landing | None = None) -> None:
         self._writer = writer
         self._gap = gap
+        self._landing = landing
+        self._numbers = numbers()
         self._waiting: deque[_Block] = deque()
         self._last = float("-inf")
         self._worker: asyncio.Task[None] | None = None
         self._bulk = asyncio.Event()
         self._keyed = asyncio.Semaphore(_KEYED_AT_ONCE)
 
-    async def put(
-        self, statement: str, rows: bytes, count: int, token: str = "", again: Again | None = None
-    ) -> list[Refused]:
+    async def put(self, statement: str, rows: bytes, count: int, batch: Batch | None = None) -> list[Refused]:
         """Inserts ``count`` rows, NDJSON, with ``statement``. Returns, when they are on disk, those that ClickHouse
-        refused. With ``token`` they are inserted at most once, however often this is called; ``again`` prepares each
-        try.
+        refused. As a ``batch`` of their own they are inserted once, however often this is called with it.
 
         UnavailableError where the server is not there or does not take them, or a view fails without a row's fault.
         """
-        if token:
+        if batch is not None:
             async with self._keyed:
-                return list((await self._insert(statement, rows, token, again)).values())
+                return list((await self._insert(statement, rows, batch)).values())
         block = _Block(statement, rows, count, asyncio.get_running_loop().create_future())
         self._waiting.append(block)
         if count >= _BULK_ROWS:
@@ -94,72 +100,113 @@ class Table:
             self._worker = None
 
     def _next(self) -> list[_Block]:
-        """All that waits, up to the limits of one insert; the columns of a batch are the same."""
+        """All that waits, up to the limits of one insert; the columns of all are the same."""
         first = self._waiting.popleft()
-        batch, rows, size = [first], first.count, len(first.rows)
+        together, rows, size = [first], first.count, len(first.rows)
         while self._waiting and self._waiting[0].statement == first.statement:
             rows, size = rows + self._waiting[0].count, size + len(self._waiting[0].rows)
             if rows > MAX_ROWS or size > MAX_BYTES:
                 break
-            batch.append(self._waiting.popleft())
+            together.append(self._waiting.popleft())
         if not any(block.count >= _BULK_ROWS for block in self._waiting):
             self._bulk.clear()
-        return batch
+        return together
 
-    async def _commit(self, batch: list[_Block]) -> None:
+    async def _commit(self, together: list[_Block]) -> None:
+        batch = Batch(next(self._numbers))
         try:
-            refused = await self._insert(batch[0].statement, b"".join(b.rows for b in batch), uuid.uuid4().hex)
+            refused = await self._insert(together[0].statement, b"".join(b.rows for b in together), batch)
         except Exception as error:
-            for block in batch:
+            for block in together:
                 if not block.done.done():
                     block.done.set_exception(error)
             return
         start = 0
-        for block in batch:
+        for block in together:
             mine = [refused[i] for i in range(start, start + block.count) if i in refused] if refused else []
             start += block.count
             if not block.done.done():  # it is where the caller was cancelled
                 block.done.set_result(mine)
 
-    async def _insert(self, statement: str, rows: bytes, token: str, again: Again | None = None) -> dict[int, Refused]:
-        """Inserts what can be inserted; the others by their place. The tokens of halves follow from ``token``."""
+    async def _insert(self, statement: str, rows: bytes, batch: Batch) -> dict[int, Refused]:
+        """Inserts what can be inserted; the others by their place. Where rows have to be parted, the batches that
+        they make follow from ``batch``."""
+        landed = functools.partial(self._landed, rows, batch) if self._landing else None
         try:
-            await self._writer.insert(statement, rows, token, again)
+            await self._writer.insert(statement, rows, batch.id, landed, resumed=batch.resumed)
+            return {}
+        except _PartlyError as partly:
+            missing, again = frozenset(partly.missing), msgspec.structs.replace(batch, resumed=True)
+            parts = (again, lambda place: place not in missing), (again.part("rest"), missing.__contains__)
+            return await self._parted(statement, rows.splitlines(), parts)
         except RowsRefusedError as error:
             lines = rows.splitlines()
             if error.view:
-                return await self._insert_around(statement, lines, token, error)
+                return await self._insert_around(statement, lines, batch, error)
             if len(lines) == 1:
                 return {0: Refused(lines[0], error.reason)}
             middle = len(lines) // 2
-            first = await self._insert(statement, _joined(lines[:middle]), token + "0", again)
-            second = await self._insert(statement, _joined(lines[middle:]), token + "1", again)
-            return first | {middle + place: refused for place, refused in second.items()}
-        return {}
+            halves = (batch.part(0), lambda place: place < middle), (batch.part(1), lambda place: place >= middle)
+            return await self._parted(statement, lines, halves)
+
+    async def _parted(
+        self, statement: str, lines: list[bytes], parts: Sequence[tuple[Batch, Callable[[int], bool]]]
+    ) -> dict[int, Refused]:
+        """Inserts each part of the lines, which its condition on their places tells, as a batch of its own."""
+        refused: dict[int, Refused] = {}
+        for batch, belongs in parts:
+            places = [place for place in range(len(lines)) if belongs(place)]
+            found = await self._insert(statement, _joined([lines[place] for place in places]), batch)
+            refused |= {places[place]: each for place, each in found.items()}
+        return refused
+
+    async def _landed(self, rows: bytes, batch: Batch) -> bool:
+        """Whether ``rows`` are in the landing table; they are in every view then too."""
+        assert self._landing is not None
+        found = await self._landing.find(batch)
+        if not found.rows:
+            return False
+        if found.rows < rows.count(b"\n"):
+            missing = await self._landing.missing(batch, found, rows)
+            if missing:
+                raise _PartlyError(missing)
+        await self._landing.send_on(batch, found)
+        return True
 
     async def _insert_around(
-        self, statement: str, lines: list[bytes], token: str, error: RowsRefusedError
+        self, statement: str, lines: list[bytes], batch: Batch, error: RowsRefusedError
     ) -> dict[int, Refused]:
-        """Sends the insert again, with its token and without the rows on which a view throws (see `views`).
+        """Sends the insert again, as it landed and without the rows on which a view throws (see `views`).
         UnavailableError where a view throws and none of the rows is at fault."""
+        assert self._landing is not None
+        moment = from_micros((await self._landing.find(batch)).moment)
+        statement = statement.replace(") FORMAT", f", {quoted(INGESTED_AT)}) FORMAT")
         refused: dict[int, Refused] = {}
         while True:
             left = [place for place in range(len(lines)) if place not in refused]
             found = await throwing_rows(self._writer, error.view, [lines[place] for place in left])
             refused |= {left[place]: Refused(lines[left[place]], reason) for place, reason in found.items()}
-            rest = [line for place, line in enumerate(lines) if place not in refused]
+            rest = [stamp(line, moment) for place, line in enumerate(lines) if place not in refused]
             if not found:
                 raise failing(error.view, error.reason)
             if not rest:
                 return refused
             view = error.view
             try:
-                await self._writer.insert(statement, _joined(rest), token)
+                await self._writer.insert(statement, _joined(rest), batch.id)
                 return refused
             except RowsRefusedError as next_error:
                 if not next_error.view:
                     raise failing(view, next_error.reason) from None
                 error = next_error
+
+
+class _PartlyError(Exception):
+    """Of a batch some partitions landed; ``missing`` are the places of the rows in the others."""
+
+    def __init__(self, missing: list[int]) -> None:
+        super().__init__(f"{len(missing)} rows did not land")
+        self.missing = missing
 
 
 def _joined(lines: Sequence[bytes]) -> bytes:

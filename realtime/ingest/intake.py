@@ -13,9 +13,11 @@ from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import NotFoundError
 from realtime.ingest.bodies import PIECE, Piece, decompressed, pieces, too_large
 from realtime.ingest.committer import Refused, Table
+from realtime.ingest.landed import Landing
 from realtime.ingest.once import Once
 from realtime.ingest.reasons import BadRow
 from realtime.ingest.records import fingerprint, fingerprints
+from realtime.ingest.recovery import Recovery
 from realtime.ingest.request import Request, Source, Stored, Taken
 from realtime.ingest.room import Room, Share
 from realtime.ingest.schema import Checked, Schema
@@ -54,6 +56,7 @@ class Intake:
         self.limits = limits or Limits()
         self.room = Room(self.limits.waiting)
         self.writer = Writer(endpoint)
+        self._recovery = Recovery(self.writer)
         self._sources: dict[str, Source] = {}
         self._tables: dict[str, Table] = {}
         self._once: dict[str, Once] = {}
@@ -107,6 +110,7 @@ class Intake:
     async def update(self, plan: Plan | None) -> None:
         """Takes rows for the sources of ``plan`` from now on; requests that are under way end as they began."""
         self._plan(plan)
+        self._recovery.watch([spec.landing for spec in plan.sources] if plan else [])
 
     async def close(self) -> None:
         """Returns when all that was taken is stored."""
@@ -114,6 +118,7 @@ class Intake:
             await once.drain()
         for table in list(self._tables.values()):
             await table.drain()
+        await self._recovery.close()
         await self.writer.close()
 
     def _plan(self, plan: Plan | None) -> None:
@@ -138,9 +143,10 @@ class Intake:
             )
         return found
 
-    def _table(self, relation: str) -> Table:
+    def _table(self, relation: str, *, views: bool = False) -> Table:
         if relation not in self._tables:
-            self._tables[relation] = Table(self.writer, self.limits.gap)
+            landing = Landing(self.writer, relation) if views else None
+            self._tables[relation] = Table(self.writer, self.limits.gap, landing)
         return self._tables[relation]
 
     async def _plain(self, body: bytes, encoding: str, share: Share) -> bytes:
@@ -154,7 +160,7 @@ class Intake:
 
     async def _store(self, request: Request, found: Iterator[Piece]) -> Stored:
         spec, schema = request.source.spec, request.source.schema(request.method)
-        landing = self._table(spec.landing)
+        landing = self._table(spec.landing, views=True)
         inserts: list[asyncio.Future[list[Refused]]] = []
         bad: list[BadRow] = []
         total = 0
@@ -163,8 +169,7 @@ class Intake:
             bad += block.bad
             total += block.count
             if block.count:
-                token = request.part(len(inserts))
-                put = landing.put(schema.insert, block.rows, block.count, token, request.again)
+                put = landing.put(schema.insert, block.rows, block.count, request.part(len(inserts)))
                 inserts.append(asyncio.ensure_future(put))
         refused = await _all(inserts)
         late = [BadRow(r.row.decode(), (), (r.reason,)) for r in refused]

@@ -1,88 +1,163 @@
-"""Sending an insert again whose first try may have landed, while a deploy may have cut over in between.
+"""What landed of a batch, asked of the landing table: how an insert whose outcome is not known is finished.
 
-ClickHouse drops a repeated token from the landing table but pushes its rows into the views, where a state's own log of
-tokens drops them. A state that was made in between has no such log: its view takes rows by their ``_ingested_at``, and
-its backfill those from before the cut-over. Rows that are sent again must therefore carry the moment under which they
-landed; then the view lets pass exactly what the backfill does not hold, whatever the timing.
+An insert is whole in one partition and can be missing in another, and it reaches the views once all of its partitions
+are in: so what landed is sent on to the views as it landed, and what did not land is another batch.
+
+Sending on is an insert of the very rows, with their moment, their batch's number and its token. ClickHouse drops them
+from the landing table; each view that has them drops them too, by the token; and the view of a state that a deploy has
+made since takes rows by their moment, so that it leaves them to the backfill, which has them. Sent again as new ones
+they would count twice there: ClickHouse pushes rows that it drops from a table into all of the table's views.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import logging
+import secrets
+from collections.abc import Mapping
 
 import msgspec
 
-from realtime.clickhouse.moment import from_micros
-from realtime.emit.landing import INGESTED_AT, column_ddl
+from realtime.emit.landing import BATCH_ID, HIDDEN, INGESTED_AT
 from realtime.emit.names import quoted
-from realtime.ingest.writer import MissingError, TroubleError, Writer
-from realtime.planner.ir import SourceSpec
+from realtime.ingest.batch import Batch
+from realtime.ingest.writer import MissingError, RowsRefusedError, TroubleError, Writer
 
-_RUNNING = "SELECT count() AS number FROM system.processes WHERE query_id = {token:String} FORMAT JSONEachRow"
-_CUT = (
-    "SELECT count() AS number FROM {table} FINAL WHERE phase IN ('cut', 'complete') AND cutover >= {{since:Int64}} "
-    "FORMAT JSONEachRow"
-)
-# The rows of one insert carry one moment: the block is found as the insert that holds the same rows and no others.
-_LANDED = """
-minOrNull(toUnixTimestamp64Micro(moment)) AS number FROM (
-  SELECT {moment} AS moment FROM {landing} WHERE {moment} >= fromUnixTimestamp64Micro({{since:Int64}}, 'UTC')
-  GROUP BY moment HAVING (count(), sum({hash})) = (
-    SELECT count(), sum({hash}) FROM format(JSONEachRow, {{structure:String}}, $rows_of_a_block$"""
-_END = "$rows_of_a_block$))) FORMAT JSONEachRow"
+_LOG = logging.getLogger("duet.ingest")
+KNOWN = 1_000
+"""Batches after which the views may have forgotten a token: they know 10,000, and a batch may be in ten partitions."""
+_DAYS = 30
+_TAIL = 32  # batches that may have been under way when ClickHouse was killed
+_SECOND = 1_000_000
+
+_RUNNING = "SELECT count() AS number FROM system.processes WHERE query_id = {id:String} FORMAT JSONEachRow"
+_LANDING = "{database:Identifier}.{table:Identifier}"
+# A day more, for clocks that were set back meanwhile.
+_OF_BATCH = f"""
+{BATCH_ID} = {{batch:UInt64}} AND {INGESTED_AT} >= least(now64(6, 'UTC'),
+  fromUnixTimestamp64Micro({{began:Int64}}, 'UTC')) - INTERVAL 1 DAY"""
+_FOUND = f"""
+SELECT count() AS rows, toUnixTimestamp64Micro(min({INGESTED_AT})) AS moment FROM {_LANDING}
+WHERE {_OF_BATCH} FORMAT JSONEachRow"""
+_ROWS = f"SELECT * FROM {_LANDING} WHERE {_OF_BATCH} FORMAT RowBinaryWithNamesAndTypes"
+_MOMENT = "fromUnixTimestamp64Micro({moment:Int64}, 'UTC')"
+_SINCE = f"SELECT uniqExact({BATCH_ID}) AS number FROM {_LANDING} WHERE {INGESTED_AT} > {_MOMENT} FORMAT JSONEachRow"
+_BEFORE = f"""
+SELECT {BATCH_ID} AS number FROM {_LANDING}
+WHERE {BATCH_ID} != 0 AND {INGESTED_AT} <= {_MOMENT} AND {INGESTED_AT} >= (
+  SELECT max({INGESTED_AT}) FROM {_LANDING} WHERE {INGESTED_AT} BETWEEN {_MOMENT} - INTERVAL {_DAYS} DAY AND {_MOMENT}
+) - INTERVAL 10 SECOND
+GROUP BY number ORDER BY max({INGESTED_AT}) DESC LIMIT {_TAIL} FORMAT JSONEachRow"""
+_TABLE = """
+SELECT partition_key AS partitioned, length(dependencies_table) AS views, (
+  SELECT groupArray((name, type)) FROM system.columns WHERE database = {database:String} AND table = {table:String}
+) AS columns
+FROM system.tables WHERE database = {database:String} AND name = {table:String} FORMAT JSONEachRow"""
+# The places of rows in partitions of which nothing landed; the rows stand between the two, and `key` is an expression.
+_REST = f"""
+place FROM (
+  SELECT rowNumberInAllBlocks() AS place, tuple(<key>) AS partition FROM (
+    SELECT *, {_MOMENT} AS {INGESTED_AT}, {{batch:UInt64}} AS {BATCH_ID}
+    FROM format(JSONEachRow, {{structure:String}}, """
+_REST_END = f""")
+  )
+) WHERE partition NOT IN (SELECT DISTINCT tuple(<key>) FROM {_LANDING} WHERE {_OF_BATCH})
+ORDER BY place FORMAT JSONEachRow"""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """How many rows of a batch are in the landing table, and their moment in microseconds; 0 where there is none."""
+
+    rows: int
+    moment: int
 
 
 class _Number(msgspec.Struct):
-    number: int | None
+    number: int
 
 
-class Landed:
-    """Prepares the tries of one request's inserts into the landing table of ``source`` (see `Again`). ``since`` is
-    the server's time before the first of them, in microseconds; ``resumed`` says that it was in an earlier request."""
+class _Place(msgspec.Struct):
+    place: int
 
-    def __init__(self, writer: Writer, source: SourceSpec, since: int, resumed: bool) -> None:
+
+class _Table(msgspec.Struct):
+    partitioned: str
+    views: int
+    columns: list[tuple[str, str]]
+
+
+class Landing:
+    """The landing table ``relation``."""
+
+    def __init__(self, writer: Writer, relation: str) -> None:
+        self.relation = relation
         self._writer = writer
-        self._source = source
-        self._since = {"since": str(since)}
-        self._resumed = resumed
+        database, _, table = relation.partition(".")
+        self._names = {"database": database, "table": table}
 
-    async def __call__(self, tries: int, statement: str, rows: bytes, token: str) -> tuple[str, bytes]:
-        """``statement`` and ``rows``, with the moment under which the rows landed if they did and a deploy has cut
-        over since. TroubleError while an earlier try is still running."""
-        if not tries and not self._resumed:
-            return statement, rows
-        if await self._number(_RUNNING, {"token": token}):
+    async def find(self, batch: Batch) -> Found:
+        """What landed of ``batch``. TroubleError while its insert is running: then it is not known yet."""
+        if await self._number(_RUNNING, {"id": batch.id}):
             raise TroubleError("an earlier try of the same insert is still running")
-        # An upserted source feeds no states, and its rows may have been replaced.
-        if self._source.mode == "upsert" or not await self._was_cut():
-            return statement, rows
-        moment = await self._moment(rows)
-        if moment is None:
-            return statement, rows
-        stamped = statement.replace(") FORMAT", f", {quoted(INGESTED_AT)}) FORMAT")
-        return stamped, b"\n".join(stamp(row, from_micros(moment)) for row in rows.splitlines())
+        (found,) = await self._writer.read(_FOUND, self._named(batch), Found)
+        return found
 
-    async def _was_cut(self) -> bool:
-        database = self._source.landing.partition(".")[0].removesuffix("_raw")
-        try:
-            return bool(await self._number(_CUT.format(table=f"{quoted(database + '_duet')}.states"), self._since))
-        except MissingError:  # nothing was ever deployed
-            return False
+    async def send_on(self, batch: Batch, found: Found) -> None:
+        """Sends what landed of ``batch`` on to the views: each takes it if it has none of it.
 
-    async def _moment(self, rows: bytes) -> int | None:
-        columns = self._source.columns
-        names = ", ".join(quoted(c.name) for c in columns)
-        query = _LANDED.format(
-            moment=INGESTED_AT, landing=self._source.landing, hash=f"cityHash64(formatRow('RowBinary', {names}))"
-        )
-        structure = ", ".join(column_ddl(self._source, c) for c in columns)
-        found = await self._writer.read(
-            "SELECT", {**self._since, "structure": structure}, _Number, query.encode() + rows + _END.encode()
-        )
-        return found[0].number
+        RowsRefusedError naming the view that throws. A batch that later ones have made the views forget is left as it
+        is: it went to them when it landed, or after ClickHouse was started again (`recover`).
+        """
+        if await self._number(_SINCE, {**self._names, "moment": str(found.moment)}) > KNOWN:
+            return
+        rows = await self._writer.fetch(_ROWS, self._named(batch))
+        await self._writer.post(f"INSERT INTO {self.relation} FORMAT RowBinaryWithNamesAndTypes", rows, batch.id)
 
-    async def _number(self, query: str, parameters: dict[str, str]) -> int | None:
+    async def missing(self, batch: Batch, found: Found, rows: bytes) -> list[int]:
+        """The places of those ``rows``, JSON lines, that are in partitions of which nothing landed."""
+        table = await self._table()
+        if not table.partitioned:
+            return []
+        structure = ", ".join(f"{quoted(name)} {kind}" for name, kind in table.columns if name not in HIDDEN)
+        parameters = {**self._named(batch), "moment": str(found.moment), "structure": structure}
+        quote = f"$rows{secrets.token_hex(16)}$".encode()
+        start, end = (text.replace("<key>", table.partitioned).encode() for text in (_REST, _REST_END))
+        query = b"".join((start, quote, rows, quote, end))
+        return [each.place for each in await self._writer.read("SELECT", parameters, _Place, query)]
+
+    async def recover(self, started: int) -> int:
+        """Sends the batches on that landed last before ClickHouse was ``started`` (its time in microseconds): those
+        that were under way when it was killed may have landed and not reached the views. Returns their number.
+
+        Only what the views still know by its token is sent; nothing where ClickHouse has run for long.
+        """
+        until = {**self._names, "moment": str(started + _SECOND)}
+        if not (await self._table()).views or await self._number(_SINCE, until) > KNOWN:
+            return 0
+        numbers = [each.number for each in await self._writer.read(_BEFORE, until, _Number)]
+        for number in reversed(numbers):
+            batch = Batch(number, began=started - _DAYS * 86_400 * _SECOND)
+            try:
+                if (found := await self.find(batch)).rows:
+                    await self.send_on(batch, found)
+            except TroubleError:  # it runs, so it is being sent by another
+                continue
+            except RowsRefusedError as error:
+                _LOG.warning("batch %d of %s: view %s has none of it: %s", number, self.relation, error.view, error)
+        return len(numbers)
+
+    async def _table(self) -> _Table:
+        found = await self._writer.read(_TABLE, self._names, _Table)
+        if not found:
+            raise MissingError(f"{self.relation} is not there", remedy="deploy the project: duet deploy")
+        return found[0]
+
+    async def _number(self, query: str, parameters: Mapping[str, str]) -> int:
         return (await self._writer.read(query, parameters, _Number))[0].number
+
+    def _named(self, batch: Batch) -> dict[str, str]:
+        began = 2**62 if batch.began is None else batch.began
+        return {**self._names, "batch": str(batch.number), "began": str(began)}
 
 
 def stamp(row: bytes, moment: dt.datetime) -> bytes:

@@ -2,8 +2,8 @@
 
 A key stands for one body. What came of it is recorded before the answer, and the record answers whoever comes later. A
 request that was begun and is not finished is finished first, by the declaration of the source that it began with: its
-inserts are the same then, and those that landed are dropped. Where the source is declared otherwise by now, the rows
-that did not fit before are taken, and no others.
+batches are the same then, and the landing table says which of them are in. Where the source is declared otherwise by
+now, the rows that did not fit before are taken, and no others.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import msgspec
 
 from realtime.errors import KeyReusedError
+from realtime.ingest.batch import Batch, number_of
 from realtime.ingest.bodies import Piece, pieces
-from realtime.ingest.landed import Landed
 from realtime.ingest.records import Name, Record, Records, restored
 from realtime.ingest.request import Request, Source, Stored, Taken
 from realtime.ingest.writer import Writer
@@ -30,7 +30,6 @@ class Once:
     """``store`` stores the rows of a request, as often as it is called."""
 
     def __init__(self, writer: Writer, database: str, store: Store) -> None:
-        self._writer = writer
         self._records = Records(writer, database)
         self._store = store
         self._running: dict[Name, asyncio.Task[Taken]] = {}
@@ -64,21 +63,19 @@ class Once:
             record = Record(body=digest, declaration=request.source.declaration, began=now)
             await self._records.save(name, record)
         if not record.done:
-            since = now if resumed and await self._records.has_twin(name, record) else record.began
-            again = Landed(self._writer, restored(record.declaration), since, resumed)
-            record = await self._finish(name, request, record, found, again)
+            record = await self._finish(name, request, record, found, resumed)
         if record.declaration != request.source.declaration:
             record = await self._widen(name, request, record, pieces(body, content_type))
         return Taken(record.successful_rows, record.quarantined_rows)
 
     async def _finish(
-        self, name: Name, request: Request, record: Record, found: Iterator[Piece], again: Landed
+        self, name: Name, request: Request, record: Record, found: Iterator[Piece], resumed: bool
     ) -> Record:
         source = request.source
         if record.declaration != source.declaration:
             source = Source(restored(record.declaration))
-        token = _token(name, record.body)
-        stored = await self._store(msgspec.structs.replace(request, source=source, token=token, again=again), found)
+        batch = _batch(name, record, resumed)
+        stored = await self._store(msgspec.structs.replace(request, source=source, batch=batch), found)
         return await self._done(name, record, stored)
 
     async def _widen(self, name: Name, request: Request, record: Record, found: Iterator[Piece]) -> Record:
@@ -86,10 +83,10 @@ class Once:
         before = Taken(record.successful_rows, record.quarantined_rows - len(record.refused))
         stored = Stored(Taken(0, 0), ())
         if record.refused:
-            token = _token(name, record.body, request.source.declaration)
-            again = Landed(self._writer, request.source.spec, record.began, False)
+            # Another server may have begun with this and died: no record says so.
+            batch = _batch(name, record, True).part(request.source.declaration)
             only = frozenset(record.refused)
-            stored = await self._store(msgspec.structs.replace(request, token=token, again=again, only=only), found)
+            stored = await self._store(msgspec.structs.replace(request, batch=batch, only=only), found)
         taken = Taken(
             before.successful_rows + stored.taken.successful_rows,
             before.quarantined_rows + stored.taken.quarantined_rows,
@@ -113,9 +110,10 @@ def _digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def _token(name: Name, *parts: str) -> str:
+def _batch(name: Name, record: Record, resumed: bool) -> Batch:
     """The body is part of it: where two servers are sent different ones at a time, both are stored."""
-    return hashlib.sha256("\0".join((name.source, name.method, name.key, *parts)).encode()).hexdigest()[:32]
+    number = number_of(name.source, name.method, name.key, record.body)
+    return Batch(number, record.began, resumed)
 
 
 def _reused(name: Name) -> KeyReusedError:

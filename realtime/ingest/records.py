@@ -1,8 +1,6 @@
 """The record of keyed requests, ``<database>_duet.requests``: what each began with, and how it ended.
 
-ClickHouse drops an insert whose token it knows, but it knows the last 10,000 of a table only, and it pushes the dropped
-rows into the table's views again: those made by a later deploy have never seen the token and would count them twice.
-So what is finished is answered from here, and nothing is sent.
+What is finished is answered from here, and nothing is asked or sent; what is not, is asked for by its batch (`landed`).
 """
 
 from __future__ import annotations
@@ -97,16 +95,6 @@ class Records:
             (found,) = await self._writer.read(query, parameters, _Found)
         kept = found.found and (not found.successful_rows or await self._is_as_old(landing, found.saved))
         return (found if kept else None), found.now
-
-    async def has_twin(self, name: Name, record: Record) -> bool:
-        """Whether the same body was sent with another key since: what landed may then be of that one."""
-        query = (
-            f"SELECT 1 AS some FROM {self._relation} WHERE source = {{source:String}} AND body = {{body:String}} "
-            "AND (method, key) != ({method:String}, {key:String}) "
-            "AND toUnixTimestamp64Micro(at) >= {began:Int64} LIMIT 1 FORMAT JSONEachRow"
-        )
-        parameters = {**msgspec.structs.asdict(name), "body": record.body, "began": str(record.began)}
-        return bool(await self._writer.read(query, parameters, _Some))
 
     async def save(self, name: Name, record: Record) -> None:
         """Returns when the record is on disk."""

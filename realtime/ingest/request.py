@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from realtime.errors import BadRequestError
-from realtime.ingest.landed import Landed
+from realtime.ingest.batch import Batch
 from realtime.ingest.records import declared
 from realtime.ingest.room import Share
 from realtime.ingest.schema import Schema
@@ -51,10 +51,10 @@ class Source:
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """``method`` is POST or DELETE; ``key`` and ``token`` are empty for a request without an Idempotency-Key.
+    """``method`` is POST or DELETE; ``key`` is empty and ``batch`` None for a request without an Idempotency-Key.
 
-    ``again`` prepares its inserts; ``only`` are fingerprints of the rows that are taken, those that an earlier
-    request left in quarantine: what does not fit still, is there. None takes all.
+    The inserts of one with a key are parts of its ``batch``. ``only`` are fingerprints of the rows that are taken,
+    those that an earlier request left in quarantine: what does not fit still, is there. None takes all.
     """
 
     source: Source
@@ -62,10 +62,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     share: Share
     key: str = ""
-    token: str = ""
-    again: Landed | None = None
+    batch: Batch | None = None
     only: frozenset[int] | None = None
 
-    def part(self, name: object) -> str:
-        """The deduplication token of one of its inserts: the same whenever the request comes."""
-        return f"{self.token}-{name}" if self.token else ""
+    def part(self, name: object) -> Batch | None:
+        """The batch of one of its inserts: the same whenever the request comes."""
+        return self.batch.part(name) if self.batch else None

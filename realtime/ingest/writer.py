@@ -6,7 +6,7 @@ import asyncio
 import io
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import aiohttp
 import msgspec
@@ -118,12 +118,6 @@ class MissingError(UnavailableError):
     """A table, a column or a database is not there."""
 
 
-class Again(Protocol):
-    """Prepares the next try of an insert whose outcome is not known: its statement and its rows."""
-
-    async def __call__(self, tries: int, statement: str, rows: bytes, token: str) -> tuple[str, bytes]: ...
-
-
 class Writer:
     """Connections to ``endpoint``; used within one event loop."""
 
@@ -132,18 +126,39 @@ class Writer:
         self._session: aiohttp.ClientSession | None = None
         self.inserts = 0
 
-    async def insert(self, statement: str, rows: bytes, token: str, again: Again | None = None) -> None:
+    async def insert(
+        self,
+        statement: str,
+        rows: bytes,
+        token: str,
+        landed: Callable[[], Awaitable[bool]] | None = None,
+        *,
+        resumed: bool = False,
+    ) -> None:
         """Returns when the rows are on disk. RowsRefusedError where a row is at fault; UnavailableError where the
-        server did not take them after the retries. With ``again`` no two of these with one token run at a time."""
-        named = {"insert_deduplication_token": token} if token else {}
-        named |= {"query_id": token} if again else {}
+        server did not take them after the retries.
+
+        ``landed`` is asked whether an earlier try took the rows, and finishes it if so: before each try but the first,
+        and before that too where it is ``resumed``.
+        """
 
         async def attempt(tries: int) -> str:
-            text, body = await again(tries, statement, rows, token) if again else (statement, rows)
-            return await self._post({**SETTINGS, **named, "query": text}, body)
+            if landed and (tries or resumed) and await landed():
+                return ""
+            return await self.post(statement, rows, token)
 
         await self._patiently(attempt, "take the rows")
         self.inserts += 1
+
+    async def post(self, statement: str, rows: bytes, token: str) -> str:
+        """One try of an insert; no two with one ``token`` run at a time. What is raised may pass, or may not."""
+        named = {"insert_deduplication_token": token, "query_id": token} if token else {}
+        return await self._post({**SETTINGS, **named, "query": statement}, rows)
+
+    async def fetch(self, query: str, parameters: Mapping[str, str]) -> bytes:
+        """The answer of a query, which ends in its FORMAT, as it came. Raises as `read` does."""
+        named = {f"param_{name}": value for name, value in parameters.items()}
+        return await self._patiently(lambda _: self._send({**_READING, **named, "query": query}, b""), "answer")
 
     async def read(self, query: str, parameters: Mapping[str, str], kind: type[T], body: bytes = b"") -> list[T]:
         """The rows of a query, which ends in FORMAT JSONEachRow, as ``kind``; ``body`` is the rest of its text, where
@@ -159,7 +174,7 @@ class Writer:
         """Runs a statement that has no answer."""
         await self._patiently(lambda _: self._post({"query": statement}, b""), "answer")
 
-    async def _patiently(self, attempt: Callable[[int], Awaitable[str]], what: str) -> str:
+    async def _patiently(self, attempt: Callable[[int], Awaitable[T]], what: str) -> T:
         last = ""
         for tries, pause in enumerate((*PAUSES, None)):
             try:
@@ -176,12 +191,16 @@ class Writer:
         )
 
     async def _post(self, parameters: Mapping[str, str], body: bytes) -> str:
+        return (await self._send(parameters, body)).decode(errors="replace")
+
+    async def _send(self, parameters: Mapping[str, str], body: bytes) -> bytes:
         data = body if len(body) < _LARGE else io.BytesIO(body)  # in pieces, between which others are served
         async with self._open().post(self._endpoint.url, params=parameters, data=data) as answer:
-            text = await answer.text(errors="replace")
+            content = await answer.read()
             if answer.status != 200 or "X-ClickHouse-Exception-Code" in answer.headers:
-                raise _error(int(answer.headers.get("X-ClickHouse-Exception-Code", 0)), text)
-            return text
+                code = int(answer.headers.get("X-ClickHouse-Exception-Code", 0))
+                raise _error(code, content.decode(errors="replace"))
+            return content
 
     async def close(self) -> None:
         """Gives the connections back."""

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from realtime.emit.landing import HIDDEN
 from realtime.errors import RefusedError, SourceError
 from realtime.planner.ir import Column, SourceSpec
-from realtime.planner.passes.thread_ingested import INGESTED_AT
 from realtime.project.binder import Binder
 from realtime.project.manifest import Source
 
@@ -61,8 +61,9 @@ def _columns(source: Source, binder: Binder) -> tuple[Column, ...]:
 
 
 def _check_options(source: Source) -> None:
-    if INGESTED_AT in source.columns:
-        raise _wrong(source, f"{INGESTED_AT} is the hidden column of landing tables", "give the column another name")
+    for hidden in HIDDEN:
+        if hidden in source.columns:
+            raise _wrong(source, f"{hidden} is a hidden column of landing tables", "give the column another name")
     unknown = sorted(set(source.options) - _OPTIONS)
     if unknown:
         raise _wrong(

@@ -28,7 +28,8 @@ def planned(of: Source | None = None, **models: str) -> Plan:
 def deployed(plan: Plan, rows: int = 0) -> Live:
     """The server as a deploy of ``plan`` leaves it."""
     (chat,) = plan.sources
-    columns = {c.name: column_type(chat, c) for c in chat.columns} | {"_ingested_at": "DateTime64(6, 'UTC')"}
+    hidden = {"_ingested_at": "DateTime64(6, 'UTC')", "_batch_id": "UInt64"}
+    columns = {c.name: column_type(chat, c) for c in chat.columns} | hidden
     engine = "ReplacingMergeTree" if chat.mode == "upsert" else "MergeTree"
     landing = Table(engine=engine, sorting_key=", ".join(chat.key or ("_ingested_at",)), rows=rows, columns=columns)
     states = [state for step in plan.steps for state in step.states]

@@ -41,6 +41,7 @@ def test_columns_are_nullable_unless_declared_otherwise(site: Site) -> None:
         ("at", "Nullable(DateTime64(6, 'UTC'))", ""),
         ("price", "Nullable(Decimal(10, 2))", ""),
         ("_ingested_at", "DateTime64(6, 'UTC')", "now64(6, 'UTC')"),
+        ("_batch_id", "UInt64", "toUInt64OrZero(substring(initialQueryID(), 6))"),
     ]
     keys = site.rows("SELECT sorting_key, partition_key FROM system.tables WHERE database = '{db}_raw' ORDER BY name")
     assert [tuple(k.replace("`", "").strip("()") for k in row) for row in keys] == [

@@ -19,7 +19,7 @@ from realtime.ingest.request import Taken
 from realtime.ingest.writer import Writer
 from realtime.planner.ir import SourceSpec
 from realtime.settings import Settings
-from tests.ingest.relay import Relay
+from tests.faults.relay import Relay
 from tests.ingest.rows import COLUMNS, deployed, ndjson, row
 from tests.landing import source
 

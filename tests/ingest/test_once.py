@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from realtime.ingest.request import Taken
 from realtime.planner.ir import Plan, SourceSpec
 from realtime.settings import Settings
 from tests.deploy.conftest import PER_ROOM, RENAMED, Site, batch_per_room, message, project
-from tests.ingest.relay import Relay
+from tests.faults.relay import Relay, crash, near
 from tests.ingest.rows import COLUMNS, deployed, ndjson, quarantined, row
 from tests.landing import source
 
@@ -107,20 +106,6 @@ def test_rows_that_did_not_fit_are_taken_once_their_column_is_declared(
     assert len(quarantined(clickhouse, spec)) == 3
 
 
-async def _crash(relay: Relay, near: Endpoint, plan: Plan, name: str, body: bytes, key: str) -> None:
-    """A server that ends while it takes ``body``."""
-    intake, cuts = Intake(near, plan), relay.cuts
-    taking = asyncio.create_task(intake.take(name, body, idempotency_key=key))
-    while relay.cuts == cuts:
-        await asyncio.sleep(0.005)
-    (running,) = (t for t in asyncio.all_tasks() if "Once._take" in repr(t.get_coro()))
-    for task in (taking, running):
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-    await intake.close()
-
-
 def test_a_request_is_finished_by_the_declaration_it_began_with(
     endpoint: Endpoint, clickhouse: ClickHouse, database: str, spec: SourceSpec
 ) -> None:
@@ -130,9 +115,9 @@ def test_a_request_is_finished_by_the_declaration_it_began_with(
     relay = Relay(endpoint)
 
     async def work() -> None:
-        async with relay.open() as near:
-            relay.losing = b"app__events+"
-            await _crash(relay, near, plan, "app.events", body, "k")
+        async with near(relay, plan) as intake:
+            relay.losing = b"app__events+("
+            await crash(relay, intake, "app.events", body, "k")
 
     asyncio.run(work())
     assert ids(clickhouse, spec) == [1]
@@ -155,14 +140,12 @@ def test_a_deploy_between_a_request_and_its_repetition(
     relay = Relay(endpoint)
 
     async def before() -> None:
-        async with relay.open() as near:
-            intake = Intake(near, plan)
+        async with near(relay, plan) as intake:
             assert await intake.take("chat.messages", bodies["a"], idempotency_key="a") == Taken(10, 0)
-            await intake.close()
-            relay.losing = b"chat__messages+"
-            await _crash(relay, near, plan, "chat.messages", bodies["b"], "b")
+            relay.losing = b"chat__messages+("
+            await crash(relay, intake, "chat.messages", bodies["b"], "b")
             relay.stopping, relay.losing = relay.losing, b""
-            await _crash(relay, near, plan, "chat.messages", bodies["c"], "c")
+            await crash(relay, intake, "chat.messages", bodies["c"], "c")
 
     asyncio.run(before())
     assert site.per_room() == batch_per_room(20)

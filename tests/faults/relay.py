@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from realtime.clickhouse.endpoint import Endpoint
+from realtime.ingest.intake import Intake
+from realtime.planner.ir import Plan
 
 
 class Relay:
@@ -67,3 +69,27 @@ class Relay:
 
 class _CutError(Exception):
     pass
+
+
+@contextlib.asynccontextmanager
+async def near(relay: Relay, plan: Plan) -> AsyncIterator[Intake]:
+    """An intake that reaches ClickHouse through ``relay``."""
+    async with relay.open() as endpoint:
+        intake = Intake(endpoint, plan)
+        try:
+            yield intake
+        finally:
+            await intake.close()
+
+
+async def crash(relay: Relay, intake: Intake, source: str, body: bytes, key: str) -> None:
+    """What the server does for this request ends as soon as the relay cuts something."""
+    cuts = relay.cuts
+    taking = asyncio.create_task(intake.take(source, body, idempotency_key=key))
+    while relay.cuts == cuts:
+        await asyncio.sleep(0.005)
+    (running,) = (t for t in asyncio.all_tasks() if "Once._take" in repr(t.get_coro()))
+    for task in (taking, running):
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,76 @@
+"""After ClickHouse was killed: what had landed and not reached the views is sent on, without its sender's help.
+
+An insert that is under way when ClickHouse is killed can be in the landing table and in none of its views, or in some.
+Who sent it may have gone too, or have no key to send it again with. So each server, when it starts and whenever it sees
+that ClickHouse was started anew, has the batches that landed last before that sent on; the views drop what they have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
+from realtime.errors import UnavailableError
+from realtime.ingest.landed import Landing
+from realtime.ingest.writer import Writer
+
+_LOG = logging.getLogger("duet.ingest")
+_EVERY = 1.0
+_SECOND = 1_000_000
+_ASK = "SELECT uptime() AS uptime, toUnixTimestamp64Micro(now64(6, 'UTC')) AS now FORMAT JSONEachRow"
+
+
+class _Answer(msgspec.Struct):
+    uptime: int
+    now: int
+
+    @property
+    def started(self) -> int:
+        return self.now - self.uptime * _SECOND
+
+
+class Recovery:
+    """Watches the server of ``writer`` for the landing tables that `watch` was given last."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._landings: tuple[str, ...] = ()
+        self._before: _Answer | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def watch(self, landings: Sequence[str]) -> None:
+        """Watches for ``landings`` from now on."""
+        self._landings = tuple(landings)
+        if self._task is None and landings:
+            self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Ends it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._look()
+            except UnavailableError as error:
+                _LOG.debug("recovery waits: %s", error)
+            await asyncio.sleep(_EVERY)
+
+    async def _look(self) -> None:
+        (answer,) = await self._writer.read(_ASK, {}, _Answer)
+        if self._before is None or _is_new(answer, self._before):
+            for relation in self._landings:
+                count = await Landing(self._writer, relation).recover(answer.started)
+                if count:
+                    _LOG.info("ClickHouse was started: %d batches of %s were sent on to its views", count, relation)
+        self._before = answer
+
+
+def _is_new(answer: _Answer, before: _Answer) -> bool:
+    """Whether ClickHouse was started between the two; a clock that was set looks the same and does no harm."""
+    return answer.uptime < before.uptime or abs(answer.started - before.started) > 1.5 * _SECOND
