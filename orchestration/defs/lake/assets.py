@@ -40,7 +40,8 @@ def _spec(source: SourceSpec, prepared: Prepared) -> dg.AssetSpec:
     return dg.AssetSpec(
         lake_key(source.name),
         deps=[source_key(source.name)],
-        description=f"Rows of `{source.landing}` as Parquet files, each row once. Batch reads them as `{source.batch}`.",
+        description=f"Rows of `{source.landing}` as Parquet files, each row once. Batch reads them as"
+        f" `{source.batch}`.",
         group_name=group_of(prepared.source_nodes[source.name]),
         kinds={"parquet", "duckdb"},
         metadata={"dagster/column_schema": column_schema(source.columns, batch=True, not_null=source.not_null)},
