@@ -153,5 +153,5 @@ def _test_file(test: DataTest) -> str:
 
 
 def _yaml(content: Mapping[str, Any]) -> str:
-    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=120)
     return text

@@ -21,10 +21,13 @@ true union using values view week when where window with year
 _RESERVED = {word.lower() for word in ClickHouse.Tokenizer.KEYWORDS} | {*_RESERVED_BESIDE.split()}
 
 
-def readable(tree: exp.Expr) -> str:
-    """The SQL text of ``tree``, which is left as it is. Names that could be read as keywords stay quoted."""
-    copy = tree.copy()
-    for name in copy.find_all(exp.Identifier):
+def readable(tree: exp.Expr, *, copy: bool = True) -> str:
+    """The SQL text of ``tree``. Names that could be read as keywords stay quoted.
+
+    Without a ``copy`` of it, ``tree`` is of no use afterwards.
+    """
+    tree = tree.copy() if copy else tree
+    for name in tree.find_all(exp.Identifier):
         if name.args.get("quoted") and _PLAIN.match(name.name) and name.name not in _RESERVED:
             name.set("quoted", False)
-    return render(copy, pretty=True)
+    return render(tree, pretty=True, copy=False)

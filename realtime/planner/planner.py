@@ -164,9 +164,11 @@ class _Planner:
                 return
             self.know(model.depends_on)
             authored = to_duckdb(model.sql, self.project.adapter, self.binder)
-            tree = inline_streams(authored, self._stream)
+            is_kept = self._cache is not None and self._reads_only(model, authored)
             if trace is not None:
                 trace.authored("parse" if self.project.adapter == "duckdb" else "to_duckdb", authored)
+            tree = inline_streams(authored, self._stream)
+            if trace is not None:
                 trace.authored("inline_streams", tree)
             reads = self._names(model.depends_on)
             text = model.sql if self.project.adapter == "duckdb" else ""
@@ -176,7 +178,7 @@ class _Planner:
                 step = keep_refreshed(planned.step, options, below, self.relations, self.database)
                 planned = dataclasses.replace(planned, step=step)
             self._keep(model, tree, planned)
-            if self._cache is not None and self._digests is not None and self._reads_only(model, authored):
+            if self._cache is not None and self._digests is not None and is_kept:
                 self._cache.keep(self._digests.of(model.unique_id), Kept(planned.step, planned.inline))
 
     def recall(self, cache: Cache | None, specs: Mapping[str, SourceSpec]) -> None:

@@ -24,7 +24,7 @@ from realtime.planner.passes.thread_ingested import INGESTED_AT
 from realtime.planner.refresh import refresh_every
 from realtime.planner.relations import Relations, is_state, to_dbt
 from realtime.planner.states import make_state, read_from
-from realtime.planner.streams import own_expressions, stateless, stream_tables
+from realtime.planner.streams import is_component, own_expressions, stateless, stream_tables
 from realtime.planner.throws import REMEDY
 from realtime.project.binder import Binder
 from realtime.project.manifest import Model
@@ -76,6 +76,7 @@ def plan_model(
     if refreshed:
         shape, why = Shape.REFRESH, f"refreshed every {refresh_every(options)}" + _below(states)
     _check_mode(model, options, shape, why)
+    keys = _identity(query, states) if shape in (Shape.AGGREGATE, Shape.LATEST) else ()
     step = Step(
         model=model.name,
         unique_id=model.unique_id,
@@ -84,10 +85,10 @@ def plan_model(
         remedy=_remedy(why) if shape is Shape.READ else "",
         relation=f"{database}.{model.name}",
         batch=model.relation.sql("duckdb"),
-        select=escaped(readable(with_settings(to_dbt(query, relations)))),
+        select=escaped(readable(with_settings(to_dbt(query, relations)), copy=False)),
         columns=tuple(_described(c, model.descriptions) for c in compiled.columns),
         depends_on=reads,
-        keys=_identity(query, states) if shape in (Shape.AGGREGATE, Shape.LATEST) else (),
+        keys=keys,
         states=states,
         description=model.description,
     )
@@ -157,11 +158,8 @@ def _split(select: exp.Select, relations: Relations) -> Split | None:
     """``select`` split between insert and read; None where it has no such split."""
     if is_joined(select) and is_grouped(select) and _over_stream(select, relations, joined=True):
         return split_join(select)
-    if not _over_stream(select, relations):
-        return None
-    if is_grouped(select):
-        return split_aggregate(select)
-    return split_latest(select) if is_latest(select) else None
+    split = split_aggregate if is_grouped(select) else split_latest if is_latest(select) else None
+    return split(select) if split is not None and _over_stream(select, relations) else None
 
 
 def _over_stream(select: exp.Select, relations: Relations, *, joined: bool = False) -> bool:
@@ -170,7 +168,7 @@ def _over_stream(select: exp.Select, relations: Relations, *, joined: bool = Fal
     others = any(j.args.get("kind") != "ARRAY" for j in select.args.get("joins") or [])
     if origin is None or (others and not joined):
         return False
-    if any(isinstance(n, exp.Query) for n in own_expressions(select)) or _is_correlated(select):
+    if any(True for _ in own_expressions(select, exp.Query)) or _is_correlated(select):
         return False
     return stream_tables(origin.this, relations.appended) is not None
 
@@ -185,12 +183,12 @@ def _shape(query: exp.Query, states: tuple[State, ...], inline: bool, failing: t
     """The shape, and the reason in words; ``failing`` is what keeps aggregates from being kept on insert."""
     if inline:
         return Shape.STREAM, "each row by itself"
-    reasons = list(failing) or _reasons(query)
-    if not states:
-        return Shape.READ, f"computed when read: {', '.join(reasons)}"
     if len(states) == 1 and not failing and _path_to_state(query) is not None:
         return (Shape.LATEST if states[0].latest else Shape.AGGREGATE), _kept(states[0]) + _joined(query)
-    return Shape.READ, f"{'; '.join(map(_kept, states))}; when read: {', '.join(reasons)}"
+    reasons = ", ".join(failing or _reasons(query))
+    if not states:
+        return Shape.READ, f"computed when read: {reasons}"
+    return Shape.READ, f"{'; '.join(map(_kept, states))}; when read: {reasons}"
 
 
 def _below(states: tuple[State, ...]) -> str:
@@ -222,8 +220,8 @@ def _path_to_state(query: exp.Query) -> list[exp.Select] | None:
         source = at.args["from_"].this if at.args.get("from_") else None
         if isinstance(source, exp.Table) and is_state(source):
             whole = ("distinct", "limit", "offset", "qualify")
-            inner = (isinstance(n, (exp.Window, exp.Query)) for n in own_expressions(at))
-            return None if any(at.args.get(p) for p in whole) or any(inner) else path
+            inner = own_expressions(at, exp.Window, exp.Query)
+            return None if any(at.args.get(p) for p in whole) or any(True for _ in inner) else path
         cte = resolve(source) if isinstance(source, exp.Table) else None
         if not stateless(at) or (cte is None and not isinstance(source, exp.Subquery)):
             return None
@@ -273,10 +271,10 @@ def _reasons(query: exp.Query) -> list[str]:
         "set operations": query.find(exp.SetOperation) is not None,
         "LIMIT": query.find(exp.Limit) is not None,
         "subqueries in expressions": any(
-            isinstance(n, exp.Query) for s in query.find_all(exp.Select) for n in own_expressions(s)
+            True for s in query.find_all(exp.Select) for _ in own_expressions(s, exp.Query)
         ),
         "aggregates of what is computed when read": any(
-            n.meta_get("component") for s in query.find_all(exp.Select) for n in own_expressions(s)
+            is_component(n) for s in query.find_all(exp.Select) for n in own_expressions(s, exp.Anonymous)
         ),
     }
     return [reason for reason, holds in found.items() if holds] or ["a view over what it reads"]

@@ -46,7 +46,7 @@ def make_state(name: str, split: Split, relations: Relations, database: str, opt
 def _view(select: exp.Select, relations: Relations) -> View:
     landing = _source(select, relations).landing
     query = to_landing(select.copy(), relations)
-    return View(name="", landing=landing, select=readable(with_settings(query)))
+    return View(name="", landing=landing, select=readable(with_settings(query), copy=False))
 
 
 def _source(select: exp.Select, relations: Relations) -> SourceSpec:

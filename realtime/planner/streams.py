@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from sqlglot import exp
 
@@ -10,6 +11,7 @@ from realtime.planner.ctes import resolve
 
 # What makes a select more than a map and a filter of single rows.
 _STATEFUL = ("distinct", "group", "having", "qualify", "windows", "limit", "offset", "laterals", "sample")
+Node = TypeVar("Node", bound=exp.Expr)
 Landing = Callable[[exp.Table], bool]
 
 
@@ -39,17 +41,31 @@ def stateless(select: exp.Select) -> bool:
         return False
     if any(join.args.get("kind") != "ARRAY" for join in select.args.get("joins") or []):
         return False
-    return not any(isinstance(n, (exp.Window, exp.Query)) or n.meta_get("component") for n in own_expressions(select))
+    return not any(map(collects, own_expressions(select, exp.Window, exp.Query, exp.Anonymous)))
 
 
-def own_expressions(select: exp.Select) -> Iterator[exp.Expr]:
-    """Nodes of the select list and the conditions of ``select``; nested queries are yielded, not entered."""
+def own_expressions(select: exp.Select, *kinds: type[Node]) -> Iterator[Node]:
+    """Nodes of ``kinds`` in the select list and the conditions of ``select``; nested queries are not entered."""
     parts = [*select.expressions]
     parts += [
         select.args[p] for p in ("where", "group", "having", "qualify", "order") if select.args.get(p) is not None
     ]
     for part in parts:
-        yield from part.walk(prune=lambda n: isinstance(n, exp.Query))
+        # Without a callback for every node sqlglot searches ten times as fast, and few expressions hold a query.
+        if part.find(exp.Query) is None:
+            yield from part.find_all(*kinds)
+        else:
+            yield from (n for n in part.walk(prune=lambda n: isinstance(n, exp.Query)) if isinstance(n, kinds))
+
+
+def is_component(node: exp.Expr) -> bool:
+    """Whether ``node`` is an aggregate call that a state can keep (`realtime.transpile.transpile.Compiled`)."""
+    return bool(node.meta_get("component"))
+
+
+def collects(node: exp.Expr) -> bool:
+    """Whether ``node`` depends on more than its own row."""
+    return isinstance(node, (exp.Window, exp.Query)) or is_component(node)
 
 
 def chain(source: exp.Expr) -> Iterator[exp.Select]:

@@ -45,8 +45,9 @@ def _annotate_select(select: exp.Select, binder: Binder, scopes: Scopes) -> None
     aliases = {id(n) for n in nodes if _is_alias(n)}
     shown = [n for n in nodes if id(n) in aliases]
     nodes = [n for n in nodes if n.meta_get("duck") is None and id(n) not in aliases]
-    plain = ask_once([n for n in nodes if not aggregated(n)], False, binder)
-    grouped = ask_once([n for n in nodes if aggregated(n)], True, binder)
+    collecting = _collecting(nodes)
+    plain = ask_once([n for n in nodes if id(n) not in collecting], False, binder)
+    grouped = ask_once([n for n in nodes if id(n) in collecting], True, binder)
     nodes = plain + grouped
     for depth in sorted({_lambda_depth(n) for n in nodes}):
         for batch, group in ((plain, None), (grouped, select.args.get("group"))):
@@ -85,6 +86,19 @@ def aggregated(node: exp.Expr) -> bool:
         if is_aggregate(inner) and not _windowed(inner):
             return True
     return False
+
+
+def _collecting(nodes: Iterable[exp.Expr]) -> set[int]:
+    """The ids of those of ``nodes``, which are all of a select that have no type yet, that hold an aggregate
+    ."""
+    found: set[int] = set()
+    for node in nodes:
+        if is_aggregate(node) and not _windowed(node):
+            at: exp.Expr | None = node
+            while at is not None and not isinstance(at, exp.Query) and id(at) not in found:
+                found.add(id(at))
+                at = at.parent
+    return found
 
 
 def is_aggregate(node: exp.Expr) -> bool:

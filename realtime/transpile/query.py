@@ -87,7 +87,7 @@ def _projection(lower: Lower, projection: exp.Expr, select: exp.Select, grouped:
         lowered = cast(lower.canonical(value), found.clickhouse)
     else:
         lowered = lower.typed(value)
-    return exp.alias_(lowered, quote(name))
+    return exp.alias_(lowered, quote(name), copy=False)
 
 
 def _group(lower: Lower, group: exp.Group) -> exp.Group:

@@ -13,8 +13,7 @@ Lookup = Callable[[exp.Table], tuple[str, exp.Query] | None]
 
 
 def inline_streams(tree: exp.Query, lookup: Lookup) -> exp.Query:
-    """A copy of ``tree`` in which each relation that ``lookup`` knows is a CTE named after its model."""
-    tree = tree.copy()
+    """Makes each relation of ``tree`` that ``lookup`` knows a CTE named after its model, in place."""
     taken = {cte.alias for cte in tree.find_all(exp.CTE)}
     names: dict[str, str] = {}
     ctes: list[exp.CTE] = []
@@ -47,7 +46,8 @@ def _cte(name: str, query: exp.Query) -> exp.CTE:
     query = query.copy()
     for node in query.walk():
         # Lines of another file would mislead.
-        node.meta.pop("line", None)
+        if node.meta_get("line") is not None:
+            node.meta.pop("line")
     return exp.CTE(this=query, alias=exp.TableAlias(this=exp.to_identifier(name, quoted=True)))
 
 

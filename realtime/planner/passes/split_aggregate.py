@@ -14,7 +14,7 @@ from realtime.planner.ctes import standalone
 from realtime.planner.passes.drop_unused import drop_unused
 from realtime.planner.passes.pick_branch import pick_branch
 from realtime.planner.passes.thread_ingested import thread_ingested
-from realtime.planner.streams import own_expressions
+from realtime.planner.streams import collects, is_component, own_expressions
 from realtime.transpile.form import call, column, quote
 
 UPDATED_AT = "_updated_at"
@@ -43,18 +43,15 @@ def is_grouped(select: exp.Select) -> bool:
     if group is not None:
         special = ("rollup", "cube", "grouping_sets", "totals", "all")
         return bool(group.expressions) and not any(group.args.get(k) for k in special) and _plain(group)
-    return any(n.meta_get("component") for n in own_expressions(select))
+    return any(map(is_component, own_expressions(select, exp.Anonymous)))
 
 
 def is_distinct(select: exp.Select) -> bool:
     """Whether ``select`` gives distinct rows of its source and does nothing else: each row is a key."""
     others = any(select.args.get(part) for part in ("group", "having", "qualify", "windows", "limit", "offset"))
-    inner = own_expressions(select)
-    return bool(select.args.get("distinct")) and not others and not any(_collects(n) for n in inner)
-
-
-def _collects(node: exp.Expr) -> bool:
-    return isinstance(node, (exp.Window, exp.Query)) or bool(node.meta_get("component"))
+    if not select.args.get("distinct") or others:
+        return False
+    return not any(map(collects, own_expressions(select, exp.Window, exp.Query, exp.Anonymous)))
 
 
 def _by_rows(select: exp.Select) -> exp.Select:
@@ -117,13 +114,13 @@ def components_of(select: exp.Select, taken: set[str]) -> dict[exp.Expr, str]:
     names: dict[exp.Expr, str] = {}
     for projection in select.expressions:
         base = projection.alias_or_name
-        calls = [n for n in projection.walk(prune=lambda n: isinstance(n, exp.Query)) if n.meta_get("component")]
+        calls = [n for n in projection.walk(prune=lambda n: isinstance(n, exp.Query)) if is_component(n)]
         for found in calls:
             if found not in names:
                 wanted = base if len(calls) == 1 else f"{base}_{found.name}"
                 names[found] = _free(wanted, taken)
-    for found in own_expressions(select):
-        if found.meta_get("component") and found not in names:
+    for found in own_expressions(select, exp.Anonymous):
+        if is_component(found) and found not in names:
             names[found] = _free(found.name, taken)
     return names
 

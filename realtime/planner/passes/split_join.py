@@ -21,6 +21,7 @@ from realtime.planner.passes.split_aggregate import (
     is_distinct,
     with_updated_at,
 )
+from realtime.planner.streams import collects
 from realtime.transpile.form import call, column, quote
 
 
@@ -81,7 +82,7 @@ def _conditions(select: exp.Select, stream: str) -> tuple[list[exp.Expr], list[e
 def _is_of(node: exp.Expr, stream: str) -> bool:
     """Whether ``node`` is computed of columns of the stream, and of nothing else."""
     columns = list(node.find_all(exp.Column))
-    inner = any(n.meta_get("component") or isinstance(n, (exp.Query, exp.Window)) for n in node.walk())
+    inner = any(map(collects, node.walk()))
     return bool(columns) and not inner and all(c.table == stream for c in columns)
 
 

@@ -56,7 +56,7 @@ def split_latest(select: exp.Select) -> Split:
 
 def _window(select: exp.Select) -> exp.Window | None:
     """The window of ``select`` if there is one only (written once or again) and it is ``row_number()``, no frame."""
-    windows = [n for n in own_expressions(select) if isinstance(n, exp.Window)]
+    windows = list(own_expressions(select, exp.Window))
     first = windows[0] if windows else None
     if first is None or any(w != first for w in windows) or first.args.get("spec") or first.this.name != "row_number":
         return None
