@@ -12,6 +12,7 @@ from realtime.dialects.translate import check_adapter
 from realtime.emit.project import generate, write
 from realtime.emit.warehouses.project import Emitted, emit, find_warehouse
 from realtime.errors import CommandError, ConfigError
+from realtime.planner.ahead import plan_ahead
 from realtime.planner.ir import Plan
 from realtime.planner.planner import Outcome, plan_project
 from realtime.project.dbt import check_installed, compile_dbt, run_dbt
@@ -30,6 +31,7 @@ def compile_project(settings: Settings) -> Outcome:
     manifest = _run_dbt_compile(root)
     project = read_manifest(manifest)
     cache = Cache(root / "target" / "compiled.duet")
+    plan_ahead(project, database, cache)
     outcome = plan_project(project, database, cache)
     cache.save()
     if not outcome.refusals:

@@ -1,4 +1,5 @@
-"""What is compiled with the cache of an earlier compile is what is compiled without, to the byte."""
+"""What is compiled with the cache of an earlier compile is what is compiled without, to the byte: models, lambdas
+and tests."""
 
 from __future__ import annotations
 
@@ -6,18 +7,23 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import msgspec
 import pytest
+from hypothesis import strategies as st
 
 from realtime.cache import Cache
 from realtime.emit.project import generate
+from realtime.planner import planner
 from realtime.planner.planner import plan_project
+from realtime.project import manifest
 from realtime.project.manifest import Project
-from tests.planner.small import Declared, project
+from tests.planner.small import Declared, project, render
 from tests.planner.sources import COLUMNS, SOURCES
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +37,8 @@ MODELS = {
     "both": "select k, n from {{ ref('stg_events') }} union all select k, n from {{ ref('stg_more') }}",
 }
 QUERIES = {"place_of": "select k, place from {{ ref('ranked') }} where place <= 3"}
+TESTS = {"none_below_zero": "select * from {{ ref('totals') }} where n < 0"}
+ENTRIES = len(MODELS) + len(QUERIES) + len(TESTS)
 
 
 def built(
@@ -40,7 +48,12 @@ def built(
     options: Mapping[str, Mapping[str, Any] | None] | None = None,
 ) -> Project:
     sources = {**SOURCES, "app.events": Declared(columns, options={"event_time": "seen_at"})}
-    return project(sources, models, options=options, queries=QUERIES)
+    return project(sources, models, options=options, queries=QUERIES, tests=[singular(n, t) for n, t in TESTS.items()])
+
+
+def singular(name: str, sql: str) -> manifest.Test:
+    text, reads = render(sql)
+    return manifest.Test(f"test.t.{name}", name, text, reads, None, "", "", {}, "", f"tests/{name}.sql")
 
 
 def compiled(given: Project, file: Path | None) -> dict[str, str]:
@@ -74,6 +87,43 @@ def test_equal_with_and_without(change: str, tmp_path: Path) -> None:
     assert compiled(built(), file) == compiled(built(), None)
 
 
+EDITS: tuple[tuple[str, str], ...] = (
+    ("n > 0", "n > 7"), ("n > 7", "n > 0"), ("sum(n)", "max(n)"), ("max(n)", "sum(n)"), ("rank()", "row_number()"),
+    ("row_number() over (order", "dense_rank() over (order"), ("left join", "join"), (" join", " left join"),
+    ("union all", "union"), ("union select", "union all select"), ("desc nulls last", "nulls first"),
+    ("seen_at", "seen_at, day"), ("count(*)", "count(price)"), ("select k, n from", "select distinct k, n from"),
+)  # fmt: skip
+
+
+@hypothesis.settings(max_examples=6, deadline=None, derandomize=True)
+@hypothesis.given(st.lists(st.tuples(st.sampled_from(sorted(MODELS)), st.sampled_from(EDITS)), min_size=2, max_size=5))
+def test_equal_after_any_edits(edits: list[tuple[str, tuple[str, str]]]) -> None:
+    models = dict(MODELS)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "cache"
+        compiled(built(), file)
+        for model, (old, new) in edits:
+            models[model] = models[model].replace(old, new)
+            assert same(built(models), file)
+
+
+def same(given: Project, file: Path) -> bool:
+    """Whether plan and refusals are those of a compile without the cache in ``file``."""
+    cache = Cache(file)
+    found, expected = plan_project(given, "db", cache), plan_project(given, "db")
+    cache.save()
+    assert [str(r) for r in found.refusals] == [str(r) for r in expected.refusals]
+    return found.plan == expected.plan and generate(found.plan, given) == generate(expected.plan, given)
+
+
+def test_unchanged_lambdas_and_tests_are_not_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "cache"
+    expected = compiled(built(), file)
+    for name in ("plan_lambda", "plan_test", "plan_model"):
+        monkeypatch.setattr(planner, name, None)
+    assert compiled(built(), file) == expected
+
+
 def test_unchanged_models_are_not_compiled_again(tmp_path: Path) -> None:
     file = tmp_path / "cache"
     compiled(built(), file)
@@ -83,7 +133,7 @@ def test_unchanged_models_are_not_compiled_again(tmp_path: Path) -> None:
     compiled(built({**MODELS, "ranked": MODELS["ranked"] + " order by k"}), file)
     changed = file.read_bytes()
     assert changed != whole
-    assert len(entries(whole) & entries(changed)) == len(MODELS) - 1
+    assert len(entries(whole) & entries(changed)) == ENTRIES - 2  # the model, and the lambda above it
 
 
 def entries(content: bytes) -> set[tuple[str, bytes]]:
@@ -106,7 +156,7 @@ def test_what_dbt_does_not_know_of_is_not_kept(tmp_path: Path) -> None:
     file = tmp_path / "cache"
     totals = built().models["model.t.totals"].relation.sql("duckdb")
     compiled(built({**MODELS, "without_ref": f"select k from {totals}"}), file)
-    assert len(entries(file.read_bytes())) == len(MODELS)
+    assert len(entries(file.read_bytes())) == ENTRIES
 
 
 def test_the_same_on_every_run(tmp_path: Path) -> None:

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from realtime.cache import Cache, Digests, Kept
+from realtime.cache import Cache, Digests, Kept, Memory
 from realtime.dialects.translate import check_adapter, source_in_duckdb, to_duckdb
 from realtime.emit.tests import custom_tests
 from realtime.errors import DuetError, RefusedError, SourceError
 from realtime.planner.ctes import resolve
-from realtime.planner.data_tests import plan_tests
+from realtime.planner.data_tests import plan_test
 from realtime.planner.dimensions import tested_keys
-from realtime.planner.ir import LambdaSpec, Plan, Shape, SourceSpec, Step
+from realtime.planner.ir import DataTest, LambdaSpec, Plan, Shape, SourceSpec, Step
 from realtime.planner.lambdas import plan_lambda
 from realtime.planner.passes.inline_streams import inline_streams
 from realtime.planner.refresh import keep_refreshed
@@ -29,7 +29,7 @@ from realtime.planner.shapes import Planned, plan_model
 from realtime.planner.sources import plan_source
 from realtime.project.binder import Binder
 from realtime.project.lines import place_as_authored
-from realtime.project.manifest import Model, Project, Query, Source
+from realtime.project.manifest import Model, Project, Query, Source, Test
 from realtime.transpile.trace import Stage, Trace
 
 
@@ -43,36 +43,31 @@ class Outcome:
 
 def plan_project(project: Project, database: str, cache: Cache | None = None) -> Outcome:
     """Plans every model that opted in, the sources below them and the lambdas above them; ``cache`` gives the steps of
-    those that did not change since they were kept there, and takes the others.
+    what did not change since it was kept there, and takes the others.
 
     ConfigError where it is written for a warehouse whose dialect Duet does not read.
     """
     check_adapter(project.adapter)
-    refusals: list[DuetError] = []
-    models = project.realtime_models()
-    planner, specs = _planner(project, models, database, refusals)
-    planner.recall(cache, specs)
-    for model in models:
+    planner = open_planner(project, database, cache)
+    for model in project.realtime_models():
         planner.add(model)
     lambdas = [planner.query(q) for q in project.queries]
-    kept = [*specs, *planner.steps]
-    planner.know(u for test in custom_tests(project, kept) for u in test.depends_on)
     plan = Plan(
         project=project.name,
         database=database,
-        sources=tuple(specs.values()),
+        sources=tuple(planner.specs.values()),
         steps=tuple(planner.steps.values()),
         lambdas=tuple(found for found in lambdas if found is not None),
-        tests=plan_tests(project, kept, planner.binder, planner.relations),
+        tests=tuple(planner.test(t) for t in custom_tests(project, [*planner.specs, *planner.steps])),
     )
-    return Outcome(plan, tuple(refusals))
+    return Outcome(plan, tuple(planner.refusals))
 
 
 def trace_model(project: Project, database: str, name: str) -> tuple[Stage, ...]:
     """What each pass made of the model ``name``, which can be planned; a later stage may be of a part of it."""
     models = project.realtime_models()
     wanted = next(m for m in models if m.name == name)
-    planner, _ = _planner(project, models, database, [])
+    planner = open_planner(project, database)
     above = _above(project, wanted)
     trace = Trace()
     for model in models:
@@ -95,18 +90,17 @@ def _above(project: Project, model: Model) -> set[str]:
     return seen
 
 
-def _planner(
-    project: Project, models: Iterable[Model], database: str, refusals: list[DuetError]
-) -> tuple[_Planner, dict[str, SourceSpec]]:
-    """A planner that knows the sources below ``models``, and these sources."""
-    binder = Binder()
-    specs = _sources(project, models, binder, database, refusals)
+def open_planner(project: Project, database: str, cache: Cache | None = None) -> Planner:
+    """A planner that knows the sources of ``project``, and finds in ``cache`` what it planned before."""
+    binder, refusals = Binder(), list[DuetError]()
+    specs = _sources(project, project.realtime_models(), binder, database, refusals)
     relations = Relations(
         sources={key_of(project.sources[u].relation): s for u, s in specs.items()},
         models={key_of(m.relation): m for m in project.models.values()},
         unique=tested_keys(project),
     )
-    return _Planner(project, binder, relations, database, refusals), specs
+    memory = Memory(cache, Digests(project, relations, specs, database))
+    return Planner(project, binder, relations, specs, database, refusals, memory)
 
 
 def _sources(
@@ -138,19 +132,25 @@ def _used_sources(project: Project, models: Iterable[Model]) -> list[Source]:
     return [project.sources[u] for u in sorted(seen) if u in project.sources]
 
 
-class _Planner:
+class Planner:
     """Models planned so far; upstream ones first."""
 
     def __init__(
-        self, project: Project, binder: Binder, relations: Relations, database: str, refusals: list[DuetError]
+        self,
+        project: Project,
+        binder: Binder,
+        relations: Relations,
+        specs: Mapping[str, SourceSpec],
+        database: str,
+        refusals: list[DuetError],
+        memory: Memory,
     ) -> None:
         self.project, self.binder, self.relations, self.database = project, binder, relations, database
-        self.refusals = refusals
+        self.specs, self.refusals = specs, refusals
         self.steps: dict[str, Step] = {}
         self.streams: dict[str, exp.Query] = {}
         """Models that handle each row by itself, in DuckDB's dialect, to be inlined where they are read."""
-        self._cache: Cache | None = None
-        self._digests: Digests | None = None
+        self._memory = memory
         self._unknown: dict[str, bool] = {}
         """Recalled models that nothing had to be compiled over yet, each with whether it is inlined."""
 
@@ -160,11 +160,11 @@ class _Planner:
             self._check_kind(model)
             self._check_upstream(model)
             self._check_name(model)
-            if trace is None and self._recalled(model):
+            if trace is None and self.recalled(model):
                 return
             self.know(model.depends_on)
             authored = to_duckdb(model.sql, self.project.adapter, self.binder)
-            is_kept = self._cache is not None and self._reads_only(model, authored)
+            keeping = self._reads_only(model, authored)
             if trace is not None:
                 trace.authored("parse" if self.project.adapter == "duckdb" else "to_duckdb", authored)
             tree = inline_streams(authored, self._stream)
@@ -178,13 +178,8 @@ class _Planner:
                 step = keep_refreshed(planned.step, options, below, self.relations, self.database)
                 planned = dataclasses.replace(planned, step=step)
             self._keep(model, tree, planned)
-            if self._cache is not None and self._digests is not None and is_kept:
-                self._cache.keep(self._digests.of(model.unique_id), Kept(planned.step, planned.inline))
-
-    def recall(self, cache: Cache | None, specs: Mapping[str, SourceSpec]) -> None:
-        """Takes the steps of models that did not change from ``cache`` from now on."""
-        self._cache = cache
-        self._digests = Digests(self.project, self.relations, specs, self.database) if cache is not None else None
+            if keeping:
+                self._memory.keep(model, Kept(planned.step, planned.inline))
 
     def know(self, unique_ids: Iterable[str]) -> None:
         """Gives DuckDB and the streams those recalled models that ``unique_ids`` are made of."""
@@ -195,21 +190,23 @@ class _Planner:
                 made_of.add(unique_id)
                 waiting += self.project.models[unique_id].depends_on
         for unique_id in [u for u in self._unknown if u in made_of]:
-            model = self.project.models[unique_id]
-            tree = inline_streams(to_duckdb(model.sql, self.project.adapter, self.binder), self._stream)
-            self._keep(model, tree, Planned(self.steps[unique_id], self._unknown.pop(unique_id)))
+            model, inline = self.project.models[unique_id], self._unknown.pop(unique_id)
+            tree = None
+            if inline or self.project.adapter != "duckdb":
+                tree = inline_streams(to_duckdb(model.sql, self.project.adapter, self.binder), self._stream)
+            self._keep(model, tree, Planned(self.steps[unique_id], inline))
 
-    def _recalled(self, model: Model) -> bool:
-        """Whether ``model`` was compiled before, as it is."""
-        kept = self._cache.find(self._digests.of(model.unique_id)) if self._cache and self._digests else None
+    def recalled(self, model: Model) -> bool:
+        """Whether ``model`` was compiled before, as it is; then it is planned."""
+        kept = self._memory.find(model, Kept)
         if kept is not None:
             self.steps[model.unique_id] = kept.step
             self._unknown[model.unique_id] = kept.inline
         return kept is not None
 
-    def _reads_only(self, model: Model, tree: exp.Query) -> bool:
-        """Whether ``tree`` reads nothing but what dbt says ``model`` depends on: only that is part of its digest."""
-        nodes = {key_of(node.relation) for node in self._nodes(model.depends_on)}
+    def _reads_only(self, of: Model | Query | Test, tree: exp.Query) -> bool:
+        """Whether ``tree`` reads nothing but what dbt says it depends on: only that is part of its digest."""
+        nodes = {key_of(node.relation) for node in self._nodes(of.depends_on)}
         return all(resolve(t) is not None or key_of(t) in nodes for t in tree.find_all(exp.Table))
 
     @contextlib.contextmanager
@@ -225,11 +222,12 @@ class _Planner:
             reason = f"this SQL can't be analysed: {str(error).splitlines()[0]}"
             self.refusals.append(RefusedError(reason, model=of.path, remedy="split it into simpler models"))
 
-    def _keep(self, model: Model, tree: exp.Query, planned: Planned) -> None:
+    def _keep(self, model: Model, tree: exp.Query | None, planned: Planned) -> None:
+        """Notes a planned model; ``tree`` may be None where it is not inlined and written for DuckDB."""
         self.steps[model.unique_id] = planned.step
-        if planned.inline:
+        if planned.inline and tree is not None:
             self.streams[model.unique_id] = tree
-        sql = model.sql if self.project.adapter == "duckdb" else tree.sql("duckdb")
+        sql = model.sql if tree is None or self.project.adapter == "duckdb" else tree.sql("duckdb")
         self.binder.add_view(model.relation, sql, [(c.name, c.type) for c in planned.step.columns])
 
     def _stream(self, reference: exp.Table) -> tuple[str, exp.Query] | None:
@@ -238,6 +236,16 @@ class _Planner:
         if model is None or model.unique_id not in self.streams:
             return None
         return model.name, self.streams[model.unique_id]
+
+    def entries(self, models: Iterable[Model]) -> Mapping[str, bytes]:
+        """What the cache took of ``models``."""
+        return self._memory.entries(models)
+
+    def learn(self, models: Iterable[Model], entries: Mapping[str, bytes]) -> None:
+        """Takes ``models`` as another process planned them; not those of which there is no entry."""
+        self._memory.learn(entries)
+        for model in models:
+            self.recalled(model)
 
     def _names(self, unique_ids: Iterable[str]) -> tuple[str, ...]:
         """What is read, as authored: models by name, sources as ``chat.messages``; not ephemeral models."""
@@ -290,10 +298,28 @@ class _Planner:
         """Plans a lambda, or notes why not."""
         with self._refusing(query):
             self._check_upstream(query)
-            self.know(query.depends_on)
-            reads = self._names(query.depends_on)
-            return plan_lambda(query, reads, self.project.adapter, self.binder, self.relations, self.database)
+            kept = self._memory.find(query, LambdaSpec)
+            if kept is None:
+                self.know(query.depends_on)
+                reads = self._names(query.depends_on)
+                kept = plan_lambda(query, reads, self.project.adapter, self.binder, self.relations, self.database)
+                self._remember(query, kept)
+            return kept
         return None
+
+    def test(self, test: Test) -> DataTest:
+        """Plans a custom test of the author over what is kept."""
+        kept = self._memory.find(test, DataTest)
+        if kept is None:
+            self.know(test.depends_on)
+            kept = plan_test(test, self.project.adapter, self.binder, self.relations)
+            if not kept.reason:
+                self._remember(test, kept)
+        return kept
+
+    def _remember(self, of: Query | Test, planned: LambdaSpec | DataTest) -> None:
+        if self._reads_only(of, to_duckdb(of.sql, self.project.adapter, self.binder)):
+            self._memory.keep(of, planned)
 
 
 def _not_kept(model: Model, reader: Model | Query) -> RefusedError:
