@@ -35,7 +35,7 @@ def compile_project(settings: Settings) -> Outcome:
     outcome = plan_project(project, database, cache)
     cache.save()
     if not outcome.refusals:
-        write(settings.realtime_dir, generate(outcome.plan, project))
+        write(settings.realtime_dir, generate(outcome.plan))
     return outcome
 
 

@@ -63,7 +63,7 @@ def compiled(given: Project, file: Path | None) -> dict[str, str]:
     assert not outcome.refusals
     if cache is not None:
         cache.save()
-    return generate(outcome.plan, given)
+    return generate(outcome.plan)
 
 
 CHANGES: dict[str, Project] = {

@@ -15,27 +15,26 @@ import yaml
 from realtime.emit.ddl import refresh_ddl, state_ddl
 from realtime.emit.jinja import escaped
 from realtime.emit.landing import landing_ddl
-from realtime.emit.tests import carried_tests
+from realtime.emit.tests import tests_on
 from realtime.planner.ir import Column, DataTest, Plan, SourceSpec, Step
-from realtime.project.manifest import Project
 
 PROFILE = "duet_realtime"
 Files = dict[str, str]
 
 
-def generate(plan: Plan, project: Project) -> Files:
-    """Path below ``target/realtime/`` → text; ``project`` is what ``plan`` was made from."""
+def generate(plan: Plan) -> Files:
+    """Path below ``target/realtime/`` → text."""
     out: Files = {
         "dbt_project.yml": _yaml(_project_file(plan)),
         "profiles.yml": _PROFILES,
         "plan.json": msgspec.json.format(msgspec.json.encode(plan)).decode() + "\n",
-        "models/_sources.yml": _yaml(_sources_file(plan, project)),
+        "models/_sources.yml": _yaml(_sources_file(plan)),
     }
     for source in plan.sources:
         out[f"ddl/{source.landing.split('.')[1]}.sql"] = _statements(landing_ddl(source))
     for step in plan.steps:
         out[f"models/{step.model}.sql"] = _model_file(step)
-        out[f"models/{step.model}.yml"] = _yaml(_model_properties(step, plan, project))
+        out[f"models/{step.model}.yml"] = _yaml(_model_properties(step, plan))
         for state in step.states:
             out[f"ddl/{state.relation.split('.')[1]}.sql"] = _statements(state_ddl(state))
         if step.refresh is not None:
@@ -98,10 +97,10 @@ duet_realtime:
 """
 
 
-def _sources_file(plan: Plan, project: Project) -> Mapping[str, Any]:
+def _sources_file(plan: Plan) -> Mapping[str, Any]:
     states = [(state.relation, f"State of {state.name}.") for step in plan.steps for state in step.states]
     states += [(s.refresh.relation, f"Rows of {s.model}, refreshed.") for s in plan.steps if s.refresh is not None]
-    landing = [_landing_properties(source, plan, project) for source in plan.sources]
+    landing = [_landing_properties(source, plan) for source in plan.sources]
     sources = [{"name": "landing", "schema": f"{plan.database}_raw", "tables": landing}]
     if states:
         tables = [{"name": relation.split(".")[1], "description": words} for relation, words in states]
@@ -109,18 +108,14 @@ def _sources_file(plan: Plan, project: Project) -> Mapping[str, Any]:
     return {"version": 2, "sources": sources}
 
 
-def _landing_properties(source: SourceSpec, plan: Plan, project: Project) -> Mapping[str, Any]:
+def _landing_properties(source: SourceSpec, plan: Plan) -> Mapping[str, Any]:
     description = escaped(source.description) or f"Rows of source {source.name} as they came."
-    on_it, on_columns = carried_tests(source.unique_id, project, _kept(plan))
+    on_it, on_columns = tests_on(source.unique_id, plan)
     columns = [_column_properties(c, on_columns) for c in source.columns]
     table: dict[str, Any] = {"name": source.landing.split(".")[1], "description": description, "columns": columns}
     if on_it:
         table["data_tests"] = on_it
     return table
-
-
-def _kept(plan: Plan) -> list[str]:
-    return [s.unique_id for s in plan.sources] + [s.unique_id for s in plan.steps]
 
 
 def _column_properties(column: Column, tests: Mapping[str, list[Any]]) -> Mapping[str, Any]:
@@ -136,8 +131,8 @@ def _model_file(step: Step) -> str:
     return f"-- {step.model}: {step.shape}, {step.why}\n{step.select}\n"
 
 
-def _model_properties(step: Step, plan: Plan, project: Project) -> Mapping[str, Any]:
-    on_model, on_columns = carried_tests(step.unique_id, project, _kept(plan))
+def _model_properties(step: Step, plan: Plan) -> Mapping[str, Any]:
+    on_model, on_columns = tests_on(step.unique_id, plan)
     columns = [_column_properties(c, on_columns) for c in step.columns]
     model: dict[str, Any] = {"name": step.model, "description": escaped(step.description), "columns": columns}
     model["config"] = {"meta": {"duet": {"shape": str(step.shape), "model": step.unique_id}}}

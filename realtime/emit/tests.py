@@ -10,27 +10,30 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from realtime.planner.ir import CarriedTest, Plan
 from realtime.project.manifest import Project, Test
 
 BUILT_IN = frozenset({"unique", "not_null", "accepted_values", "relationships"})
 _CONFIG = ("severity", "limit", "error_if", "warn_if", "fail_calc")
 _DEFAULTS = {"severity": "ERROR", "error_if": "!= 0", "warn_if": "!= 0", "fail_calc": "count(*)"}
 _SOURCE = re.compile(r"""source\(\s*['"](\w+)['"]\s*,\s*['"](\w+)['"]\s*\)""")
-Carried = tuple[list[Any], dict[str, list[Any]]]
+Properties = tuple[list[Any], dict[str, list[Any]]]
 
 
-def carried_tests(unique_id: str, project: Project, kept: Collection[str]) -> Carried:
-    """Built-in generic tests of a model or source: on it, and by column. ``kept`` are the unique ids that
-    ClickHouse keeps; a test that reads anything else stays behind."""
+def carried_tests(project: Project, kept: Collection[str]) -> tuple[CarriedTest, ...]:
+    """Built-in generic tests. ``kept`` are the unique ids that ClickHouse keeps; a test that reads anything else
+    stays behind."""
+    chosen = [t for t in project.tests if t.attached and as_it_is(t, project) and set(t.depends_on) <= set(kept)]
+    return tuple(_carried(test) for test in sorted(chosen, key=lambda t: t.unique_id))
+
+
+def tests_on(unique_id: str, plan: Plan) -> Properties:
+    """The built-in tests of a model or source as dbt's YAML has them: on it, and by column."""
     on_it: list[Any] = []
     on_columns: dict[str, list[Any]] = {}
-    for test in sorted(project.tests, key=lambda t: t.unique_id):
-        if test.attached != unique_id or not as_it_is(test, project) or not set(test.depends_on) <= set(kept):
-            continue
-        if test.column:
-            on_columns.setdefault(test.column, []).append(_entry(test))
-        else:
-            on_it.append(_entry(test))
+    for test in plan.carried:
+        if test.on == unique_id:
+            (on_columns.setdefault(test.column, []) if test.column else on_it).append(_entry(test))
     return on_it, on_columns
 
 
@@ -65,17 +68,21 @@ def carried_arguments(test: Test) -> dict[str, Any]:
     return {k: _renamed(v) for k, v in test.metadata["kwargs"].items() if k not in ("model", "column_name")}
 
 
-def _entry(test: Test) -> Any:
+def _carried(test: Test) -> CarriedTest:
     assert test.metadata is not None
-    arguments = carried_arguments(test)
-    config = judged_by(test)
-    body: dict[str, Any] = {}
-    if arguments:
-        body["arguments"] = arguments
-    if config:
-        body["config"] = config
-    name: str = test.metadata["name"]
-    return {name: body} if body else name
+    return CarriedTest(
+        on=test.attached,
+        name=test.metadata["name"],
+        column=test.column,
+        arguments=carried_arguments(test),
+        config=judged_by(test),
+        depends_on=test.depends_on,
+    )
+
+
+def _entry(test: CarriedTest) -> Any:
+    body = {name: value for name, value in (("arguments", test.arguments), ("config", test.config)) if value}
+    return {test.name: body} if body else test.name
 
 
 def _renamed(argument: Any) -> Any:

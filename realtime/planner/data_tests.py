@@ -23,6 +23,10 @@ def plan_test(test: Test, adapter: str, binder: Binder, relations: Relations) ->
     try:
         tree = transpile(to_duckdb(test.sql, adapter, binder), binder).tree
     except RefusedError as error:
-        return DataTest(name=test.name, select="", description=test.description, reason=str(error))
+        return DataTest(
+            name=test.name, select="", description=test.description, reason=str(error), depends_on=test.depends_on
+        )
     select = escaped(readable(with_settings(to_dbt(tree, relations))))
-    return DataTest(name=test.name, select=select, config=judged_by(test), description=test.description)
+    return DataTest(
+        name=test.name, select=select, config=judged_by(test), description=test.description, depends_on=test.depends_on
+    )

@@ -197,7 +197,8 @@ class DataTest(msgspec.Struct, frozen=True, kw_only=True):
     """A custom data test of the author (singular, or a generic one that is not dbt's own), compiled.
 
     ``select`` is ClickHouse SQL that returns the failing rows, as dbt runs it; empty where the test can't be
-    kept, and then ``reason`` says why. ``config`` is what dbt needs to judge the rows (severity, error_if …).
+    kept, and then ``reason`` says why. ``config`` is what dbt needs to judge the rows (severity, error_if …);
+    ``depends_on`` are the unique ids of what it reads.
     """
 
     name: str
@@ -205,6 +206,28 @@ class DataTest(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any] = {}
     description: str = ""
     reason: str = ""
+    depends_on: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CarriedTest(msgspec.Struct, frozen=True, kw_only=True):
+    """One of dbt's own data tests, which runs on ClickHouse by its ``name`` with ``arguments``.
+
+    ``on`` is the unique id of its model or source, ``column`` empty where it is on all of it; ``depends_on`` are the
+    unique ids of everything that it reads.
+    """
+
+    on: str
+    name: str
+    column: str = ""
+    arguments: dict[str, Any] = {}
+    config: dict[str, Any] = {}
+    depends_on: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name} on {'.'.join([*self.on.split('.')[2:], *([self.column] if self.column else [])])}"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +241,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     lambdas: tuple[LambdaSpec, ...] = ()
     tests: tuple[DataTest, ...] = ()
+    carried: tuple[CarriedTest, ...] = ()
 
 
 def plan_id(plan: Plan) -> str:

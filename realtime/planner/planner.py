@@ -15,7 +15,7 @@ from sqlglot.errors import SqlglotError
 
 from realtime.cache import Cache, Digests, Kept, Memory
 from realtime.dialects.translate import check_adapter, source_in_duckdb, to_duckdb
-from realtime.emit.tests import custom_tests
+from realtime.emit.tests import carried_tests, custom_tests
 from realtime.errors import DuetError, RefusedError, SourceError
 from realtime.planner.ctes import resolve
 from realtime.planner.data_tests import plan_test
@@ -59,6 +59,7 @@ def plan_project(project: Project, database: str, cache: Cache | None = None) ->
         steps=tuple(planner.steps.values()),
         lambdas=tuple(found for found in lambdas if found is not None),
         tests=tuple(planner.test(t) for t in custom_tests(project, [*planner.specs, *planner.steps])),
+        carried=carried_tests(project, [*planner.specs, *planner.steps]),
     )
     return Outcome(plan, tuple(planner.refusals))
 

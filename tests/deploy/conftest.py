@@ -120,7 +120,7 @@ class Site:
         authored = of or project()
         outcome = plan_project(authored, self.database)
         assert not outcome.refusals, [str(r) for r in outcome.refusals]
-        write(self.settings.realtime_dir, generate(outcome.plan, authored))
+        write(self.settings.realtime_dir, generate(outcome.plan))
         return outcome.plan
 
     def deploy(self, of: Project | None = None) -> Plan:

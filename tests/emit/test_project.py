@@ -103,7 +103,7 @@ def test_runs_with_stock_dbt(
 ) -> None:
     plan = _plan(authored, database)
     root = tmp_path / "target" / "realtime"
-    write(root, generate(plan, authored))
+    write(root, generate(plan))
     for suffix in ("", "_raw", "_state"):
         clickhouse.execute(f"CREATE DATABASE {database}{suffix}")
     tables = [spec.landing for spec in plan.sources] + [state.relation for step in plan.steps for state in step.states]
@@ -129,7 +129,7 @@ def test_runs_with_stock_dbt(
 
 def test_tests_are_carried(authored: Project) -> None:
     plan = _plan(authored, "x")
-    contents = generate(plan, authored)
+    contents = generate(plan)
     events = yaml.safe_load(contents["models/events.yml"])["models"][0]
     assert events["columns"][0]["data_tests"] == ["unique"]
     assert events["columns"][1]["data_tests"] == [{"accepted_values": {"arguments": {"values": ["a", "b"]}}}]
@@ -151,7 +151,7 @@ def test_tests_are_carried(authored: Project) -> None:
 
 
 def test_documentation_is_carried(authored: Project) -> None:
-    contents = generate(_plan(authored, "x"), authored)
+    contents = generate(_plan(authored, "x"))
     events = yaml.safe_load(contents["models/events.yml"])["models"][0]
     assert events["description"] == 'One row per event, its "kind" and a number — äöü.'
     assert events["columns"][0]["description"] == "The event."
@@ -161,7 +161,7 @@ def test_documentation_is_carried(authored: Project) -> None:
 
 
 def test_upserted_sources_are_tested_by_their_newest_rows(authored: Project) -> None:
-    contents = generate(_plan(authored, "x"), authored)
+    contents = generate(_plan(authored, "x"))
     users = yaml.safe_load(contents["models/_sources.yml"])["sources"][0]["tables"][1]
     assert users["name"] == "app__users"
     assert not any("data_tests" in column for column in users["columns"])
@@ -169,14 +169,14 @@ def test_upserted_sources_are_tested_by_their_newest_rows(authored: Project) -> 
 
 
 def test_the_same_to_the_byte(authored: Project) -> None:
-    first, second = (generate(_plan(authored, "x"), authored) for _ in range(2))
+    first, second = (generate(_plan(authored, "x")) for _ in range(2))
     assert first == second
     assert list(first) == list(second)
 
 
 def test_the_plan_survives_json(authored: Project) -> None:
     plan = _plan(authored, "x")
-    written = generate(plan, authored)["plan.json"]
+    written = generate(plan)["plan.json"]
     assert msgspec.json.decode(written, type=Plan) == plan
 
 
