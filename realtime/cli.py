@@ -25,6 +25,22 @@ app.add_typer(lambdas, name="lambda")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
+Select = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select",
+        help="Only these, in dbt's selection syntax, as in 'orders+'; what they are made of comes along if it changed.",
+    ),
+]
+Backfill = Annotated[
+    bool | None,
+    typer.Option(
+        "--backfill/--no-backfill",
+        help="--no-backfill: new states begin now and lack older rows; --backfill: fill those that began so.",
+        show_default=False,
+    ),
+]
+
 
 @app.callback()
 def project(
@@ -101,29 +117,67 @@ def explain(context: typer.Context, model: Annotated[str, typer.Argument(help="A
 
 
 @app.command()
-def plan(context: typer.Context, json: Json = False) -> None:
-    """Compile, and print what a deploy would do to the live server; nothing is changed."""
-    from realtime.deploy.diff import changes
-    from realtime.deploy.live import read_live
+def plan(context: typer.Context, select: Select = None, backfill: Backfill = None, json: Json = False) -> None:
+    """Compile, and print what a deploy would do to the live server, with the reasons; nothing is changed. What a deploy
+    does only with --allow-destructive is marked."""
+    from realtime.deploy.options import Options
 
-    wanted = compiled(context.obj).plan
     with clickhouse(context.obj) as client:
-        found = changes(wanted, read_live(client, wanted.database))
-    show.json_document(found) if json else show.changes(found)
+        wanted = chosen(context.obj, client, select)
+        planned(client, wanted, Options.load(context.obj, backfill=backfill), json)
 
 
 @app.command()
-def deploy(context: typer.Context) -> None:
+def deploy(
+    context: typer.Context,
+    select: Select = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, as duet plan does.")] = False,
+    allow_destructive: Annotated[
+        bool, typer.Option("--allow-destructive", help="Allow what loses rows or values that can't be had back.")
+    ] = False,
+    backfill: Backfill = None,
+) -> None:
     """Compile, and make the server so: landing tables, states, views, tests, read views. Loses nothing; can be
     run again at any time."""
     from realtime.deploy.apply import deploy as apply
+    from realtime.deploy.options import Options
     from realtime.services import wait_until_served
 
-    wanted = compiled(context.obj).plan
+    options = Options.load(context.obj, destructive=allow_destructive, backfill=backfill)
     with clickhouse(context.obj) as client:
-        apply(context.obj, wanted, client, show.note)
+        wanted = chosen(context.obj, client, select)
+        if dry_run:
+            planned(client, wanted, options, False)
+            return
+        apply(context.obj, wanted, client, show.note, options)
     wait_until_served(context.obj, wanted)
     show.note(f"deployed {show.counted(wanted)} to database {wanted.database}")
+
+
+@app.command()
+def rollback(context: typer.Context, model: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
+    """Go back to the version of a model that was active before the last deploy of it, with the models and lambdas that
+    changed with it. It is kept for DUET_KEEP_DAYS, or until the next deploy of the model."""
+    from realtime.clickhouse.endpoint import database_name
+    from realtime.deploy.rollback import rollback as run
+    from realtime.services import wait_until_served
+
+    with clickhouse(context.obj) as client:
+        active = run(context.obj, client, database_name(context.obj), model, show.note)
+    wait_until_served(context.obj, active)
+    show.note("rolled back; duet plan shows what the next deploy would do again")
+
+
+@app.command()
+def history(context: typer.Context, json: Json = False) -> None:
+    """List deploys and rollbacks, the newest first."""
+    from realtime.clickhouse.endpoint import database_name
+    from realtime.deploy.ledger import Ledger
+
+    deployed(context.obj)
+    with clickhouse(context.obj) as client:
+        found = Ledger(client, database_name(context.obj)).history()
+    show.json_document(found) if json else show.history(found)
 
 
 @app.command()
@@ -256,6 +310,27 @@ def compiled(settings: Settings) -> Any:
     with show.waiting("compiling: dbt parses the project, then each model that changed is planned"):
         outcome = compile_project(settings)
     return accepted(outcome)
+
+
+def chosen(settings: Settings, client: Any, select: list[str] | None) -> Any:
+    """The plan to deploy: the compiled one, or of it what ``select`` names, written for dbt to run."""
+    wanted = compiled(settings).plan
+    if not select:
+        return wanted
+    from realtime.deploy.selection import select_plan
+
+    return select_plan(settings, client, wanted, select)
+
+
+def planned(client: Any, wanted: Any, options: Any, json: bool) -> None:
+    """Prints what a deploy of ``wanted`` would do."""
+    from realtime.deploy.diff import changes
+    from realtime.deploy.live import read_live
+    from realtime.deploy.source_changes import orphans
+
+    live = read_live(client, wanted.database, wanted)
+    found, kept = changes(wanted, live, options), orphans(wanted, live)
+    show.json_document([*found, *kept]) if json else show.changes(found, kept, options.destructive)
 
 
 def accepted(outcome: Any) -> Any:

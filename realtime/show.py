@@ -19,7 +19,8 @@ from rich.table import Table
 from realtime.errors import DuetError
 
 if TYPE_CHECKING:
-    from realtime.deploy.diff import Change
+    from realtime.deploy.change import Change
+    from realtime.deploy.ledger import Deployment
     from realtime.emit.warehouses.project import Emitted
     from realtime.explain import Explained
     from realtime.ingest.export import Exported
@@ -110,11 +111,33 @@ def counted(plan: Plan) -> str:
     return f"{len(plan.steps)} models over {len(plan.sources)} sources, {len(plan.lambdas)} lambdas"
 
 
-def changes(found: Sequence[Change]) -> None:
-    """What a deploy would do."""
-    for change in found:
-        _OUT.print(escape(str(change)))
-    _OUT.print(f"{len(found)} changes" if found else "nothing to do: the server runs this project as it is")
+_SIGNS = {"drop": "[red]-[/]", "retire": "[red]-[/]", "create": "[green]+[/]", "add": "[green]+[/]"}
+_SIGNS |= {"register": "[green]+[/]", "keep": "=", "run": ">"}
+
+
+def changes(found: Sequence[Change], orphans: Sequence[Change] = (), allowed: bool = False) -> None:
+    """What a deploy would do, and the tables of no source, which it drops only where that is ``allowed``."""
+    for change in [*found, *(orphans if allowed else ())]:
+        sign = "[bold red]![/]" if change.destructive else _SIGNS.get(change.kind.split()[0], "[yellow]~[/]")
+        _OUT.print(f"{sign} {escape(str(change))}")
+    _OUT.print(_total(found) if found else "nothing to do: the server runs this project as it is")
+    for change in () if allowed else orphans:
+        _OUT.print(f"{change.subject} stays: {change.reason} ({change.rows:,} rows; --allow-destructive drops it)")
+
+
+def _total(found: Sequence[Change]) -> str:
+    rows = sum(change.rows for change in found if "state" in change.kind)
+    lost = sum(change.destructive for change in found)
+    parts = [f"{len(found)} changes"] + [f"about {rows:,} rows to backfill"] * bool(rows)
+    return ", ".join(parts + [f"[bold red]{lost} destructive[/] (! needs --allow-destructive)"] * bool(lost))
+
+
+def history(found: Sequence[Deployment]) -> None:
+    """Deploys and rollbacks."""
+    table = _table("at", "plan", "what")
+    for one in found:
+        table.add_row(f"{one.at:%Y-%m-%d %H:%M:%S}Z", one.id, escape(one.what))
+    _OUT.print(table)
 
 
 def taken(source: SourceSpec, loaded: Loaded) -> None:

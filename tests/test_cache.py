@@ -113,7 +113,7 @@ def same(given: Project, file: Path) -> bool:
     found, expected = plan_project(given, "db", cache), plan_project(given, "db")
     cache.save()
     assert [str(r) for r in found.refusals] == [str(r) for r in expected.refusals]
-    return found.plan == expected.plan and generate(found.plan, given) == generate(expected.plan, given)
+    return found.plan == expected.plan and generate(found.plan) == generate(expected.plan)
 
 
 def test_unchanged_lambdas_and_tests_are_not_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

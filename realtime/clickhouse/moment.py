@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from realtime.clickhouse.client import ClickHouse
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def micros(moment: datetime) -> int:
@@ -19,7 +19,7 @@ def micros(moment: datetime) -> int:
     1000005
     """
     aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return (aware - _EPOCH) // timedelta(microseconds=1)
+    return (aware - EPOCH) // timedelta(microseconds=1)
 
 
 def from_micros(value: int) -> datetime:
@@ -28,7 +28,7 @@ def from_micros(value: int) -> datetime:
     >>> from_micros(1000005).isoformat()
     '1970-01-01T00:00:01.000005+00:00'
     """
-    return _EPOCH + timedelta(microseconds=value)
+    return EPOCH + timedelta(microseconds=value)
 
 
 def server_now(client: ClickHouse) -> datetime:

@@ -5,8 +5,10 @@ Every step can be repeated: a deploy that was killed anywhere is continued by th
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
@@ -14,72 +16,117 @@ from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
 from realtime.clickhouse.moment import server_now
 from realtime.deploy.backfill import backfill
+from realtime.deploy.change import DROPPED, UNBUILT, Change, Kind
 from realtime.deploy.cutover import INSERT_TIMEOUT, cut_over
-from realtime.deploy.diff import Kind, changes, is_filled, is_whole, refreshes_of, states_of
+from realtime.deploy.diff import changed_models, changes, is_filled, is_whole, refreshes_of, states_of
 from realtime.deploy.ledger import Ledger, Work
 from realtime.deploy.live import Live, read_live
 from realtime.deploy.lock import exclusive
+from realtime.deploy.options import Options
 from realtime.deploy.promote import build_staging, settle, staging_database, swap_to_staging
+from realtime.deploy.rebuild import reopen
 from realtime.deploy.refreshes import make_refreshed
-from realtime.emit.landing import BATCH_ID, add_column, add_hidden, landing_ddl
+from realtime.deploy.source_changes import orphans
+from realtime.deploy.sources import drop_columns, make_sources
 from realtime.emit.names import quoted
-from realtime.errors import CommandError, ConfigError, SourceError
-from realtime.planner.ir import Plan, SourceSpec, State
+from realtime.errors import ConfigError
+from realtime.planner.ir import Plan, State, plan_id
 from realtime.settings import Settings
 
 Report = Callable[[str], None]
+Build = Callable[[Settings, ClickHouse, Plan], None]
 
 GRACE = 1.5
 """Seconds between swapping views and dropping what the old ones read: by then a query that began before has found
 its tables, and servers, which look for the active plan each second, have the new one."""
 
-_DROPPED = frozenset({Kind.DROP_STATE, Kind.DROP_MATERIALIZED_VIEW, Kind.DROP_VIEW})
-_UNBUILT = _DROPPED | {Kind.REGISTER_LAMBDA, Kind.DROP_STAGING}
 
-
-def deploy(settings: Settings, plan: Plan, client: ClickHouse, report: Report) -> None:
-    """Makes the server run ``plan``, which is compiled in ``settings.realtime_dir``; ``report`` takes lines to show.
+def deploy(
+    settings: Settings,
+    plan: Plan,
+    client: ClickHouse,
+    report: Report,
+    options: Options | None = None,
+    build: Build = build_staging,
+) -> None:
+    """Makes the server run ``plan``, which is compiled in ``settings.realtime_dir``; ``report`` takes lines to show,
+    ``build`` makes and tests the new read views.
 
     Raises BusyError while another deploy to the same database runs or an insert does not end, SourceError and
-    ConfigError as `realtime.deploy.diff.changes` does, CommandError where a statement or a test fails: the version
-    before goes on serving then.
+    ConfigError as `realtime.deploy.diff.changes` does, ConfigError where rows would be lost and ``options`` does not
+    allow it, CommandError where a statement or a test fails: the version before goes on serving then.
     """
-    with exclusive(client, plan.database) as lock:
-        comment = f"duet deploy to {plan.database}"
-        work = Work(client, Ledger(client, plan.database), report, lock.check, comment)
-        _end_leftovers(work)
-        live = read_live(client, plan.database)
-        found = changes(plan, live)
+    options = options or Options.load(settings)
+    with working(client, plan.database, report) as work:
+        live = read_live(client, plan.database, plan)
+        found = changes(plan, live, options)
         for change in found:
             report(str(change))
+        _check_allowed(found, options)
         if found:
-            _carry_out(settings, plan, work, live, {change.kind for change in found})
+            ready = Deploy(plan, work, live, found, options)
+            carry_out(ready, lambda: _test_views(settings, ready, build))
         else:
             report("nothing to do: the server runs this project as it is")
+            if live.plan != plan:  # the same in another order, which has another id
+                work.ledger.activate(plan)
+        _drop_orphans(work, orphans(plan, read_live(client, plan.database)), options)
 
 
-def _carry_out(settings: Settings, plan: Plan, work: Work, live: Live, kinds: Set[Kind]) -> None:
+@contextmanager
+def working(client: ClickHouse, database: str, report: Report) -> Iterator[Work]:
+    """Holds the lock on ``database``, with what a killed deploy left running ended."""
+    with exclusive(client, database) as lock:
+        comment = f"duet deploy to {database}"
+        work = Work(client, Ledger(client, database), report, lock.check, comment)
+        _end_leftovers(work)
+        yield work
+
+
+@dataclasses.dataclass(frozen=True)
+class Deploy:
+    """One deploy: what is wanted, what is there, and what has to be done; ``note`` is empty unless it is none."""
+
+    plan: Plan
+    work: Work
+    live: Live
+    found: Sequence[Change]
+    options: Options
+    note: str = ""
+
+
+def carry_out(deploy: Deploy, build: Callable[[], None]) -> None:
+    """Makes everything so; ``build`` leaves read views in the staging schema, or raises where they are not right."""
+    plan, work, live = deploy.plan, deploy.work, deploy.live
     _create_databases(work, plan)
     wanted = [state for state in states_of(plan).values() if not is_whole(state, live)]
     # A view does not outlive its landing table: what it kept is of rows that are gone.
     lost = [s.relation for s in wanted if any(v.landing not in live.landing for v in s.views)]
     work.ledger.mark(lost, "dropped")
-    for source in plan.sources:
-        _make_source(work.client, source, live)
-    _fill_states(work, wanted, live)
+    make_sources(work, plan, live, deploy.found)
+    _fill_states(deploy, wanted)
     make_refreshed(work, [refresh for refresh in refreshes_of(plan).values() if not is_filled(refresh, live)])
-    rebuilt = not kinds <= _UNBUILT
+    rebuilt = not {change.kind for change in deploy.found} <= UNBUILT
     if rebuilt:
-        _test_views(settings, plan, work, live)
+        build()
+        work.check()
     if rebuilt and _is_read(plan, live):
         swap_to_staging(work.client, plan)
-    work.ledger.register(spec for spec in plan.lambdas if (spec.name, spec.version) not in live.lambdas)
-    if live.plan != plan:
-        work.ledger.activate(plan)
+    _activate(deploy)
     if rebuilt:
         settle(work.client, plan)
     work.check()
-    _drop_unused(work, plan, GRACE if _is_read(plan, live) else 0)
+    _drop_unused(deploy, GRACE if _is_read(plan, live) else 0)
+
+
+def _activate(deploy: Deploy) -> None:
+    """Makes the plan the active one, in one insert, once everything that it needs is recorded."""
+    plan, ledger, live = deploy.plan, deploy.work.ledger, deploy.live
+    ledger.register(spec for spec in plan.lambdas if (spec.name, spec.version) not in live.lambdas)
+    if live.plan is not None and live.plan != plan:
+        ledger.keep(changed_models(live.plan, plan), plan_id(live.plan), deploy.options.keep_days)
+    if live.plan != plan:
+        ledger.activate(plan, deploy.note)
 
 
 def _create_databases(work: Work, plan: Plan) -> None:
@@ -88,38 +135,49 @@ def _create_databases(work: Work, plan: Plan) -> None:
     work.ledger.create()
 
 
-def _make_source(client: ClickHouse, source: SourceSpec, live: Live) -> None:
-    table = live.landing.get(source.landing)
-    try:
-        for statement in landing_ddl(source):
-            client.execute(statement)
-        if table is not None and BATCH_ID not in table.columns:
-            for statement in add_hidden(source):
-                client.execute(statement)
-        for column in source.columns:
-            if table is not None and column.name not in table.columns:
-                client.execute(add_column(source, column))
-    except CommandError as error:
-        raise SourceError(
-            f"source {source.name}: its landing table can't be made: {error.message}",
-            remedy="check its types, and `partition_by` and `ttl`, which are ClickHouse expressions over its columns",
-        ) from None
+def _check_allowed(found: Iterable[Change], options: Options) -> None:
+    """ConfigError naming what would be lost, unless that is allowed."""
+    lost = [f"{change.kind} {change.subject}" for change in found if change.destructive]
+    if lost and not options.destructive:
+        raise ConfigError(
+            f"this deploy loses what can't be had back: {', '.join(lost)}; nothing was changed",
+            remedy="see duet plan; if that is meant: duet deploy --allow-destructive",
+        )
 
 
-def _fill_states(work: Work, states: Sequence[State], live: Live) -> None:
-    cuts = cut_over(work, states, live)
+def _drop_orphans(work: Work, found: Sequence[Change], options: Options) -> None:
+    """Drops tables of sources that are gone, only where the caller allows it."""
+    for change in found:
+        if options.destructive:
+            work.report(str(change))
+            work.client.execute(f"DROP TABLE IF EXISTS {_quoted(change.subject)}")
+        else:
+            work.report(f"{change.subject} stays, though {change.reason}: --allow-destructive drops it")
+
+
+def _fill_states(deploy: Deploy, states: Sequence[State]) -> None:
+    work, live = deploy.work, deploy.live
+    cuts = dict(cut_over(work, states, live))
+    if deploy.options.backfill is False:
+        for relation, moment in cuts.items():
+            work.ledger.mark([relation], "late", moment)
+            work.report(f"{relation} holds rows from {moment:%Y-%m-%d %H:%M:%S}Z on only: no backfill was asked for")
+        return
+    if deploy.options.backfill:
+        late = [state for state in states_of(deploy.plan).values() if state.relation in live.late]
+        states = [*states, *(state for state in late if state.relation not in cuts)]
+        cuts |= {relation: moment for relation, moment in live.late.items() if relation not in cuts}
     for state in states:
         backfill(work, state, cuts[state.relation])
 
 
-def _test_views(settings: Settings, plan: Plan, work: Work, live: Live) -> None:
+def _test_views(settings: Settings, deploy: Deploy, build: Build) -> None:
     """Tests the new version, unless its tests had passed and only the swap was interrupted."""
-    staging = staging_database(plan)
-    if not any(staging in view.select for view in live.read_views.values()):
-        _check_compiled(settings, plan)
-        work.report("dbt builds and tests the read views")
-        build_staging(settings, work.client, plan)
-    work.check()
+    staging = staging_database(deploy.plan)
+    if not any(staging in view.select for view in deploy.live.read_views.values()):
+        _check_compiled(settings, deploy.plan)
+        deploy.work.report("dbt builds and tests the read views")
+        build(settings, deploy.work.client, deploy.plan)
 
 
 def _is_read(plan: Plan, live: Live) -> bool:
@@ -140,22 +198,26 @@ def _check_compiled(settings: Settings, plan: Plan) -> None:
         )
 
 
-def _drop_unused(work: Work, plan: Plan, grace: float) -> None:
-    """Drops what deploys made and ``plan`` does not use, after ``grace`` seconds."""
+def _drop_unused(deploy: Deploy, grace: float) -> None:
+    """Drops what deploys made and the plan does not use, after ``grace`` seconds; then columns that nothing reads."""
+    work, plan = deploy.work, deploy.plan
     live = read_live(work.client, plan.database)
-    found = [change for change in changes(plan, live) if change.kind in _DROPPED]
-    if found or live.staging:
+    found = changes(plan, live, deploy.options)
+    dropped = [change for change in found if change.kind in DROPPED]
+    columns = [change for change in found if change.kind is Kind.DROP_COLUMN]
+    if dropped or columns or live.staging:
         time.sleep(grace)
-    tables = [change.subject for change in found if change.kind is Kind.DROP_STATE]
+    tables = [change.subject for change in dropped if change.kind is Kind.DROP_STATE]
     work.ledger.mark(tables, "dropped")
-    for change in found:
+    for change in dropped:
         if change.kind is not Kind.DROP_STATE:
             work.client.execute(f"DROP TABLE IF EXISTS {_quoted(change.subject)}")
-    if tables:
+    if tables or columns:
         # An insert that still feeds a dropped view fails if the view's table goes too.
         wait_for_inserts(work.client, sorted(live.landing), server_now(work.client), INSERT_TIMEOUT)
     for table in tables:
         work.client.execute(f"DROP TABLE IF EXISTS {_quoted(table)}")
+    drop_columns(work, columns)
     for name in live.staging:
         work.client.execute(f"DROP DATABASE IF EXISTS {quoted(name)} SYNC")
 
@@ -168,3 +230,4 @@ def _end_leftovers(work: Work) -> None:
     """Ends backfills of a deploy that was killed: the server goes on with a query whose client is gone."""
     sql = "KILL QUERY WHERE Settings['log_comment'] = {comment:String} SYNC"
     work.client.execute(sql, {"comment": work.comment})
+    reopen(work, f"{work.ledger.database}_raw")

@@ -5,62 +5,36 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 
-import msgspec
-
-from realtime.deploy.live import Live, ReadView, Table
-from realtime.emit.landing import BATCH_ID, HIDDEN, column_type, engine, is_nested, sorting_key
-from realtime.emit.names import quoted
-from realtime.errors import ConfigError, SourceError
-from realtime.planner.ir import Plan, Refresh, SourceSpec, State, Step
-
-
-class Kind(enum.StrEnum):
-    """What is done to the subject of a change."""
-
-    CREATE_SOURCE = "create source"
-    ADD_COLUMN = "add column"
-    CREATE_STATE = "create state"
-    CREATE_REFRESH = "create refreshed table"
-    DROP_STATE = "drop state"
-    DROP_MATERIALIZED_VIEW = "drop materialized view"
-    CREATE_VIEW = "create read view"
-    REPLACE_VIEW = "replace read view"
-    DROP_VIEW = "drop read view"
-    REGISTER_LAMBDA = "register lambda"
-    DROP_STAGING = "drop staging"
-    RECORD_PLAN = "record plan"
+from realtime.deploy.change import Change, Kind
+from realtime.deploy.live import Kept, Live, ReadView
+from realtime.deploy.merge import same_plan
+from realtime.deploy.options import DEFAULT, Options
+from realtime.deploy.source_changes import fits, source_changes
+from realtime.errors import ConfigError
+from realtime.planner.ir import CarriedTest, DataTest, LambdaSpec, Plan, Refresh, State, Step
 
 
-class Change(msgspec.Struct, frozen=True):
-    """One thing to do: ``subject`` is its relation (a column's with its name), ``rows`` about how many landing rows
-    it reads where it reads any."""
-
-    kind: Kind
-    subject: str
-    reason: str
-    rows: int = 0
-
-    def __str__(self) -> str:
-        backfill = f", about {self.rows:,} rows to backfill" if self.rows else ""
-        return f"{self.kind} {self.subject}: {self.reason}{backfill}"
-
-
-def changes(plan: Plan, live: Live) -> tuple[Change, ...]:
+def changes(plan: Plan, live: Live, options: Options = DEFAULT) -> tuple[Change, ...]:
     """What has to be done so that the server runs ``plan``, in the order of a deploy; empty where it does already.
 
+    Tables of sources that are gone from the project are none of it (`realtime.deploy.source_changes.orphans`).
     SourceError where a source changed in a way that its landing table can't follow without losing rows, ConfigError
     where a read view's name is taken by something that no deploy made.
     """
-    found = [change for source in plan.sources for change in _source(source, live)]
-    found += _states(plan, live)
+    found = [change for source in plan.sources for change in source_changes(source, live)]
+    late = [c for c in found if c.kind is Kind.DROP_COLUMN]
+    found = [c for c in found if c.kind is not Kind.DROP_COLUMN]
+    found += _states(plan, live, options)
     found += _refreshes(plan, live)
     found += [change for step in plan.steps for change in _read_view(step, live)]
+    found += _tests(plan, live)
     found += _lambdas(plan, live)
-    found += _leftovers(plan, live)
-    if not found and live.plan != plan:
+    found += _leftovers(plan, live, options)
+    found += late
+    if not found and (live.plan is None or not same_plan(plan, live.plan)):
         found.append(Change(Kind.RECORD_PLAN, plan.database, _recorded(live)))
     return tuple(found)
 
@@ -86,75 +60,77 @@ def is_whole(state: State, live: Live) -> bool:
     return there and all(view.name in live.views and view.landing in live.landing for view in state.views)
 
 
-def _source(source: SourceSpec, live: Live) -> Iterator[Change]:
-    table = live.landing.get(source.landing)
-    wanted_engine = engine(source)
-    if table is None:
-        yield Change(Kind.CREATE_SOURCE, source.landing, f"source {source.name} is new")
-        return
-    if source.quarantine not in live.landing:
-        yield Change(Kind.CREATE_SOURCE, source.quarantine, "an earlier deploy did not finish")
-    _check_table(source, table, wanted_engine, live)
-    if BATCH_ID not in table.columns:
-        yield Change(Kind.ADD_COLUMN, f"{source.landing}.{BATCH_ID}", "by it a batch of rows is found again")
-    for column in source.columns:
-        if column.name not in table.columns:
-            if table.rows and column_type(source, column) == column.clickhouse:
-                nested = "a list, struct or map can't be NULL" if is_nested(column) else "it is declared not_null"
-                raise SourceError(
-                    f"source {source.name}: column {column.name} is new, and the {table.rows:,} rows that are there "
-                    f"already would have no value for it: {nested}",
-                    remedy="declare the column without not_null, or take the new rows in a source of their own",
-                )
-            yield Change(Kind.ADD_COLUMN, f"{source.landing}.{column.name}", f"source {source.name} declares it now")
+def same_version(one: Step, other: Step) -> bool:
+    """Whether both keep and answer the same: a description may differ."""
+    typed = ([(c.name, c.type, c.clickhouse) for c in step.columns] for step in (one, other))
+    kept = (one.select, one.states, one.refresh) == (other.select, other.states, other.refresh)
+    return kept and next(typed) == next(typed)
 
 
-def _check_table(source: SourceSpec, table: Table, wanted_engine: str, live: Live) -> None:
-    """SourceError where the landing table can't become what ``source`` declares."""
-    before = next((s for s in live.plan.sources if s.name == source.name), None) if live.plan is not None else None
-    replacing = table.engine.endswith("ReplacingMergeTree")
-    if replacing != (source.mode == "upsert"):
-        raise _changed(source, f"mode is {source.mode} now", "upsert" if replacing else "append")
-    for what, now, then in (
-        ("version", wanted_engine, engine(before) if before is not None else wanted_engine),
-        ("order", _plain(", ".join(sorting_key(source))), _plain(table.sorting_key).strip("()")),
-        ("partition_by", source.partition_by, before.partition_by if before is not None else source.partition_by),
-        ("ttl", source.ttl, before.ttl if before is not None else source.ttl),
-    ):
-        if now != then:
-            raise _changed(source, f"{what} is {now or 'not set'} now", then or "not set")
-    declared = {c.name: c for c in source.columns}
-    for name, there in table.columns.items():
-        if name in HIDDEN:
-            continue
-        if name not in declared:
-            raise _changed(source, f"column {name} is gone", f"it as {there}")
-        wanted = column_type(source, declared[name])
-        # A column that may hold NULLs also takes rows that hold none: not_null is checked where rows come in.
-        if _plain(there) not in (_plain(wanted), f"Nullable({_plain(wanted)})"):
-            raise _changed(source, f"column {name} is {wanted} now", there)
+def versions_before(plan: Plan, live: Live, options: Options) -> dict[str, Kept]:
+    """What can be rolled back to once ``plan`` is deployed, by model: of a model that it changes the version that is
+    active now, of others what is kept already. None of a version whose sources have changed under it."""
+    if live.plan is None:
+        return {}
+    until = live.now + timedelta(days=options.keep_days)
+    kept = {model: k for model, k in live.kept.items() if k.until > live.now}
+    kept |= {model: Kept(live.plan, until) for model in changed_models(live.plan, plan)}
+    return {m: k for m, k in kept.items() if options.keep_days and _reads_as_before(m, k.plan, plan)}
 
 
-def _changed(source: SourceSpec, what: str, before: str) -> SourceError:
-    return SourceError(
-        f"source {source.name}: {what}, where {source.landing} has {before}: the rows that are there can't follow",
-        remedy="undo the change or declare the new form as another source; to give up the rows that are there: "
-        f"DROP TABLE {'.'.join(quoted(p) for p in source.landing.split('.'))}",
-    )
+def changed_models(before: Plan, after: Plan) -> tuple[str, ...]:
+    """Models of ``before`` that are another version in ``after``, or are gone there."""
+    now = {step.model: step for step in after.steps}
+    return tuple(s.model for s in before.steps if s.model not in now or not same_version(s, now[s.model]))
 
 
-def _plain(text: str) -> str:
-    """A type or key without the backquotes, which the server prints only where a name needs them."""
-    return text.replace("`", "")
+def read_below(model: str, plan: Plan) -> frozenset[str]:
+    """Names of models and sources that ``model`` of ``plan`` is made of."""
+    steps = {step.model: step for step in plan.steps}
+    found, waiting = set[str](), [model]
+    while waiting:
+        step = steps.get(waiting.pop())
+        fresh = set(step.depends_on) - found if step is not None else set()
+        found |= fresh
+        waiting += sorted(fresh)
+    return frozenset(found)
 
 
-def _states(plan: Plan, live: Live) -> Iterator[Change]:
+def _reads_as_before(model: str, before: Plan, after: Plan) -> bool:
+    """Whether the sources of the version of ``model`` in ``before`` are, for it, the same in ``after``."""
+    below = read_below(model, before)
+    now = {s.name: s for s in after.sources}
+    return all(s.name in now and fits(s, now[s.name]) for s in before.sources if s.name in below)
+
+
+def kept_objects(kept: Mapping[str, Kept]) -> dict[str, str]:
+    """Tables and views of versions that are kept, with the model that each is for."""
+    found: dict[str, str] = {}
+    for model, version in kept.items():
+        for step in version.plan.steps:
+            if step.model == model:
+                found |= dict.fromkeys(objects_of(step), model)
+    return found
+
+
+def objects_of(step: Step) -> list[str]:
+    """Relations of the tables that keep ``step`` and of the views that fill them."""
+    found = [name for state in step.states for name in (state.relation, *(view.name for view in state.views))]
+    return found + ([step.refresh.relation, step.refresh.view] if step.refresh is not None else [])
+
+
+def _states(plan: Plan, live: Live, options: Options) -> Iterator[Change]:
     for step in plan.steps:
         for state in step.states:
+            tables = {view.landing for view in state.views}
+            rows = sum(live.landing[t].rows for t in tables if t in live.landing)
             if not is_whole(state, live):
-                tables = {view.landing for view in state.views}
-                rows = sum(live.landing[t].rows for t in tables if t in live.landing)
-                yield Change(Kind.CREATE_STATE, state.relation, _why_new(step, state, live), rows)
+                why, now = _why_new(step, state, live), "; it begins now, without a backfill"
+                without = options.backfill is False
+                yield Change(Kind.CREATE_STATE, state.relation, why + now * without, 0 if without else rows)
+            elif options.backfill and state.relation in live.late:
+                since = f"it was begun without a backfill at {live.late[state.relation]:%Y-%m-%d %H:%M:%S}Z"
+                yield Change(Kind.BACKFILL_STATE, state.relation, since, rows)
 
 
 def _refreshes(plan: Plan, live: Live) -> Iterator[Change]:
@@ -186,7 +162,12 @@ def _read_view(step: Step, live: Live) -> Iterator[Change]:
     elif (before := _steps(live).get(step.relation)) is None:
         yield Change(Kind.REPLACE_VIEW, step.relation, "it is not of the active plan")
     elif (before.select, before.columns) != (step.select, step.columns):
-        yield Change(Kind.REPLACE_VIEW, step.relation, f"model {step.model} has changed")
+        yield Change(Kind.REPLACE_VIEW, step.relation, f"model {step.model} has changed" + _rolled_back(step, live))
+
+
+def _rolled_back(step: Step, live: Live) -> str:
+    """What to say of a view that a rollback made."""
+    return f"; the server runs it after a {live.note}" if step.model in live.note.split(": ")[-1].split(", ") else ""
 
 
 def _reads_staging(view: ReadView, live: Live) -> bool:
@@ -197,22 +178,65 @@ def _steps(live: Live) -> Mapping[str, Step]:
     return {step.relation: step for step in live.plan.steps} if live.plan is not None else {}
 
 
+def _tests(plan: Plan, live: Live) -> Iterator[Change]:
+    """Tests that the new version has to pass and the active one had not, and those that are gone."""
+    if live.plan is None:
+        return
+    now: tuple[CarriedTest | DataTest, ...] = (*plan.carried, *(t for t in plan.tests if t.select))
+    before: tuple[CarriedTest | DataTest, ...] = (*live.plan.carried, *(t for t in live.plan.tests if t.select))
+    names_now, names_before = {str(t) for t in now}, {str(t) for t in before}
+    for test in now:
+        if test not in before:
+            reason = "it has changed" if str(test) in names_before else "it is new"
+            yield Change(Kind.RUN_TEST, str(test), reason)
+    for test in before:
+        if test not in now and str(test) not in names_now:
+            yield Change(Kind.DROP_TEST, str(test), "the project has no such test any more")
+
+
 def _lambdas(plan: Plan, live: Live) -> Iterator[Change]:
-    before = {spec.name for spec in live.plan.lambdas} if live.plan is not None else set()
+    before = {spec.name: spec for spec in live.plan.lambdas} if live.plan is not None else {}
     for spec in plan.lambdas:
         if (spec.name, spec.version) not in live.lambdas:
             reason = "it has changed" if spec.name in before else "it is new"
             yield Change(Kind.REGISTER_LAMBDA, f"{spec.name}@{spec.version}", reason)
+        elif spec.name not in before or before[spec.name].version != spec.version:
+            yield Change(Kind.MOVE_LAMBDA, f"{spec.name}@{spec.version}", _moved(before.get(spec.name)))
+    for name in sorted(set(before) - {spec.name for spec in plan.lambdas}):
+        reason = "the project has no such lambda any more; its versions can still be called by their names"
+        yield Change(Kind.RETIRE_LAMBDA, name, reason)
 
 
-def _leftovers(plan: Plan, live: Live) -> Iterator[Change]:
+def _moved(before: LambdaSpec | None) -> str:
+    return f"latest is {before.version} now" if before is not None else "it is known, but not active"
+
+
+def _leftovers(plan: Plan, live: Live, options: Options) -> Iterator[Change]:
     """What deploys made and the plan does not use; other objects in the database of read views are left alone."""
-    states, refreshes = states_of(plan), refreshes_of(plan)
-    views = {view.name for state in states.values() for view in state.views} | {r.view for r in refreshes.values()}
-    for relation in sorted({*live.states, *live.views} - {*states, *refreshes} - views):
-        kind = Kind.DROP_MATERIALIZED_VIEW if relation in live.views else Kind.DROP_STATE
-        yield Change(kind, relation, "no model uses it")
-    kept = {step.relation for step in plan.steps}
+    used = {name for step in plan.steps for name in objects_of(step)}
+    kept = versions_before(plan, live, options)
+    held, already = kept_objects(kept), kept_objects(live.kept)
+    for relation in sorted({*live.states, *live.views} - used):
+        if relation not in held:
+            kind = Kind.DROP_MATERIALIZED_VIEW if relation in live.views else Kind.DROP_STATE
+            yield Change(kind, relation, _why_dropped(relation, already, live))
+        elif relation not in already and relation in live.states:
+            model = held[relation]
+            until = f"until {kept[model].until:%Y-%m-%d}"
+            yield Change(Kind.KEEP_STATE, relation, f"it goes on being fed {until}, for duet rollback {model}")
+    yield from _unused_views({step.relation for step in plan.steps}, live)
+
+
+def _why_dropped(relation: str, kept: Mapping[str, str], live: Live) -> str:
+    if relation not in kept:
+        return "no model uses it"
+    past = live.kept[kept[relation]].until
+    over = f"that was until {past:%Y-%m-%d}" if past <= live.now else "that is over with this deploy"
+    return f"it was kept for duet rollback {kept[relation]}; {over}"
+
+
+def _unused_views(wanted: Iterable[str], live: Live) -> Iterator[Change]:
+    kept = frozenset(wanted)
     for relation, view in sorted(live.read_views.items()):
         if view.deployed and relation not in kept:
             yield Change(Kind.DROP_VIEW, relation, "its model is gone")
@@ -221,4 +245,4 @@ def _leftovers(plan: Plan, live: Live) -> Iterator[Change]:
 
 
 def _recorded(live: Live) -> str:
-    return "nothing is deployed yet" if live.plan is None else "descriptions, tests or lambdas have changed"
+    return "nothing is deployed yet" if live.plan is None else "descriptions or reasons have changed"

@@ -6,31 +6,39 @@ before or after it, never half of one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from realtime.clickhouse.client import ClickHouse
-from realtime.clickhouse.moment import from_micros, micros
+from realtime.clickhouse.moment import from_micros, micros, server_now
 from realtime.planner.ir import LambdaSpec, Plan, plan_id
 
 _MOMENT = "DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')"
 _TABLES = (
-    ("deployments", f"id String, at {_MOMENT}, plan String", "MergeTree ORDER BY at"),
+    # note: empty for a deploy, else what it was instead.
+    ("deployments", f"id String, at {_MOMENT}, plan String, note String", "MergeTree ORDER BY at"),
     (
         "lambdas",
         f"name String, version String, at {_MOMENT}, spec String",
         "ReplacingMergeTree(at) ORDER BY (name, version)",
     ),
-    # phase: 'cut' once the views take all rows from `cutover` on, 'complete' once those before are in too,
-    # 'dropped' before anything of it is dropped.
+    # phase: 'cut' once the views take all rows from `cutover` on, 'complete' once those before are in too, 'late'
+    # where those before were left out as the caller asked, 'dropped' before anything of it is dropped.
     (
         "states",
         f"relation String, cutover Int64, phase String, at {_MOMENT}",
         "ReplacingMergeTree(at) ORDER BY relation",
+    ),
+    # The version before of each model: it is in `deployment`, and its states are fed until then.
+    (
+        "kept",
+        f"model String, deployment String, until DateTime64(6, 'UTC'), at {_MOMENT}",
+        "ReplacingMergeTree(at) ORDER BY model",
     ),
     (
         "chunks",
@@ -54,6 +62,15 @@ class Chunk:
 
 
 @dataclasses.dataclass(frozen=True)
+class Deployment:
+    """A moment from which a plan was the active one, and what made it so."""
+
+    id: str
+    at: datetime
+    what: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Ledger:
     """The records of one database."""
 
@@ -65,16 +82,25 @@ class Ledger:
         self.client.execute(f"CREATE DATABASE IF NOT EXISTS `{self.database}_duet`")
         for name, columns, engine in _TABLES:
             self.client.execute(f"CREATE TABLE IF NOT EXISTS {self._table(name)} ({columns}) ENGINE = {engine}")
+        # Made by a version before, it may lack it.
+        self.client.execute(f"ALTER TABLE {self._table('deployments')} ADD COLUMN IF NOT EXISTS note String")
 
     def cutovers(self) -> dict[str, datetime]:
         """States whose views take everything from a moment on, with that moment; complete or not."""
-        rows = self._rows("SELECT relation, cutover FROM {table} FINAL WHERE phase IN ('cut', 'complete')", "states")
+        rows = self._rows(
+            "SELECT relation, cutover FROM {table} FINAL WHERE phase IN ('cut', 'late', 'complete')", "states"
+        )
         return {r["relation"]: from_micros(int(r["cutover"])) for r in rows}
 
     def complete(self) -> frozenset[str]:
-        """States that hold every landing row."""
-        rows = self._rows("SELECT relation FROM {table} FINAL WHERE phase = 'complete'", "states")
+        """States that hold every landing row that they should hold: those of `late` only from a moment on."""
+        rows = self._rows("SELECT relation FROM {table} FINAL WHERE phase IN ('complete', 'late')", "states")
         return frozenset(r["relation"] for r in rows)
+
+    def late(self) -> dict[str, datetime]:
+        """States that hold only the rows that came from a moment on, with that moment."""
+        rows = self._rows("SELECT relation, cutover FROM {table} FINAL WHERE phase = 'late'", "states")
+        return {r["relation"]: from_micros(int(r["cutover"])) for r in rows}
 
     def mark(self, relations: Iterable[str], phase: str, cutover: datetime | None = None) -> None:
         """Records that states have come to ``phase`` (see `_TABLES`), all at once."""
@@ -113,15 +139,48 @@ class Ledger:
         rows = self._rows("SELECT DISTINCT name, version FROM {table}", "lambdas")
         return frozenset((r["name"], r["version"]) for r in rows)
 
-    def activate(self, plan: Plan) -> None:
+    def activate(self, plan: Plan, note: str = "") -> None:
         """Makes ``plan`` the active one: servers take it from here."""
-        row = [plan_id(plan), msgspec.json.encode(plan).decode()]
-        self.client.insert(self._table("deployments"), ["id", "plan"], [row])
+        row = [plan_id(plan), msgspec.json.encode(plan).decode(), note]
+        self.client.insert(self._table("deployments"), ["id", "plan", "note"], [row])
 
-    def deployed_views(self) -> frozenset[str]:
-        """Relations of all read views that any deploy made, the active one included."""
+    def keep(self, models: Iterable[str], deployment: str, days: int) -> None:
+        """Records ``deployment`` as that of the version before of ``models``, to be kept for ``days``."""
+        until = server_now(self.client) + timedelta(days=days)
+        rows = [[model, deployment, until] for model in models]
+        if rows:
+            self.client.insert(self._table("kept"), ["model", "deployment", "until"], rows)
+
+    def kept(self) -> dict[str, tuple[str, datetime]]:
+        """The id of the deployment that each model's version before is in, and until when it is kept."""
         rows = self._rows(
-            "SELECT DISTINCT arrayJoin(JSONExtract(plan, 'steps', 'Array(Tuple(relation String))')).relation "
+            "SELECT model, deployment, toUnixTimestamp64Micro(until) AS until FROM {table} FINAL ORDER BY model", "kept"
+        )
+        return {r["model"]: (r["deployment"], from_micros(int(r["until"]))) for r in rows}
+
+    def plans(self, ids: Iterable[str]) -> dict[str, Plan]:
+        """Deployed plans by their ids, those that this version can read."""
+        found = {}
+        table = self._table("deployments")
+        sql = f"SELECT id, any(plan) AS plan FROM {table} WHERE id IN {{ids:Array(String)}} GROUP BY id"
+        for row in self.client.rows(sql, {"ids": sorted(set(ids))}):
+            with contextlib.suppress(msgspec.DecodeError):
+                found[row["id"]] = msgspec.json.decode(row["plan"], type=Plan)
+        return found
+
+    def history(self) -> list[Deployment]:
+        """Every deployment, the newest first."""
+        rows = self._rows(
+            "SELECT id, toUnixTimestamp64Micro(at) AS moment, note FROM {table} ORDER BY at DESC, id DESC",
+            "deployments",
+        )
+        return [Deployment(r["id"], from_micros(int(r["moment"])), r["note"] or "deploy") for r in rows]
+
+    def deployed(self, things: str, relation: str) -> frozenset[str]:
+        """Relations that any deploy made, the active one included: of ``steps`` their ``relation``, of ``sources``
+        their ``landing`` or ``quarantine``."""
+        rows = self._rows(
+            f"SELECT DISTINCT arrayJoin(JSONExtract(plan, '{things}', 'Array(Tuple({relation} String))')).1 "
             "AS relation FROM {table}",
             "deployments",
         )

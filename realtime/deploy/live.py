@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import database_name
+from realtime.clickhouse.moment import EPOCH, server_now
 from realtime.deploy.ledger import Ledger
 from realtime.errors import ConfigError
 from realtime.planner.ir import Plan
@@ -35,40 +37,70 @@ class ReadView(msgspec.Struct, frozen=True):
     select: str
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """The version before of a model: as it is in ``plan``, kept for a rollback until a moment (UTC)."""
+
+    plan: Plan
+    until: datetime
+
+
 class Live(msgspec.Struct, frozen=True, kw_only=True):
     """Everything of one plan's databases, each thing by its relation ``database.name``.
 
-    ``views`` are materialized views; ``complete`` the states that hold every landing row; ``lambdas`` pairs of
-    name and version; ``staging`` the databases that an unfinished deploy left.
+    ``views`` are materialized views; ``complete`` the states that hold every landing row that they should, those in
+    ``late`` only the ones from a moment on; ``lambdas`` pairs of name and version; ``staging`` the databases that an
+    unfinished deploy left; ``kept`` what can be rolled back to, by model, at the moment ``now``; ``landed`` all landing
+    and quarantine tables that a deploy ever made; ``expiring`` the rows that a changed TTL would delete, by landing
+    table; ``note`` says what made ``plan`` the active one if no deploy did.
     """
 
     database: str
     plan: Plan | None = None
+    note: str = ""
     landing: Mapping[str, Table] = {}
+    landed: frozenset[str] = frozenset()
+    expiring: Mapping[str, int] = {}
     states: Mapping[str, Table] = {}
     views: frozenset[str] = frozenset()
     complete: frozenset[str] = frozenset()
+    late: Mapping[str, datetime] = {}
     read_views: Mapping[str, ReadView] = {}
     lambdas: frozenset[tuple[str, str]] = frozenset()
     staging: tuple[str, ...] = ()
+    kept: Mapping[str, Kept] = {}
+    now: datetime = EPOCH
 
 
-def read_live(client: ClickHouse, database: str) -> Live:
-    """Reads the server; nothing is changed. A plan that this version can't read counts as none."""
-    ledger = Ledger(client, database)
-    known = _has_ledger(client, database)
+def read_live(client: ClickHouse, database: str, wanted: Plan | None = None) -> Live:
+    """Reads the server; nothing is changed. A plan that this version can't read counts as none. ``wanted`` is the
+    plan that it will be compared with."""
     tables = _tables(client, database)
     in_state = {r: t for r, t in tables.items() if r.startswith(f"{database}_state.")}
-    return Live(
+    live = Live(
         database=database,
-        plan=_readable_plan(client, database),
         landing={r: _table(t) for r, t in tables.items() if r.startswith(f"{database}_raw.")},
         states={r: _table(t) for r, t in in_state.items() if t["engine"] != "MaterializedView"},
         views=frozenset(r for r, t in in_state.items() if t["engine"] == "MaterializedView"),
-        complete=ledger.complete() if known else frozenset(),
-        read_views=_read_views(tables, database, ledger.deployed_views() if known else frozenset()),
-        lambdas=ledger.lambdas() if known else frozenset(),
+        read_views=_read_views(tables, database, ()),
         staging=_staging(client, database),
+        now=server_now(client),
+    )
+    known = _own_tables(client, database)
+    if "deployments" not in known:
+        return live
+    ledger = Ledger(client, database)
+    plan, note = _newest(client, database, known)
+    return msgspec.structs.replace(
+        live,
+        plan=plan,
+        note=note,
+        landed=ledger.deployed("sources", "landing") | ledger.deployed("sources", "quarantine"),
+        expiring=_expiring(client, plan, wanted, live.landing),
+        complete=ledger.complete(),
+        late=ledger.late(),
+        read_views=_read_views(tables, database, ledger.deployed("steps", "relation")),
+        lambdas=ledger.lambdas(),
+        kept=_kept(ledger) if "kept" in known else {},
     )
 
 
@@ -77,7 +109,7 @@ def active_plan(client: ClickHouse, database: str) -> Plan | None:
 
     ConfigError where it was written by a version of Duet whose plans this one can't read.
     """
-    if not _has_ledger(client, database):
+    if "deployments" not in _own_tables(client, database):
         return None
     text = client.value(f"SELECT plan FROM `{database}_duet`.deployments ORDER BY at DESC, id DESC LIMIT 1")
     try:
@@ -98,17 +130,45 @@ def deployed_plan(settings: Settings, client: ClickHouse) -> Plan:
     return plan
 
 
-def _readable_plan(client: ClickHouse, database: str) -> Plan | None:
+def _newest(client: ClickHouse, database: str, known: frozenset[str]) -> tuple[Plan | None, str]:
+    """The active plan, None where this version can't read it, and its note."""
     try:
-        return active_plan(client, database)
+        plan = active_plan(client, database)
     except ConfigError:
-        return None
+        return None, ""
+    if "kept" not in known or plan is None:
+        return plan, ""
+    return plan, str(client.value(f"SELECT note FROM `{database}_duet`.deployments ORDER BY at DESC, id DESC LIMIT 1"))
 
 
-def _has_ledger(client: ClickHouse, database: str) -> bool:
-    """Whether all of Duet's own tables are there: the last to be made is."""
-    sql = "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'chunks'"
-    return bool(client.value(sql, {"database": f"{database}_duet"}))
+def _kept(ledger: Ledger) -> dict[str, Kept]:
+    entries = ledger.kept()
+    plans = ledger.plans(deployment for deployment, _ in entries.values())
+    return {
+        model: Kept(plans[deployment], until) for model, (deployment, until) in entries.items() if deployment in plans
+    }
+
+
+def _expiring(
+    client: ClickHouse, plan: Plan | None, wanted: Plan | None, landing: Mapping[str, Table]
+) -> dict[str, int]:
+    """How many rows a TTL of ``wanted`` that differs from that of ``plan`` would delete, by landing table."""
+    before = {s.landing: s.ttl for s in plan.sources} if plan is not None else {}
+    changed = {
+        s.landing: s.ttl
+        for s in (wanted.sources if wanted is not None else ())
+        if s.ttl and s.landing in landing and before.get(s.landing, s.ttl) != s.ttl
+    }
+    return {
+        name: int(client.value(f"SELECT count() FROM {name} WHERE ({ttl}) <= now()")) for name, ttl in changed.items()
+    }
+
+
+def _own_tables(client: ClickHouse, database: str) -> frozenset[str]:
+    """Names of Duet's own tables; none while the first deploy is still making them: ``chunks`` is the last."""
+    sql = "SELECT name FROM system.tables WHERE database = {database:String}"
+    names = frozenset(row["name"] for row in client.rows(sql, {"database": f"{database}_duet"}))
+    return names if "chunks" in names else frozenset()
 
 
 def _tables(client: ClickHouse, database: str) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ import sqlglot
 from sqlglot import Token, TokenType, exp
 
 from realtime.clickhouse.moment import micros
-from realtime.emit.landing import INGESTED_AT
+from realtime.emit.landing import HIDDEN, INGESTED_AT
 from realtime.emit.readable import readable
 from realtime.errors import ConfigError
 from realtime.planner.ir import View
@@ -18,8 +19,15 @@ from realtime.transpile.form import CLICKHOUSE, column, form
 _VERBATIM = "__verbatim_"
 
 
-def narrowed(view: View, since: datetime | None = None, until: datetime | None = None) -> str:
-    """The select of ``view`` over landing rows from ``since`` (included) until ``until`` (not), both in UTC.
+def narrowed(
+    view: View,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    types: Mapping[str, str] | None = None,
+    table: str = "",
+) -> str:
+    """The select of ``view`` over landing rows from ``since`` (included) until ``until`` (not), both in UTC; over
+    ``table`` in place of the landing table, and with every column in its type in ``types``, where these are given.
 
     The condition stands where the landing table is read, so whatever the view does to a row comes after it.
     ConfigError where the select is not printed as this version prints it: then it can't be changed safely.
@@ -29,17 +37,39 @@ def narrowed(view: View, since: datetime | None = None, until: datetime | None =
     tables = [t for t in tree.find_all(exp.Table) if (t.db, t.name) == (database, name)]
     if not tables:
         raise _other_version(view)
-    for table in tables:
-        select = table.find_ancestor(exp.Select)
+    for reference in tables:
+        select = reference.find_ancestor(exp.Select)
         assert select is not None
-        for condition in _conditions(table.alias_or_name, since, until):
+        for condition in _conditions(reference.alias_or_name, since, until):
             select.where(condition, copy=False)
+        if types:
+            reference.replace(_typed(reference, types))
+        if table:
+            reference.set("db", exp.to_identifier(table.split(".")[0]))
+            reference.set("this", exp.to_identifier(table.split(".")[1]))
     return readable(tree)
 
 
 def selected(view: View) -> tuple[str, ...]:
     """The columns that the view's select gives, in its order."""
     return tuple(_parsed(view).named_selects)
+
+
+def _typed(landing: exp.Table, types: Mapping[str, str]) -> exp.Subquery:
+    """``landing`` with its columns in ``types``: what does not fit one becomes its default instead of an error."""
+    casts = [
+        exp.alias_(
+            exp.Anonymous(
+                this="accurateCastOrDefault", expressions=[exp.column(name, quoted=True), exp.Literal.string(kind)]
+            ),
+            name,
+            quoted=True,
+        )
+        for name, kind in types.items()
+        if name not in HIDDEN
+    ]
+    bare = exp.table_(landing.name, db=landing.db)
+    return exp.select(exp.Star(replace=casts)).from_(bare).subquery(landing.alias_or_name, copy=False)
 
 
 def _conditions(alias: str, since: datetime | None, until: datetime | None) -> list[exp.Expr]:

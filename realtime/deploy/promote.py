@@ -48,6 +48,15 @@ def build_staging(settings: Settings, client: ClickHouse, plan: Plan) -> None:
         ) from error
 
 
+def stage_views(_: Settings, client: ClickHouse, plan: Plan) -> None:
+    """Makes the read views in the staging schema without dbt and without tests; CommandError where one can't be."""
+    schema = staging_database(plan)
+    client.execute(f"CREATE DATABASE IF NOT EXISTS {quoted(schema)}")
+    for step in plan.steps:
+        select = rendered(step, plan.database, schema)
+        client.execute(f"CREATE OR REPLACE VIEW {_name(schema, step.model)} AS\n{select}")
+
+
 def _failed(results: Path) -> list[str]:
     """``name (what dbt says)`` of each test and model that failed; empty where dbt did not get that far."""
     try:

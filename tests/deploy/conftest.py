@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 
 from realtime.clickhouse.client import ClickHouse
-from realtime.deploy.apply import deploy
+from realtime.deploy.apply import Build, deploy
 from realtime.deploy.backfill import backfill
+from realtime.deploy.change import Change
 from realtime.deploy.cutover import cut_over
-from realtime.deploy.diff import Change, changes, refreshes_of, states_of
+from realtime.deploy.diff import changes, refreshes_of, states_of
 from realtime.deploy.ledger import Ledger, Work
 from realtime.deploy.live import read_live
-from realtime.deploy.promote import rendered, staging_database
+from realtime.deploy.options import Options
+from realtime.deploy.promote import build_staging
 from realtime.deploy.refreshes import make_refreshed
 from realtime.emit.landing import landing_ddl
 from realtime.emit.project import generate, write
@@ -123,10 +125,10 @@ class Site:
         write(self.settings.realtime_dir, generate(outcome.plan))
         return outcome.plan
 
-    def deploy(self, of: Project | None = None) -> Plan:
+    def deploy(self, of: Project | None = None, options: Options | None = None, build: Build = build_staging) -> Plan:
         """Compiles and deploys; afterwards there is nothing left to do."""
         plan = self.compile(of)
-        deploy(self.settings, plan, self.client, self.said.append)
+        deploy(self.settings, plan, self.client, self.said.append, options, build)
         assert self.changes(plan) == ()
         return plan
 
@@ -169,15 +171,6 @@ def batch_per_room(count: int) -> list[tuple[Any, ...]]:
     for row in map(message, range(count)):
         found.setdefault(row["room"], []).append(row["size"])
     return [(room, len(sizes), sum(sizes)) for room, sizes in sorted(found.items())]
-
-
-def stage(site: Site, plan: Plan) -> None:
-    """What dbt would build in the staging schema of ``plan``."""
-    schema = staging_database(plan)
-    site.client.execute(f"CREATE DATABASE IF NOT EXISTS {schema}")
-    for step in plan.steps:
-        select = rendered(step, site.database, schema)
-        site.client.execute(f"CREATE OR REPLACE VIEW {schema}.{step.model} AS {select}")
 
 
 def fill(site: Site, plan: Plan) -> None:

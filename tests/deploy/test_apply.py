@@ -7,9 +7,10 @@ import time
 import pytest
 
 from realtime.deploy.apply import deploy
-from realtime.deploy.diff import Kind
-from realtime.deploy.live import active_plan
-from realtime.deploy.promote import staging_database, swap_to_staging
+from realtime.deploy.change import Kind
+from realtime.deploy.diff import kept_objects
+from realtime.deploy.live import active_plan, read_live
+from realtime.deploy.promote import stage_views, staging_database, swap_to_staging
 from realtime.errors import CommandError
 from tests.deploy.conftest import (
     BUSIEST,
@@ -23,7 +24,6 @@ from tests.deploy.conftest import (
     generic_test,
     project,
     source,
-    stage,
 )
 
 WIDER = source({**COLUMNS, "country": "varchar"})
@@ -76,7 +76,8 @@ def _nothing_is_left_over(site: Site, views: list[str]) -> None:
     plan = active_plan(site.client, site.database)
     assert plan is not None
     states = [state for step in plan.steps for state in step.states]
-    wanted = [s.relation for s in states] + [view.name for s in states for view in s.views]
+    wanted = {s.relation for s in states} | {view.name for s in states for view in s.views}
+    wanted |= kept_objects(read_live(site.client, site.database).kept).keys()
     assert site.names("_state") == sorted(name.split(".")[1] for name in wanted)
     assert site.names("") == views
     databases = site.rows("SELECT name FROM system.databases WHERE startsWith(name, '{db}_staging')")
@@ -85,7 +86,7 @@ def _nothing_is_left_over(site: Site, views: list[str]) -> None:
 
 def _stopped_swap_is_finished_without_testing_again(site: Site) -> None:
     plan = site.compile(project({**RENAMED, "busiest": BUSIEST.replace("(messages)", "(n)")}, of=WIDER))
-    stage(site, plan)
+    stage_views(site.settings, site.client, plan)
     swap_to_staging(site.client, plan)
     assert "an earlier deploy did not finish it" in {change.reason for change in site.changes(plan)}
     site.said.clear()

@@ -7,7 +7,7 @@ import pytest
 
 from realtime.clickhouse.moment import server_now
 from realtime.deploy.apply import deploy
-from realtime.deploy.diff import Kind
+from realtime.deploy.change import Kind
 from realtime.deploy.ledger import Ledger
 from realtime.deploy.live import active_plan, deployed_plan
 from realtime.deploy.promote import settle
@@ -37,7 +37,7 @@ def test_lambdas_are_registered_without_building_anything(site: Site) -> None:
     (stored,) = site.rows("SELECT spec FROM {db}_duet.lambdas WHERE version = 'one'")
     assert msgspec.json.decode(stored[0], type=LambdaSpec) == spec("one")
     assert not [line for line in site.said if line.startswith("dbt")]
-    assert ledger.deployed_views() == {step.relation for step in plan.steps}
+    assert ledger.deployed("steps", "relation") == {step.relation for step in plan.steps}
 
 
 def test_a_state_is_in_the_phase_that_was_recorded_last(site: Site) -> None:

@@ -11,9 +11,11 @@ import pytest
 from realtime.clickhouse.inserts import wait_for_inserts
 from realtime.clickhouse.moment import server_now
 from realtime.deploy.apply import deploy
-from realtime.deploy.diff import Kind, refreshes_of
+from realtime.deploy.change import Kind
+from realtime.deploy.diff import refreshes_of
 from realtime.deploy.freshness import freshness
 from realtime.deploy.ledger import Ledger
+from realtime.deploy.options import Options
 from realtime.deploy.refreshes import refresh_below, refresh_now
 from realtime.errors import CommandError
 from realtime.planner.ir import Plan
@@ -38,7 +40,7 @@ def test_versions_follow_each_other(site: Site) -> None:
     assert _busiest(site) == [(34, 100)]
     site.insert(100, 20)
     (before,) = freshness(site.client, first)
-    second = site.deploy(_refreshed(project(RENAMED), "busiest"))
+    second = site.deploy(_refreshed(project(RENAMED), "busiest"), Options(keep_days=0))
     # Filled from the new state before anybody reads it, and the old one is gone with its view.
     assert _busiest(site) == [(40, 120)]
     _nothing_is_left_over(site, second)

@@ -1,0 +1,61 @@
+"""One plan with parts of another: what a rollback and a deploy of a selection make active."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from realtime.planner.ir import CarriedTest, DataTest, LambdaSpec, Plan, SourceSpec, Step
+
+_Test = TypeVar("_Test", DataTest, CarriedTest)
+
+
+def merged(
+    base: Plan, other: Plan, models: frozenset[str], sources: Iterable[SourceSpec], lambdas: Iterable[LambdaSpec]
+) -> Plan:
+    """``base`` with the models ``models`` as they are in ``other`` (gone, where they are not there) and the tests on
+    them, with ``sources`` and ``lambdas`` in place of its own."""
+    steps = {s.model: s for s in base.steps if s.model not in models}
+    steps |= {s.model: s for s in other.steps if s.model in models}
+    ordered, specs = in_order(steps), tuple(sources)
+    kept = {s.unique_id for s in ordered} | {s.unique_id for s in specs}
+    taken = {s.unique_id for plan in (base, other) for s in plan.steps if s.model in models}
+    taken |= {s.unique_id for s in specs if s not in base.sources}
+    return msgspec.structs.replace(
+        base,
+        sources=specs,
+        steps=ordered,
+        lambdas=tuple(sorted(lambdas, key=lambda spec: spec.name)),
+        tests=_tests(base.tests, other.tests, taken, kept),
+        carried=_tests(base.carried, other.carried, taken, kept),
+    )
+
+
+def same_plan(one: Plan, other: Plan) -> bool:
+    """Whether both hold the same, in whatever order."""
+    parts = ([plan.sources, plan.steps, plan.lambdas, plan.tests, plan.carried] for plan in (one, other))
+    mine, theirs = ([sorted(msgspec.json.encode(item) for item in part) for part in of] for of in parts)
+    return mine == theirs
+
+
+def in_order(steps: Mapping[str, Step]) -> tuple[Step, ...]:
+    """``steps``, by model, each after those it reads."""
+    found: dict[str, Step] = {}
+
+    def add(step: Step) -> None:
+        for name in step.depends_on:
+            if name in steps and name not in found:
+                add(steps[name])
+        found.setdefault(step.model, step)
+
+    for step in steps.values():
+        add(step)
+    return tuple(found.values())
+
+
+def _tests(base: tuple[_Test, ...], other: tuple[_Test, ...], taken: set[str], kept: set[str]) -> tuple[_Test, ...]:
+    """Tests of ``other`` on what is taken from there, of ``base`` on the rest; none that reads what is not kept."""
+    chosen = [t for t in base if not taken & set(t.depends_on)] + [t for t in other if taken & set(t.depends_on)]
+    return tuple(t for t in chosen if set(t.depends_on) <= kept)

@@ -1,0 +1,115 @@
+"""A deploy of a part of the project: what is selected and what it is made of; the rest stays as it is on the server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from realtime.clickhouse.client import ClickHouse
+from realtime.deploy.diff import changed_models, read_below
+from realtime.deploy.live import active_plan
+from realtime.deploy.merge import merged, same_plan
+from realtime.deploy.source_changes import fits
+from realtime.emit.project import generate, write
+from realtime.errors import ConfigError
+from realtime.planner.ir import LambdaSpec, Plan, SourceSpec, Step
+from realtime.project.dbt import run_dbt
+from realtime.project.profile import profiles_dir
+from realtime.settings import Settings
+
+
+def select_plan(settings: Settings, client: ClickHouse, plan: Plan, select: Sequence[str]) -> Plan:
+    """The active plan with what ``select`` (dbt's syntax) names from ``plan``; written to ``settings.realtime_dir``,
+    where dbt builds and tests it. ConfigError as `selected_plan`, or where nothing is selected."""
+    names = _selected_names(settings, select)
+    live = active_plan(client, plan.database) or msgspec.structs.replace(
+        plan, sources=(), steps=(), lambdas=(), tests=(), carried=()
+    )
+    known = {s.model for s in plan.steps} | {s.name for s in plan.lambdas} | {s.name for s in plan.sources}
+    if not names & known:
+        raise ConfigError(
+            f"--select {' '.join(select)} names nothing that is kept in real time",
+            remedy="select models, lambdas or sources as dbt does: a name, orders+, tag:nightly, path:models/shop",
+        )
+    found = selected_plan(plan, live, names & known)
+    write(settings.realtime_dir, generate(found))
+    return found
+
+
+def selected_plan(plan: Plan, live: Plan, names: frozenset[str]) -> Plan:
+    """``live`` with the models, lambdas and sources ``names`` as they are in ``plan``, and with those that these are
+    made of, where they have changed.
+
+    ConfigError where something that is not selected reads a column that would be gone or of another type.
+    """
+    models = frozenset(_with_below(plan, live, names))
+    read = {name for model in models for name in read_below(model, plan)} | names
+    sources = list(_sources(plan, live, frozenset(read)))
+    lambdas = list(_lambdas(plan, live, names))
+    _check_readers(plan, live, models, sources, lambdas)
+    found = merged(live, plan, models, sources, lambdas)
+    return plan if same_plan(found, plan) else found
+
+
+def _selected_names(settings: Settings, select: Sequence[str]) -> frozenset[str]:
+    """Names of what dbt selects: sources as ``chat.messages``."""
+    root = settings.project_dir
+    arguments = ["--quiet", "ls", "--select", *select, "--output", "json", "--output-keys", "unique_id"]
+    said = run_dbt(arguments, root, profiles_dir(root))
+    ids = [str(json.loads(line)["unique_id"]) for line in said.splitlines() if line.startswith("{")]
+    return frozenset(".".join(i.split(".")[2:]) for i in ids if i.split(".")[0] in ("model", "source", "analysis"))
+
+
+def _with_below(plan: Plan, live: Plan, names: frozenset[str]) -> Iterable[str]:
+    """Selected models, and those below them and below selected lambdas that the server has not as they are."""
+    there = {step.model for step in live.steps}
+    changed = set(changed_models(live, plan))
+    wanted = {step.model for step in plan.steps if step.model in names}
+    lambdas = {d for spec in plan.lambdas if spec.name in names for d in spec.depends_on}
+    yield from wanted
+    for name in [*wanted, *lambdas]:
+        below = {name} | read_below(name, plan)
+        yield from (s.model for s in plan.steps if s.model in below and (s.model not in there or s.model in changed))
+
+
+def _sources(plan: Plan, live: Plan, read: frozenset[str]) -> Iterable[SourceSpec]:
+    now = {s.name: s for s in plan.sources}
+    yield from (now[s.name] if s.name in read and s.name in now else s for s in live.sources)
+    there = {s.name for s in live.sources}
+    yield from (s for s in plan.sources if s.name in read and s.name not in there)
+
+
+def _lambdas(plan: Plan, live: Plan, names: frozenset[str]) -> Iterable[LambdaSpec]:
+    yield from (spec for spec in live.lambdas if spec.name not in names)
+    yield from (spec for spec in plan.lambdas if spec.name in names)
+
+
+def _check_readers(
+    plan: Plan, live: Plan, models: frozenset[str], sources: Sequence[SourceSpec], lambdas: Sequence[LambdaSpec]
+) -> None:
+    """ConfigError naming what stays as it is and could not read what is deployed."""
+    before, after = {s.model: s for s in live.steps}, {s.model: s for s in plan.steps}
+    moved = {m for m in models if m in before and m in after and not _answers_as_before(before[m], after[m])}
+    moved |= {s.name for s in live.sources for now in sources if s.name == now.name and not fits(s, now)}
+    staying = [s for s in live.steps if s.model not in models]
+    broken = [s.model for s in staying if any(_reads(s, name) for name in moved)]
+    broken += [spec.name for spec in lambdas if spec in live.lambdas and moved & set(spec.depends_on)]
+    if broken:
+        raise ConfigError(
+            f"{', '.join(sorted(moved))} would change in columns that {', '.join(broken)} reads, which is not selected",
+            remedy=f"select it too: --select {' '.join(f'{name}+' for name in sorted(moved))}",
+        )
+
+
+def _answers_as_before(before: Step, after: Step) -> bool:
+    """Whether every column of ``before`` is in ``after``, of the same type, and rows have the same key."""
+    types = {c.name: c.type for c in after.columns}
+    return before.keys == after.keys and all(types.get(c.name) == c.type for c in before.columns)
+
+
+def _reads(step: Step, name: str) -> bool:
+    """Whether the view of ``step`` reads that of model ``name``, or is made of source ``name``; a stream that was
+    written into it is its own."""
+    return f"ref('{name}')" in step.select or ("." in name and name in step.depends_on)

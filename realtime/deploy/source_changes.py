@@ -1,0 +1,164 @@
+"""What a source's landing table has to become: online where that is exact, refused where rows can't follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from realtime.deploy.change import Change, Kind
+from realtime.deploy.live import Live, Table
+from realtime.deploy.widening import is_wider
+from realtime.emit.landing import BATCH_ID, HIDDEN, column_type, engine, is_nested, sorting_key
+from realtime.emit.names import quoted
+from realtime.errors import SourceError
+from realtime.planner.ir import Column, Plan, SourceSpec
+
+
+def source_changes(source: SourceSpec, live: Live) -> Iterator[Change]:
+    """What has to be done to the tables of ``source``, in the order of a deploy; columns are dropped after the rest.
+
+    SourceError where the rows that are there can't follow.
+    """
+    table = live.landing.get(source.landing)
+    if table is None:
+        yield Change(Kind.CREATE_SOURCE, source.landing, f"source {source.name} is new")
+        return
+    if source.quarantine not in live.landing:
+        yield Change(Kind.CREATE_SOURCE, source.quarantine, "an earlier deploy did not finish")
+    rebuilt = _rebuilt(source, table, live)
+    if rebuilt:
+        yield Change(Kind.REBUILD_SOURCE, source.landing, rebuilt, table.rows)
+    if BATCH_ID not in table.columns and not rebuilt:
+        yield Change(Kind.ADD_COLUMN, f"{source.landing}.{BATCH_ID}", "by it a batch of rows is found again")
+    yield from _columns(source, table, rebuilt=bool(rebuilt))
+    yield from _ttl(source, live)
+    yield from _dropped(source, table, live)
+
+
+def fits(before: SourceSpec, after: SourceSpec) -> bool:
+    """Whether what was compiled over ``before`` is exact over ``after``: columns and options that it knew are as they
+    were. Columns may have come, and a column may have become ``not_null``."""
+    options = ("landing", "mode", "key", "version", "deleted")
+    if any(getattr(before, o) != getattr(after, o) for o in options):
+        return False
+    types = {c.name: c.type for c in after.columns}
+    became_nullable = set(before.not_null) - set(after.not_null)
+    return all(types.get(c.name) == c.type for c in before.columns) and not became_nullable
+
+
+def orphans(plan: Plan, live: Live) -> tuple[Change, ...]:
+    """Landing and quarantine tables that a deploy made and that are of no source of ``plan``."""
+    used = {name for s in plan.sources for name in (s.landing, s.quarantine)}
+    return tuple(
+        Change(Kind.DROP_SOURCE, relation, "the project has no such source any more", table.rows, destructive=True)
+        for relation, table in sorted(live.landing.items())
+        if relation in live.landed and relation not in used
+    )
+
+
+def _rebuilt(source: SourceSpec, table: Table, live: Live) -> str:
+    """Why the landing table must be made anew; empty where it needn't. SourceError where its rows would change."""
+    before = next((s for s in live.plan.sources if s.name == source.name), source) if live.plan is not None else source
+    replacing = table.engine.endswith("ReplacingMergeTree")
+    order = "key" if source.mode == "upsert" else "order_by"
+    facts = (
+        ("mode", source.mode, "upsert" if replacing else "append"),
+        ("version", engine(source), engine(before) if replacing == (source.mode == "upsert") else ""),
+        (order, _plain(", ".join(sorting_key(source))), _plain(table.sorting_key).strip("()")),
+        ("partition_by", source.partition_by, before.partition_by),
+    )
+    changed = [(what, now, then) for what, now, then in facts if now != then]
+    for what, now, then in changed:
+        if table.rows and (source.mode == "upsert" or replacing):
+            raise _refused(source, table, f"{what} is {now or 'not set'} now, where it was {then or 'not set'}")
+    changed += [(f"the type of {c.name}", *t) for c, t in _narrowed(source, table)]
+    changed += [(f"the type of {c.name}", *t) for c, t in _widened(source, table) if c.name in sorting_key(source)]
+    return "; ".join(f"{what} is {now or 'not set'} now, was {then or 'not set'}" for what, now, then in changed)
+
+
+def _narrowed(source: SourceSpec, table: Table) -> list[tuple[Column, tuple[str, str]]]:
+    """Columns that don't hold all values of before, of a table without rows; SourceError where it has rows."""
+    found = [(c, t) for c, t in _retyped(source, table) if not is_wider(t[1], t[0])]
+    for column, (now, then) in found:
+        if table.rows:
+            raise _refused(source, table, f"column {column.name} is {now} now, which does not take every {then}")
+    return found
+
+
+def _widened(source: SourceSpec, table: Table) -> list[tuple[Column, tuple[str, str]]]:
+    found = [(c, t) for c, t in _retyped(source, table) if is_wider(t[1], t[0])]
+    for column, (now, then) in found:
+        if table.rows and source.mode == "upsert" and column.name in (*source.key, source.version):
+            raise _refused(
+                source, table, f"column {column.name}, by which rows replace others, is {now} now, was {then}"
+            )
+    return found
+
+
+def _retyped(source: SourceSpec, table: Table) -> list[tuple[Column, tuple[str, str]]]:
+    """Declared columns whose type is another one than in the table, with their types now and then."""
+    found = []
+    for column in source.columns:
+        wanted, there = _plain(column_type(source, column)), _plain(table.columns.get(column.name, ""))
+        # A column that may hold NULLs also takes rows that hold none: not_null is checked where rows come in.
+        if there and there not in (wanted, f"Nullable({wanted})"):
+            found.append((column, (wanted, there)))
+    return found
+
+
+def _columns(source: SourceSpec, table: Table, *, rebuilt: bool) -> Iterator[Change]:
+    for column in source.columns:
+        if column.name not in table.columns:
+            if table.rows and column_type(source, column) == column.clickhouse:
+                nested = "a list, struct or map can't be NULL" if is_nested(column) else "it is declared not_null"
+                raise SourceError(
+                    f"source {source.name}: column {column.name} is new, and the {table.rows:,} rows that are there "
+                    f"already would have no value for it: {nested}",
+                    remedy="declare the column without not_null, or take the new rows in a source of their own",
+                )
+            yield Change(Kind.ADD_COLUMN, f"{source.landing}.{column.name}", f"source {source.name} declares it now")
+    for column, (now, then) in () if rebuilt else _widened(source, table):
+        yield Change(Kind.WIDEN_COLUMN, f"{source.landing}.{column.name}", f"it is {now} now, was {then}")
+
+
+def _ttl(source: SourceSpec, live: Live) -> Iterator[Change]:
+    before = next((s for s in live.plan.sources if s.name == source.name), None) if live.plan is not None else None
+    if before is not None and before.ttl != source.ttl:
+        gone = live.expiring.get(source.landing, 0)
+        reason = f"it is {source.ttl or 'not set'} now, was {before.ttl or 'not set'}"
+        yield Change(Kind.CHANGE_TTL, source.landing, reason, gone, destructive=bool(gone))
+
+
+def _dropped(source: SourceSpec, table: Table, live: Live) -> Iterator[Change]:
+    declared = {c.name for c in source.columns}
+    for name in table.columns:
+        if name not in declared and name not in HIDDEN:
+            readers = _readers(source.name, live)
+            reason = f"source {source.name} does not declare it any more"
+            reason += f"; what reads the source now: {', '.join(readers)}" if readers else ""
+            yield Change(Kind.DROP_COLUMN, f"{source.landing}.{name}", reason, table.rows, destructive=bool(table.rows))
+
+
+def _readers(source: str, live: Live) -> list[str]:
+    """Models and lambdas of the active plan that read ``source``, directly or through others."""
+    if live.plan is None:
+        return []
+    reached = {source}
+    for step in live.plan.steps:  # each after what it reads
+        if reached & set(step.depends_on):
+            reached.add(step.model)
+    lambdas = [f"lambda {spec.name}" for spec in live.plan.lambdas if reached & set(spec.depends_on)]
+    return sorted(reached - {source}) + lambdas
+
+
+def _refused(source: SourceSpec, table: Table, what: str) -> SourceError:
+    landing = ".".join(quoted(p) for p in source.landing.split("."))
+    return SourceError(
+        f"source {source.name}: {what}: the {table.rows:,} rows in {source.landing} can't follow",
+        remedy="undo it, or declare the new form as a column or source of its own beside this one and cast in the "
+        f"models; to give up the rows that are there, and what was made of them: DROP TABLE {landing}",
+    )
+
+
+def _plain(text: str) -> str:
+    """A type or key without the backquotes, which the server prints only where a name needs them."""
+    return text.replace("`", "")

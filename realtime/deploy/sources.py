@@ -1,0 +1,98 @@
+"""Landing tables, made or brought to what their sources declare, while rows come in.
+
+A view that was compiled for a column's old type breaks every insert once the type is another one. So before a column
+is altered, the views that are there are made to read it in its old type: what they keep stays what it was, until
+the new version takes over and they go. Columns are dropped when nothing reads them any more, at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from realtime.deploy.change import Change, Kind
+from realtime.deploy.diff import objects_of, states_of
+from realtime.deploy.ledger import Work
+from realtime.deploy.live import Live, Table
+from realtime.deploy.narrow import narrowed
+from realtime.deploy.rebuild import rebuild
+from realtime.emit.landing import BATCH_ID, add_column, add_hidden, column_ddl, landing_ddl
+from realtime.emit.names import quoted
+from realtime.errors import CommandError, SourceError
+from realtime.planner.ir import Plan, SourceSpec, State, View
+
+_ALTERED = frozenset({Kind.WIDEN_COLUMN, Kind.REBUILD_SOURCE})
+
+
+def make_sources(work: Work, plan: Plan, live: Live, found: Sequence[Change]) -> None:
+    """Brings the tables of every source of ``plan`` to what it declares, but for columns that have to go."""
+    for source in plan.sources:
+        own = [c for c in found if c.subject == source.landing or c.subject.startswith(f"{source.landing}.")]
+        try:
+            _make(work, source, live, own, plan)
+        except CommandError as error:
+            raise SourceError(
+                f"source {source.name}: its landing table can't be made: {error.message}",
+                remedy="check its types, and `partition_by` and `ttl`: ClickHouse expressions over its columns",
+            ) from None
+
+
+def _make(work: Work, source: SourceSpec, live: Live, found: Sequence[Change], plan: Plan) -> None:
+    table = live.landing.get(source.landing)
+    for statement in landing_ddl(source):
+        work.client.execute(statement)
+    kinds = {change.kind for change in found}
+    if table is not None and kinds & _ALTERED:
+        _read_old_types(work, source, table, live, plan)
+    if table is not None and Kind.REBUILD_SOURCE in kinds:
+        rebuild(work, source, table)
+        return
+    if table is not None and BATCH_ID not in table.columns:
+        for statement in add_hidden(source):
+            work.client.execute(statement)
+    for column in source.columns:
+        if table is not None and column.name not in table.columns:
+            work.client.execute(add_column(source, column))
+    for change in found:
+        if change.kind is Kind.WIDEN_COLUMN:
+            name = change.subject.removeprefix(f"{source.landing}.")
+            column = next(c for c in source.columns if c.name == name)
+            work.client.execute(f"ALTER TABLE {source.landing} MODIFY COLUMN {column_ddl(source, column)}")
+        elif change.kind is Kind.CHANGE_TTL:
+            ttl = f"MODIFY TTL {source.ttl}" if source.ttl else "REMOVE TTL"
+            # Old parts are rewritten in the background; the deploy does not wait for it.
+            work.client.execute(f"ALTER TABLE {source.landing} {ttl}", settings={"mutations_sync": 0})
+
+
+def drop_columns(work: Work, found: Iterable[Change]) -> None:
+    """Drops what no source declares any more; nothing may read it now."""
+    for change in found:
+        if change.kind is Kind.DROP_COLUMN:
+            database, table, column = change.subject.split(".", 2)
+            work.client.execute(f"ALTER TABLE {database}.{table} DROP COLUMN IF EXISTS {quoted(column)}")
+
+
+def _read_old_types(work: Work, source: SourceSpec, table: Table, live: Live, plan: Plan) -> None:
+    """Makes the views over the landing table independent of its types: those that no version we know is of are of a
+    deploy that was killed, and go."""
+    known = {view.name: (state.relation, view) for state, view in _views(live, source)}
+    cuts = work.ledger.cutovers()
+    wanted = {name for step in plan.steps for name in objects_of(step)}
+    used = {name for of in _plans(live) for step in of.steps for name in objects_of(step)}
+    stale = live.views - used - wanted
+    for name in sorted(stale):
+        work.client.execute(f"DROP TABLE IF EXISTS {name} SYNC")
+    for name in sorted((live.views & set(known)) - wanted):
+        state, view = known[name]
+        select = narrowed(view, since=cuts.get(state), types=table.columns)
+        work.client.execute(f"ALTER TABLE {name} MODIFY QUERY {select}")
+
+
+def _views(live: Live, source: SourceSpec) -> Iterator[tuple[State, View]]:
+    for plan in _plans(live):
+        for state in states_of(plan).values():
+            yield from ((state, view) for view in state.views if view.landing == source.landing)
+
+
+def _plans(live: Live) -> list[Plan]:
+    """The active plan, and those that hold versions that are kept."""
+    return [plan for plan in (live.plan, *(kept.plan for kept in live.kept.values())) if plan is not None]
