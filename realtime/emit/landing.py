@@ -67,6 +67,7 @@ def create_quarantine(source: SourceSpec) -> str:
         "  received_at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC'),\n"
         "  request_id String,\n"
         "  row String,\n"
+        "  header String,\n"
         "  columns Array(String),\n"
         "  reasons Array(String)\n"
         ")\nENGINE = MergeTree\nORDER BY received_at\n"

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import zstandard
 
 from realtime.errors import BadRequestError
+from realtime.ingest import arrow, csv
+from realtime.ingest.piece import Piece, of_lines, of_rows
+from realtime.planner.ir import SourceSpec
 
 PIECE = 256 * 1024  # bytes checked at a stretch: about 4 ms, in which no other request is served
 _WINDOW = 64 * 1024 * 1024  # what a zstd frame may make the decompressor hold
 _BOM = b"\xef\xbb\xbf"
+_EXPANDED = 4  # times the limit of a body that its rows may have as JSON
 _raw = msgspec.json.Decoder(msgspec.Raw)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
-
-Piece = tuple[bytes, Callable[[], Iterable[bytes]]]
 
 
 def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
@@ -46,19 +48,24 @@ def too_large(limit: int) -> BadRequestError:
     )
 
 
-def pieces(body: bytes, content_type: str) -> Iterator[Piece]:
-    """The rows of ``body``, NDJSON or a JSON array, in pieces of about `PIECE` bytes, each with a function that gives
-    its rows one by one. BadRequestError where an array is malformed, since then rows can't be told apart."""
+def pieces(body: bytes, content_type: str, source: SourceSpec, limit: int) -> Iterator[Piece]:
+    """The rows of ``body`` in pieces of about `PIECE` bytes: NDJSON, a JSON array, CSV or an Arrow IPC stream, which
+    ``content_type``, in lower case, tells. ``limit`` is that of a body in bytes. BadRequestError where rows can't be
+    told apart: an array that is malformed, CSV without a header, a broken stream."""
+    if "arrow" in content_type:
+        return arrow.pieces(body, source, PIECE, _EXPANDED * limit)
     body = body.removeprefix(_BOM)
+    if body and ("csv" in content_type or "tab-separated" in content_type):
+        return csv.pieces(body, csv.separator_of(content_type), source, PIECE, _EXPANDED * limit)
     lines = "ndjson" in content_type or "jsonl" in content_type or "json-seq" in content_type
     start = body[:64].lstrip()[:1] or body.lstrip()[:1]
     if not start:
-        raise BadRequestError("the body is empty", remedy="send rows as NDJSON or a JSON array")
+        raise BadRequestError("the body is empty", remedy="send rows as NDJSON, a JSON array, CSV or an Arrow stream")
     if not lines and start == b"[":
-        return _of_rows(_array(body))
+        return _in_pieces(_array(body))
     if not lines and "json" in content_type and _is_document(body):
-        return iter([(body, lambda: [body])])
-    return _of_lines(body)
+        return iter([of_rows([body])])
+    return _cut(body)
 
 
 def _gunzip(body: bytes, limit: int) -> bytes:
@@ -114,26 +121,18 @@ def _is_document(body: bytes) -> bool:
     return True
 
 
-def _of_rows(rows: list[msgspec.Raw]) -> Iterator[Piece]:
+def _in_pieces(rows: list[msgspec.Raw]) -> Iterator[Piece]:
     start = size = 0
     for place, row in enumerate(rows):
         size += len(memoryview(row))
         if size >= PIECE or place == len(rows) - 1:
-            yield _joined([bytes(r) for r in rows[start : place + 1]])
+            yield of_rows([bytes(r) for r in rows[start : place + 1]])
             start, size = place + 1, 0
 
 
-def _joined(rows: list[bytes]) -> Piece:
-    return b"\n".join(rows), lambda: rows
-
-
-def _of_lines(body: bytes) -> Iterator[Piece]:
+def _cut(body: bytes) -> Iterator[Piece]:
     start = 0
     while start < len(body):
         end = body.rfind(b"\n", start, start + PIECE) + 1 or body.find(b"\n", start) + 1 or len(body)
-        yield _split(body[start:end])
+        yield of_lines(body[start:end])
         start = end
-
-
-def _split(piece: bytes) -> Piece:
-    return piece, lambda: [line for line in piece.split(b"\n") if line.strip()]

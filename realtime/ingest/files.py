@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class _Load:
         begin = time.monotonic()
         self._progress(0, self._total)
         batches = _numbered(files)
-        async with aiohttp.ClientSession(headers={"Content-Type": "application/x-ndjson"}) as session:
+        async with aiohttp.ClientSession() as session:
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(_AT_ONCE):
@@ -85,10 +85,11 @@ class _Load:
                 raise errors.exceptions[0] from None
         return Loaded(self._good, self._bad, time.monotonic() - begin, tuple(self._places))
 
-    async def _sender(self, session: aiohttp.ClientSession, batches: Iterator[tuple[Path, Batch]]) -> None:
-        for path, batch in batches:  # reading is much faster than sending, so it may hold the loop
+    async def _sender(self, session: aiohttp.ClientSession, batches: Iterator[tuple[Path, Batch, str]]) -> None:
+        for path, batch, kind in batches:  # reading is much faster than sending, so it may hold the loop
             place = f"{path}: rows {batch.first}-{batch.last}"
-            taken = await self._send(session, batch.body, _key(self._source, path, batch), place)
+            headers = {"Content-Type": kind, "Idempotency-Key": _key(self._source, path, batch)}
+            taken = await self._send(session, batch.body, headers, place)
             self._done += batch.rows
             self._good += taken.successful_rows
             self._bad += taken.quarantined_rows
@@ -96,12 +97,12 @@ class _Load:
                 self._places.append(f"{place}: {taken.quarantined_rows} in quarantine")
             self._progress(self._done, self._total)
 
-    async def _send(self, session: aiohttp.ClientSession, body: bytes, key: str, place: str) -> Taken:
+    async def _send(self, session: aiohttp.ClientSession, body: bytes, headers: Mapping[str, str], place: str) -> Taken:
         begin = time.monotonic()
         tries = iter(_PAUSES)
         while True:
             try:
-                async with session.post(self._url, data=body, headers={"Idempotency-Key": key}) as answer:
+                async with session.post(self._url, data=body, headers=headers) as answer:
                     content = await answer.read()
                     if answer.status == 200:
                         return msgspec.json.decode(content, type=Taken)
@@ -118,10 +119,10 @@ class _Load:
             await asyncio.sleep(wait)
 
 
-def _numbered(files: Sequence[tuple[Path, Rows]]) -> Iterator[tuple[Path, Batch]]:
+def _numbered(files: Sequence[tuple[Path, Rows]]) -> Iterator[tuple[Path, Batch, str]]:
     for path, rows in files:
         for batch in rows.batches():
-            yield path, batch
+            yield path, batch, rows.content_type
 
 
 def _key(source: str, path: Path, batch: Batch) -> str:

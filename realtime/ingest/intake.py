@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 
 import msgspec
 
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import NotFoundError
-from realtime.ingest.bodies import PIECE, Piece, decompressed, pieces, too_large
+from realtime.ingest.bodies import PIECE, decompressed, pieces, too_large
 from realtime.ingest.committer import Refused, Table
 from realtime.ingest.landed import Landing
 from realtime.ingest.once import Once
-from realtime.ingest.reasons import BadRow
+from realtime.ingest.piece import Piece
+from realtime.ingest.reasons import BadRow, sent
 from realtime.ingest.records import fingerprint, fingerprints
 from realtime.ingest.recovery import Recovery
 from realtime.ingest.request import Request, Source, Stored, Taken
@@ -75,7 +76,7 @@ class Intake:
         delete: bool = False,
         share: Share | None = None,
     ) -> Taken:
-        """Stores the rows of ``body``: NDJSON, or a JSON array. Rows that don't fit go to quarantine with reasons.
+        """Stores the rows of ``body`` (see `pieces`). Rows that don't fit go to quarantine with reasons.
 
         With ``idempotency_key`` the rows are stored once, however often the request comes, also to another server
         (see `Once`). With ``delete`` the rows hold key and version of what is deleted from an upserted source.
@@ -92,9 +93,10 @@ class Intake:
             share = share or stack.enter_context(self.room.share())
             request = Request(source=known, method=method, id=request_id, share=share, key=idempotency_key)
             body = await self._plain(body, encoding, share)
+            found = await self._read(body, content_type.lower(), known, share)
             if not idempotency_key:
-                return (await self._store(request, pieces(body, content_type.lower()))).taken
-            return await self._keyed().take(request, body, content_type.lower())
+                return (await self._store(request, found())).taken
+            return await self._keyed().take(request, body, found)
 
     async def read(self, chunks: AsyncIterable[bytes], share: Share) -> bytes:
         """A request's body as it was sent. BadRequestError where it is too long; OverloadedError where ``share``
@@ -158,6 +160,17 @@ class Intake:
             share.add(len(body))
         return body
 
+    async def _read(
+        self, body: bytes, content_type: str, source: Source, share: Share
+    ) -> Callable[[], Iterator[Piece]]:
+        """What reads the rows of ``body``: those of an Arrow stream are read at once, beside the event loop."""
+        read = functools.partial(pieces, body, content_type, source.spec, self.limits.body)
+        if "arrow" not in content_type:
+            return read
+        found = list(await asyncio.to_thread(read))
+        share.add(sum(len(piece.json) for piece in found))
+        return functools.partial(iter, found)
+
     async def _store(self, request: Request, found: Iterator[Piece]) -> Stored:
         spec, schema = request.source.spec, request.source.schema(request.method)
         landing = self._table(spec.landing, views=True)
@@ -189,24 +202,24 @@ def _among(only: frozenset[int] | None, found: Iterator[Piece]) -> Iterator[Piec
     if only is None:
         yield from found
         return
-    for _, rows in found:
-        kept = [row for row in rows() if fingerprint(row.decode("utf-8", "backslashreplace").encode()) in only]
+    for piece in found:
+        kept = [row for row in piece.rows() if fingerprint(sent(row.text).encode()) in only]
         if kept:
-            yield b"\n".join(kept), functools.partial(iter, kept)
+            yield Piece(b"\n".join(row.json or b"!" for row in kept), functools.partial(iter, kept), piece.header)
 
 
 async def _blocks(schema: Schema, found: Iterator[Piece]) -> AsyncIterator[Checked]:
     """The checked rows in blocks of about `_BLOCK` bytes; others are served between two pieces."""
     waiting: list[Checked] = []
     size = 0
-    for piece, rows in found:
-        checked = schema.check(piece, rows)
+    for piece in found:
+        checked = schema.check(piece)
         waiting.append(checked)
         size += len(checked.rows)
         if size >= _BLOCK:
             yield _merged(waiting)
             waiting, size = [], 0
-        if len(piece) >= PIECE // 2:
+        if len(piece.json) >= PIECE // 2:
             await asyncio.sleep(0)
     if waiting:
         yield _merged(waiting)
@@ -231,5 +244,4 @@ async def _all(inserts: list[asyncio.Future[list[Refused]]]) -> list[Refused]:
 
 
 def _quarantined(bad: list[BadRow], request_id: str) -> bytes:
-    rows = [{"request_id": request_id, "row": b.row, "columns": b.columns, "reasons": b.reasons} for b in bad]
-    return _encoder.encode_lines(rows)
+    return _encoder.encode_lines([{"request_id": request_id, **msgspec.structs.asdict(row)} for row in bad])

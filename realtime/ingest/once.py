@@ -16,13 +16,14 @@ import msgspec
 
 from realtime.errors import KeyReusedError
 from realtime.ingest.batch import Batch, number_of
-from realtime.ingest.bodies import Piece, pieces
+from realtime.ingest.piece import Piece
 from realtime.ingest.records import Name, Record, Records, restored
 from realtime.ingest.request import Request, Source, Stored, Taken
 from realtime.ingest.writer import Writer
 
 _IN_THREAD = 2**20  # bytes from which on a body is hashed beside the event loop
 
+Read = Callable[[], Iterator[Piece]]
 Store = Callable[[Request, Iterator[Piece]], Awaitable[Stored]]
 
 
@@ -34,15 +35,16 @@ class Once:
         self._store = store
         self._running: dict[Name, asyncio.Task[Taken]] = {}
 
-    async def take(self, request: Request, body: bytes, content_type: str) -> Taken:
-        """Stores the rows of ``body`` if they are not. KeyReusedError where the key stands for another body.
+    async def take(self, request: Request, body: bytes, read: Read) -> Taken:
+        """Stores the rows of ``body``, which ``read`` gives, if they are not. KeyReusedError where the key stands for
+        another body.
 
         Requests of one key wait for each other; one whose caller leaves goes on, so that the others keep its rows.
         """
         name = Name(request.source.spec.name, request.method, request.key)
         while running := self._running.get(name):
             await asyncio.wait([running])
-        task = asyncio.create_task(self._take(name, request, body, content_type))
+        task = asyncio.create_task(self._take(name, request, body, read))
         self._running[name] = task
         task.add_done_callback(lambda _: self._running.pop(name, None))
         return await asyncio.shield(task)
@@ -52,8 +54,8 @@ class Once:
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         await self._records.drain()
 
-    async def _take(self, name: Name, request: Request, body: bytes, content_type: str) -> Taken:
-        found = pieces(body, content_type)  # a body that can't be read uses no key up
+    async def _take(self, name: Name, request: Request, body: bytes, read: Read) -> Taken:
+        found = read()  # a body that can't be read uses no key up
         digest = await asyncio.to_thread(_digest, body) if len(body) >= _IN_THREAD else _digest(body)
         record, now = await self._records.find(name, request.source.spec.landing)
         if record is not None and record.body != digest:
@@ -65,7 +67,7 @@ class Once:
         if not record.done:
             record = await self._finish(name, request, record, found, resumed)
         if record.declaration != request.source.declaration:
-            record = await self._widen(name, request, record, pieces(body, content_type))
+            record = await self._widen(name, request, record, read())
         return Taken(record.successful_rows, record.quarantined_rows)
 
     async def _finish(

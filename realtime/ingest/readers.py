@@ -1,8 +1,7 @@
-"""Files of rows, read in batches of NDJSON: ndjson as it is, csv and parquet through DuckDB, every value exact."""
+"""Files of rows, read in batches: ndjson and csv as they are, parquet as NDJSON through DuckDB, every value exact."""
 
 from __future__ import annotations
 
-import csv
 import gzip
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,15 +19,13 @@ from duckdb import (
 )
 
 from realtime.errors import BadRequestError
+from realtime.ingest import csv
 from realtime.ingest.reasons import unknown_column
 from realtime.planner.ir import SourceSpec
 from realtime.transpile.types import Kind, duck_type
 
 ROWS_A_REQUEST = 5_000
 _BATCH_BYTES = 4 * 2**20
-_SEPARATORS = ",;\t|"
-_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
-_NUMBERS = frozenset({Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL})
 _DOCUMENTS = frozenset({Kind.JSON, Kind.LIST, Kind.STRUCT, Kind.MAP})
 _WHOLE = frozenset(
     ("tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint", "uhugeint")
@@ -53,6 +50,7 @@ class Rows(msgspec.Struct, frozen=True):
 
     total: int
     batches: Callable[[], Iterator[Batch]]
+    content_type: str = "application/x-ndjson"
 
 
 def rows_of(path: Path, source: SourceSpec) -> Rows:
@@ -122,30 +120,38 @@ def _batched(lines: Iterable[bytes]) -> Iterator[Batch]:
 
 
 def _csv(path: Path, source: SourceSpec) -> Rows:
-    """Every field is read as text and written as what its column needs. An empty field is NULL, a quoted one is not.
-    Nothing is guessed but the separator: DuckDB's guesses take a stray quote for text."""
-    separator, names = _header(path, source)
-    kinds = _declared(path, source, names)
-    table = duckdb.connect().read_csv(
-        str(path),
-        header=True,
-        auto_detect=False,
-        sep=separator,
-        quotechar='"',
-        escapechar='"',
-        columns=dict.fromkeys(names, "VARCHAR"),
-        allow_quoted_nulls=False,
-    )
-    return _through_duckdb(path, table, [_of_text(name, kinds[name]) for name in names])
-
-
-def _header(path: Path, source: SourceSpec) -> tuple[str, list[str]]:
-    """The separator that makes the most declared columns of the first line, and those columns."""
+    """Rows as they are, each batch below the header: the server reads them (see `csv`)."""
+    separator, header = _header(path, source)
+    try:
+        names = csv.Table(header, separator, source).names
+    except BadRequestError as error:
+        raise BadRequestError(f"{path}: {error.message}", remedy=error.remedy) from None
+    _declared(path, source, names)
     with _opened(path) as file:
-        line = file.readline().decode("utf-8-sig", "replace")
-    declared = {c.name for c in source.columns}
-    found = [(separator, next(csv.reader([line], delimiter=separator), [])) for separator in _SEPARATORS]
-    return max(found, key=lambda each: len(declared.intersection(each[1])))
+        total = sum(1 for _ in csv.records(file)) - 1
+    named = {"\t": "\\t"}.get(separator, separator)
+    return Rows(total, lambda: _records(path, header), f'text/csv; delimiter="{named}"')
+
+
+def _records(path: Path, header: bytes) -> Iterator[Batch]:
+    try:
+        with _opened(path) as file:
+            rows = csv.records(file)
+            next(rows)
+            for batch in _batched(rows):
+                yield Batch(batch.first, batch.last, header + batch.body)
+    except (OSError, EOFError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _header(path: Path, source: SourceSpec) -> tuple[str, bytes]:
+    """The separator that makes the most declared columns of the first line, and that line."""
+    with _opened(path) as file:
+        line = next(csv.records(file), b"").removeprefix(b"\xef\xbb\xbf")
+    text, declared = line.decode("utf-8", "replace").strip("\r\n"), {c.name for c in source.columns}
+    found = {each: declared.intersection(name.strip('"') for name in text.split(each)) for each in csv.SEPARATORS}
+    separator = max(found, key=lambda each: len(found[each]))
+    return separator, line if line.endswith(b"\n") else line + b"\n"
 
 
 def _parquet(path: Path, source: SourceSpec) -> Rows:
@@ -156,14 +162,37 @@ def _parquet(path: Path, source: SourceSpec) -> Rows:
 
 def typed_rows(path: Path, table: duckdb.DuckDBPyRelation, source: SourceSpec) -> Rows:
     """The rows of a DuckDB relation whose session is in UTC; ``path`` names it in BadRequestErrors."""
-    kinds = _declared(path, source, table.columns)
-    values = []
-    for name, kind in zip(table.columns, table.types, strict=True):
+    _declared(path, source, table.columns)
+    lines = _lines_of(table, source, str(path))
+    return Rows(len(table), lambda: _fetched(path, lines))
+
+
+def json_lines(table: duckdb.DuckDBPyRelation, source: SourceSpec, name: str, size: int) -> Iterator[bytes]:
+    """The rows of a DuckDB relation, whose session is in UTC, as NDJSON in pieces of about ``size`` bytes, whatever
+    its columns; ``name`` names it in BadRequestErrors."""
+    waiting, length = [], 0
+    for batch in _lines_of(table, source, name).to_arrow_reader(ROWS_A_REQUEST):
+        for line in batch.column(0).to_pylist():
+            waiting.append(line.encode())
+            length += len(waiting[-1])
+            if length >= size:
+                yield b"".join(waiting)
+                waiting, length = [], 0
+    if waiting:
+        yield b"".join(waiting)
+
+
+def _lines_of(table: duckdb.DuckDBPyRelation, source: SourceSpec, name: str) -> duckdb.DuckDBPyRelation:
+    kinds = {c.name: duck_type(c.type).kind for c in source.columns}
+    parts: list[Expression] = []
+    for column, kind in zip(table.columns, table.types, strict=True):
         if kind.id == "blob":
-            raise BadRequestError(f"{path}: column {name} is BLOB, which can't be loaded", remedy="write it as text")
-        document = kind.id == "varchar" and kinds[name] in _DOCUMENTS
-        values.append(_of_text(name, kinds[name]) if document else _of_value(ColumnExpression(name), kind.id))
-    return _through_duckdb(path, table, values)
+            raise BadRequestError(f"{name}: column {column} is BLOB, which can't be loaded", remedy="write it as text")
+        document = kind.id == "varchar" and kinds.get(column) in _DOCUMENTS
+        value = _of_document(column) if document else _of_value(ColumnExpression(column), kind.id)
+        key = msgspec.json.encode(column).decode()
+        parts += [_text(f"{',' if parts else '{'}{key}:"), CoalesceOperator(value, _text("null"))]
+    return table.select(FunctionExpression("concat", *parts, _text("}\n")).alias("line"))
 
 
 def _declared(path: Path, source: SourceSpec, names: Sequence[str]) -> dict[str, Kind]:
@@ -176,15 +205,6 @@ def _declared(path: Path, source: SourceSpec, names: Sequence[str]) -> dict[str,
     return kinds
 
 
-def _through_duckdb(path: Path, table: duckdb.DuckDBPyRelation, values: Sequence[Expression]) -> Rows:
-    parts: list[Expression] = []
-    for name, value in zip(table.columns, values, strict=True):
-        key = msgspec.json.encode(name).decode()
-        parts += [_text(f"{',' if parts else '{'}{key}:"), CoalesceOperator(value, _text("null"))]
-    lines = table.select(FunctionExpression("concat", *parts, _text("}\n")).alias("line"))
-    return Rows(len(table), lambda: _fetched(path, lines))
-
-
 def _fetched(path: Path, lines: duckdb.DuckDBPyRelation) -> Iterator[Batch]:
     try:
         reader = lines.to_arrow_reader(ROWS_A_REQUEST)
@@ -193,20 +213,10 @@ def _fetched(path: Path, lines: duckdb.DuckDBPyRelation) -> Iterator[Batch]:
         raise _unreadable(path, error) from None
 
 
-def _of_text(name: str, kind: Kind) -> Expression:
-    """The JSON of a field that is text: what does not look like its type goes out as text, and the server says why
-    it does not fit."""
+def _of_document(name: str) -> Expression:
+    """The JSON that a text is, or else the text: the server says why it does not fit."""
     column = ColumnExpression(name)
-    text = _json(column)
-    if kind in _NUMBERS:
-        return CaseExpression(FunctionExpression("regexp_full_match", column, _text(_NUMBER)), column).otherwise(text)
-    if kind is Kind.BOOLEAN:
-        lower = FunctionExpression("lower", column)
-        yes = CaseExpression(lower.isin(_text("true"), _text("t"), _text("1")), _text("true"))
-        return yes.when(lower.isin(_text("false"), _text("f"), _text("0")), _text("false")).otherwise(text)
-    if kind in _DOCUMENTS:
-        return CaseExpression(FunctionExpression("json_valid", column), column).otherwise(text)
-    return text
+    return CaseExpression(FunctionExpression("json_valid", column), column).otherwise(_json(column))
 
 
 def _of_value(column: Expression, kind: str) -> Expression:

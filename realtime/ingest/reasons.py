@@ -17,11 +17,17 @@ class UnfitError(ValueError):
 
 class BadRow(msgspec.Struct, frozen=True):
     """A refused row: its text as sent, and for each column at fault the reason. No columns where the row is no
-    JSON object at all."""
+    JSON object at all. ``header`` is the header line of a CSV row."""
 
     row: str
     columns: tuple[str, ...]
     reasons: tuple[str, ...]
+    header: str = ""
+
+
+def sent(row: bytes) -> str:
+    """A row as quarantine keeps it."""
+    return row.decode("utf-8", "backslashreplace")
 
 
 def shown(raw: Any) -> str:

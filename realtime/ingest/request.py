@@ -32,7 +32,9 @@ class Source:
     def __init__(self, spec: SourceSpec) -> None:
         self.spec = spec
         self.declaration = declared(spec)
-        self.quarantine = f"INSERT INTO {spec.quarantine} (request_id, row, columns, reasons) FORMAT JSONEachRow"
+        self.quarantine = (
+            f"INSERT INTO {spec.quarantine} (request_id, row, header, columns, reasons) FORMAT JSONEachRow"
+        )
         self._posts = Schema(spec)
         self._deletes = Schema(spec, deletes=True) if spec.deleted else None
 

@@ -7,13 +7,14 @@ fit is taken apart, row by row and column by column.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from realtime.emit.names import quoted
-from realtime.ingest.reasons import BadRow, UnfitError, unknown_column
+from realtime.ingest.piece import Piece, Row
+from realtime.ingest.reasons import BadRow, UnfitError, sent, unknown_column
 from realtime.ingest.values import Codec, codec, optional, row_type
 from realtime.planner.ir import SourceSpec
 from realtime.transpile.types import Kind, duck_type
@@ -54,12 +55,12 @@ class Schema:
         inserted = [*self._codecs, *([source.deleted] if deletes else [])]
         self.insert = f"INSERT INTO {source.landing} ({', '.join(map(quoted, inserted))}) FORMAT JSONEachRow"
 
-    def check(self, piece: bytes, rows: Callable[[], Iterable[bytes]]) -> Checked:
-        """Checks the JSON rows of ``piece``, which ``rows`` gives one by one where that is needed."""
+    def check(self, piece: Piece) -> Checked:
+        """Checks the rows of ``piece``."""
         try:
-            found = self._fast(piece)
+            found = self._fast(piece.json)
         except (ValueError, ArithmeticError):  # msgspec's errors are ValueErrors too
-            return self._one_by_one(rows())
+            return self._one_by_one(piece.rows(), piece.header)
         return Checked(self._lines(found), len(found), [])
 
     def _fast(self, piece: bytes) -> list[Any]:
@@ -80,26 +81,30 @@ class Schema:
         # An encoded row holds no newline but the one at its end.
         return lines.replace(b"}\n", self._tail + b"\n") if self._tail else lines
 
-    def _one_by_one(self, rows: Iterable[bytes]) -> Checked:
+    def _one_by_one(self, rows: Iterable[Row], header: str) -> Checked:
         good: list[Any] = []
         bad: list[BadRow] = []
-        for text in rows:
+        for row in rows:
             try:
-                good += self._fast(text)
+                good += self._fast(row.json or b"!")
             except (ValueError, ArithmeticError):
-                row = self._slow(text)
-                (bad if isinstance(row, BadRow) else good).append(row)  # type: ignore[arg-type]
+                found = [("", row.problem)] if row.problem else self._slow(row.json)
+                if isinstance(found, dict):
+                    good.append(found)
+                else:
+                    bad.append(_bad(row.text, found, header))
         return Checked(self._lines(good), len(good), bad)
 
-    def _slow(self, text: bytes) -> dict[str, Any] | BadRow:
+    def _slow(self, text: bytes) -> dict[str, Any] | list[tuple[str, str]]:
+        """The row's values, or the columns at fault with their reasons."""
         try:
             given = _fields.decode(text)
         except UnicodeDecodeError:
-            return _bad(text, [("", "the row is not UTF-8")])
+            return [("", "the row is not UTF-8")]
         except msgspec.ValidationError:
-            return _bad(text, [("", "the row is JSON, but not an object")])
+            return [("", "the row is JSON, but not an object")]
         except msgspec.DecodeError as error:
-            return _bad(text, [("", f"the row is not JSON: {error}")])
+            return [("", f"the row is not JSON: {error}")]
         values: dict[str, Any] = {}
         reasons = [(n, self._only or unknown_column(n, self._codecs)) for n in given if n not in self._codecs]
         for name, each in self._codecs.items():
@@ -107,7 +112,7 @@ class Schema:
                 values[name] = self._read(name, each, given.get(name))
             except UnfitError as error:
                 reasons.append((name, str(error)))
-        return _bad(text, reasons) if reasons else {n: v for n, v in values.items() if v is not None}
+        return reasons or {n: v for n, v in values.items() if v is not None}
 
     def _read(self, name: str, each: Codec, raw: msgspec.Raw | None) -> Any:
         if name in self._required:
@@ -126,6 +131,6 @@ def _has_seventh_place(piece: bytes) -> bool:
     return b"\\u00" in piece and _ESCAPED_DIGIT.search(piece) is not None
 
 
-def _bad(text: bytes, reasons: Sequence[tuple[str, str]]) -> BadRow:
+def _bad(text: bytes, reasons: Sequence[tuple[str, str]], header: str) -> BadRow:
     columns = tuple(name for name, _ in reasons if name)
-    return BadRow(text.decode("utf-8", "backslashreplace"), columns, tuple(reason for _, reason in reasons))
+    return BadRow(sent(text), columns, tuple(reason for _, reason in reasons), header)

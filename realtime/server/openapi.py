@@ -180,7 +180,12 @@ def _rows(source: SourceSpec, columns: tuple[Column, ...], needed: set[str], sum
     body = _json(
         "A JSON array of rows, or one object a line", {"type": "array", "items": _row(columns, needed)}, required=True
     )
-    body["content"]["application/x-ndjson"] = {"schema": _row(columns, needed)}
+    header = ",".join(column.name for column in columns)
+    body["content"] |= {
+        "application/x-ndjson": {"schema": _row(columns, needed)},
+        "text/csv": {"schema": {"type": "string", "description": f"CSV with a header line, as in {header}"}},
+        "application/vnd.apache.arrow.stream": {"schema": {"type": "string", "format": "binary"}},
+    }
     taken = {
         "type": "object",
         "properties": {"successful_rows": {"type": "integer"}, "quarantined_rows": {"type": "integer"}},

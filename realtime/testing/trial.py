@@ -25,6 +25,7 @@ from realtime.emit.ddl import refresh_ddl, state_ddl
 from realtime.emit.landing import create_landing
 from realtime.emit.names import quoted
 from realtime.errors import BadRequestError, CommandError
+from realtime.ingest.piece import of_lines
 from realtime.ingest.readers import typed_rows
 from realtime.ingest.schema import Schema
 from realtime.ingest.writer import RowsRefusedError, Writer
@@ -100,7 +101,7 @@ class Trial:
         """The given rows as the ingest sends them to ClickHouse; BadRequestError where it would not."""
         given, name = self._connection.table(spec.batch), spec.name.removeprefix("given.")
         body = b"".join(batch.body for batch in typed_rows(Path(name), given, spec).batches())
-        checked = Schema(spec).check(body, body.splitlines)
+        checked = Schema(spec).check(of_lines(body))
         if checked.bad:
             bad = checked.bad[0]
             reasons = ", ".join(f"column {c} {r}" for c, r in zip(bad.columns, bad.reasons, strict=True))

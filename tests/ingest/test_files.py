@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
-import json
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -102,7 +101,7 @@ def test_csv_is_exact(clickhouse: ClickHouse, url: str, spec: SourceSpec, tmp_pa
     assert rows[0]["numbers"] == [1, 2]
     assert (rows[1]["name"], rows[1]["amount"], rows[1]["good"], str(rows[1]["ratio"])) == ("", None, False, "nan")
     ((text, columns, reasons),) = quarantined(clickhouse, spec)
-    assert json.loads(text)["name"] == "007"
+    assert text == "3,007,1.23456,1,1,,,,,[]"
     assert (columns, reasons) == (("amount",), ("1.23456 has more than 4 places (DECIMAL(20,4))",))
 
 
@@ -129,7 +128,7 @@ def test_parquet_is_exact(clickhouse: ClickHouse, url: str, spec: SourceSpec, tm
 def test_errors_name_file_and_line(url: str, spec: SourceSpec, tmp_path: Path) -> None:
     files = {
         "a.csv": "id,nmae\n1,x\n",
-        "b.csv": 'id,name\n1,x\n2,"y\n',
+        "b.csv": '"id\n1,x\n',
         "c.xlsx": "",
         "d.ndjson": "[1,\n2]",
         "e.parquet": "no parquet",
@@ -139,7 +138,7 @@ def test_errors_name_file_and_line(url: str, spec: SourceSpec, tmp_path: Path) -
         (tmp_path / name).write_text(content)
     expected = {
         "a.csv": r"a\.csv: column nmae is not declared; did you mean name\?",
-        "b.csv": r"b\.csv: .*[Ll]ine: 3",
+        "b.csv": r"b\.csv: the first line of the CSV is no header",
         "c.xlsx": r"c\.xlsx: a file of this kind can't be read",
         "d.ndjson": r"d\.ndjson: line 1 starts a JSON array",
         "e.parquet": r"e\.parquet: ",

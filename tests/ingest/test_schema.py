@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.ingest.intake import Intake
+from realtime.ingest.piece import Piece, Row, of_rows
 from realtime.ingest.request import Taken
 from realtime.ingest.schema import Checked, Schema
 from realtime.planner.ir import SourceSpec
@@ -29,7 +30,7 @@ from tests.landing import source
 def checked(columns: dict[str, str], *lines: str | bytes, **options: Any) -> Checked:
     """The rows of a source of ``columns``, checked."""
     rows = [line.encode() if isinstance(line, str) else line for line in lines]
-    return Schema(source("d", columns, **options)).check(b"\n".join(rows), lambda: rows)
+    return Schema(source("d", columns, **options)).check(of_rows(rows))
 
 
 def landed(kind: str, text: str) -> Any:
@@ -179,10 +180,10 @@ def test_refused(kind: str, text: str, reason: str) -> None:
 def test_common_spellings_take_the_fast_way(kind: str, value: Any, required: tuple[str, ...]) -> None:
     schema = Schema(source("d", {"v": kind}, not_null=required))
 
-    def slow() -> list[bytes]:
+    def slow() -> list[Row]:
         raise AssertionError(kind)
 
-    assert schema.check(json.dumps({"v": value}).encode(), slow).count == 1
+    assert schema.check(Piece(json.dumps({"v": value}).encode(), slow)).count == 1
 
 
 def test_null_and_missing() -> None:
