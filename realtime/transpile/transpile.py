@@ -16,21 +16,24 @@ from realtime.planner.ir import Column
 from realtime.project.binder import CATALOG, SCHEMA, Binder
 from realtime.transpile.annotate import annotate, without_params
 from realtime.transpile.lower import Lower
-from realtime.transpile.passes.any_to_in import any_to_in
 from realtime.transpile.passes.arrows_to_json import arrows_to_json
 from realtime.transpile.passes.drop_constant_keys import drop_constant_keys
 from realtime.transpile.passes.expand_between import expand_between
 from realtime.transpile.passes.expand_by_name import expand_by_name
 from realtime.transpile.passes.expand_case import expand_case
+from realtime.transpile.passes.expand_columns import expand_columns
 from realtime.transpile.passes.expand_distinct_on import expand_distinct_on
 from realtime.transpile.passes.expand_group_all import expand_group_all
 from realtime.transpile.passes.expand_grouping_sets import expand_grouping_sets
+from realtime.transpile.passes.expand_in import expand_in
 from realtime.transpile.passes.expand_order_all import expand_order_all
 from realtime.transpile.passes.expand_pivots import check_pivots, expand_pivots
+from realtime.transpile.passes.expand_quantified import expand_quantified
 from realtime.transpile.passes.expand_set_all import expand_set_all
 from realtime.transpile.passes.expand_values import expand_values
 from realtime.transpile.passes.join_correlated import join_correlated
 from realtime.transpile.passes.lambda_columns import lambda_columns
+from realtime.transpile.passes.mark_laterals import mark_laterals
 from realtime.transpile.passes.merge_using import mark_using, merge_using
 from realtime.transpile.passes.order_by_columns import order_by_columns
 from realtime.transpile.passes.order_sorted_lists import order_sorted_lists
@@ -48,9 +51,18 @@ from realtime.transpile.types import DuckType
 
 Pass = Callable[[exp.Query], exp.Query]
 
-BEFORE_QUALIFY: tuple[Pass, ...] = (unnest_tables, refuse_unknown, expand_values, semi_to_exists, any_to_in)
+BEFORE_QUALIFY: tuple[Pass, ...] = (
+    unnest_tables,
+    mark_laterals,
+    refuse_unknown,
+    expand_values,
+    semi_to_exists,
+    expand_quantified,
+)
 AFTER_QUALIFY: tuple[Pass, ...] = (
     merge_using,
+    unique_aliases,
+    expand_in,
     join_correlated,
     lambda_columns,
     order_sorted_lists,
@@ -99,6 +111,12 @@ def transpile(query: str | exp.Query, binder: Binder, text: str = "", trace: Tra
 
 
 def _resolved(tree: exp.Query, binder: Binder, trace: Trace | None = None) -> exp.Query:
+    def pivot_columns(tree: exp.Query) -> exp.Query:
+        return expand_pivots(tree, binder)
+
+    def named_columns(tree: exp.Query) -> exp.Query:
+        return expand_columns(tree, binder)
+
     def qualify_names(tree: exp.Query) -> exp.Query:
         return qualified(tree, binder)
 
@@ -108,10 +126,8 @@ def _resolved(tree: exp.Query, binder: Binder, trace: Trace | None = None) -> ex
     def order_columns(tree: exp.Query) -> exp.Query:
         return order_by_columns(tree, binder)
 
-    def pivot_columns(tree: exp.Query) -> exp.Query:
-        return expand_pivots(tree, binder)
-
-    for rewrite in (pivot_columns, *BEFORE_QUALIFY, qualify_names, order_columns, *AFTER_QUALIFY, spell_names):
+    before: tuple[Pass, ...] = (pivot_columns, named_columns, *BEFORE_QUALIFY)
+    for rewrite in (*before, qualify_names, order_columns, *AFTER_QUALIFY, spell_names):
         tree = rewrite(tree)
         if trace is not None:
             trace.authored(rewrite.__name__, tree)

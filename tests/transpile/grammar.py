@@ -235,7 +235,7 @@ class Grammar:
         values = [self._value(k, self._pick((1, 2, 2)), scope, key) for k in kinds]
         where = f" WHERE {self._value('bool', 1, scope, key)}" if self._seldom() else ""
         distinct = "DISTINCT " if self._seldom() else ""
-        return f"SELECT {distinct}{_listed(values)} FROM {sql}{where}", list(kinds)
+        return f"SELECT {distinct}{listed(values)} FROM {sql}{where}", list(kinds)
 
     def _grouped(self, source: Source) -> Selected:
         sql, scope, key = source
@@ -248,7 +248,7 @@ class Grammar:
         group = f" GROUP BY {self._pick((numbers, 'ALL'))}" if keys else ""
         op, n = self._pick(_SMALL["op"]), self._pick(_SMALL["n"])
         having = f" HAVING {self._called(AGGREGATES, 'int', scope, key)} {op} {n}" if keys and self._seldom() else ""
-        return f"SELECT {_listed(values)} FROM {sql}{where}{group}{having}", [*keys, *kinds]
+        return f"SELECT {listed(values)} FROM {sql}{where}{group}{having}", [*keys, *kinds]
 
     def _aggregate(self, kind: str, scope: Scope, key: str) -> str:
         call = self._called(AGGREGATES, kind, scope, key)
@@ -264,7 +264,7 @@ class Grammar:
         kinds = [self._pick(KINDS) for _ in self._few(1, 2)]
         values = [self._over(k, scope, key) for k in kinds]
         qualify = f" QUALIFY {self._over('int', scope, key)} > {self._pick(_SMALL['n'])}" if self._seldom() else ""
-        return f"SELECT {key} AS k, {_listed(values)} FROM {sql}{qualify}"
+        return f"SELECT {key} AS k, {listed(values)} FROM {sql}{qualify}"
 
     def _over(self, kind: str, scope: Scope, key: str) -> str:
         part = f"PARTITION BY {self._value(self._pick(KINDS), 0, scope, key)} " if self._seldom() else ""
@@ -313,8 +313,9 @@ class Grammar:
             ]
         kinds = [self._pick(KINDS) for _ in self._few(1, 2)]
         values = [self._value(k, 1, scope, key) for k in kinds]
-        return f"SELECT {_listed(values)} FROM {sql} WHERE {self._pick(conditions)}"
+        return f"SELECT {listed(values)} FROM {sql} WHERE {self._pick(conditions)}"
 
 
-def _listed(values: Sequence[str]) -> str:
+def listed(values: Sequence[str]) -> str:
+    """A select list of ``values``, called ``c0``, ``c1`` …"""
     return ", ".join(f"{v} AS c{i}" for i, v in enumerate(values))

@@ -1,7 +1,7 @@
-"""``(SELECT sum(x) FROM t WHERE t.k = outer.k)`` to a LEFT JOIN of the sums grouped by ``k``.
+"""Correlated subqueries and LATERAL joins to joins of what they compute per key.
 
-ClickHouse aggregates a correlated subquery over its join with the outer rows: an outer row that occurs twice counts
-each inner row twice (26.7, where one side is Nullable or the condition is no equality).
+ClickHouse has no LATERAL, and aggregates a correlated subquery over its join with the outer rows: an outer row that
+occurs twice counts each inner row twice (26.7, where one side is Nullable or the condition is no equality).
 """
 
 from __future__ import annotations
@@ -12,98 +12,178 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from realtime.transpile.annotate import aggregated, is_aggregate
-
-_OTHERS = ("group", "having", "qualify", "limit", "offset", "order", "distinct", "with_")
+from realtime.transpile.correlated import Detached, aggregates, detach, is_one_row, is_strict, outer_columns
+from realtime.transpile.lower import refused
+from realtime.transpile.passes.unique_aliases import unique_aliases
 
 
 def join_correlated(tree: exp.Query) -> exp.Query:
-    """Rewrites in place the correlated scalar subqueries of ``tree``, which is qualified, that are one aggregate tied
-    to the rows around them by equalities alone; others are left, and refused later."""
+    """Rewrites in place the correlated subqueries and LATERAL joins of ``tree``, which is qualified and whose aliases
+    are unique, the outer ones first; others are left, and refused later."""
+    for lateral in list(tree.find_all(exp.Lateral)):
+        if isinstance(lateral.this, exp.Subquery):
+            lateral.replace(exp.Subquery(this=lateral.this.this.copy(), alias=lateral.args["alias"].copy()))
     numbers = itertools.count(1)
-    for node in list(tree.find_all(exp.Subquery)):
-        outer, query = node.find_ancestor(exp.Select), node.this
-        if outer is None or not isinstance(query, exp.Select) or not _is_value(node, outer):
-            continue
-        if outer.args.get("group") or any(aggregated(p) for p in outer.expressions):
-            continue
-        pairs = _equalities(query)
-        if pairs and _is_plain(query):
-            _join(node, outer, query, pairs, f"_correlated_{next(numbers)}")
+    seen: dict[int, exp.Expr] = {}
+    while (node := next((n for n in _candidates(tree) if id(n) not in seen), None)) is not None:
+        seen[id(node)] = node
+        outer = node.find_ancestor(exp.Select)
+        assert outer is not None
+        if isinstance(node.parent, exp.Join):
+            _join_lateral(node.parent, node.this, outer, f"_outer_{next(numbers)}")
+        elif isinstance(node, exp.Exists):
+            _join_exists(node, outer, next(numbers))
+        else:
+            _join_value(node, outer, next(numbers))
+        unique_aliases(tree)
     return tree
 
 
-def own_tables(query: exp.Query) -> set[str]:
-    """Names under which ``query`` or what is nested in it reads tables."""
-    sources = {s.alias_or_name for s in query.find_all(exp.Table, exp.Subquery)}
-    return sources | {c.alias for c in query.find_all(exp.CTE)}
-
-
-def outer_columns(query: exp.Query) -> list[exp.Column]:
-    """Columns in ``query`` of tables that it does not read itself."""
-    own = own_tables(query)
-    return [c for c in query.find_all(exp.Column) if c.table and c.table not in own]
-
-
-def _is_value(node: exp.Subquery, outer: exp.Select) -> bool:
-    """Whether ``node`` stands for a value in the select list or the filter of ``outer``."""
-    if isinstance(node.parent, (exp.From, exp.Join, exp.In, exp.Exists, exp.SetOperation)):
-        return False
-    roots = [*outer.expressions, *([outer.args["where"]] if outer.args.get("where") else [])]
-    return any(node is inner for root in roots for inner in root.walk(prune=lambda n: isinstance(n, exp.Query)))
-
-
-def _is_plain(query: exp.Select) -> bool:
-    """Whether ``query`` is one bare aggregate of a table, with a filter."""
-    if len(query.expressions) != 1 or any(query.args.get(part) for part in _OTHERS):
-        return False
-    value = query.expressions[0].unalias()
-    return is_aggregate(value) and not isinstance(value, exp.ArrayAgg)
-
-
-def _equalities(query: exp.Select) -> list[tuple[exp.Expr, exp.Expr, exp.Expr]]:
-    """Conjuncts that tie ``query`` to the rows around it, each with its own and its outer side; none where something
-    else does, too."""
-    own = own_tables(query)
-    pairs, tied = [], set()
-    for part in _conjuncts(query):
-        found = part.unnest()
-        if not isinstance(found, exp.EQ):
+def _candidates(tree: exp.Query) -> Iterator[exp.Expr]:
+    """Correlated queries in an order in which outer ones come first."""
+    for node in tree.find_all(exp.Subquery, exp.Exists, bfs=True):
+        query = node.this.unnest() if isinstance(node.this, exp.Subquery) else node.this
+        if not isinstance(query, exp.Select) or node.find_ancestor(exp.Select) is None:
             continue
-        left, right = ({c.table in own for c in side.find_all(exp.Column)} for side in (found.left, found.right))
-        if (left, right) in (({True}, {False}), ({False}, {True})):
-            inner, outer = (found.left, found.right) if left == {True} else (found.right, found.left)
-            pairs.append((part, inner, outer))
-            tied |= {id(c) for c in outer.find_all(exp.Column)}
-    return pairs if all(id(c) in tied for c in outer_columns(query)) else []
+        lateral = isinstance(node.parent, exp.Join)
+        if isinstance(node.parent, (exp.From, exp.In, exp.Exists, exp.SetOperation, exp.CTE)):
+            continue
+        if (lateral or _is_value(node)) and outer_columns(query):
+            yield node
 
 
-def _conjuncts(query: exp.Select) -> Iterator[exp.Expr]:
-    where = query.args.get("where")
-    if where is not None:
-        yield from where.this.flatten() if isinstance(where.this, exp.And) else [where.this]
+def _is_value(node: exp.Expr) -> bool:
+    """Whether ``node`` is a value of rows that are not grouped yet."""
+    outer = node.find_ancestor(exp.Select)
+    assert outer is not None
+    clause: exp.Expr = node
+    while clause.parent is not None and clause.parent is not outer:
+        clause = clause.parent
+    if clause.arg_key == "where":
+        return True
+    grouped = outer.args.get("group") is not None or any(aggregated(p) for p in outer.expressions)
+    return not grouped and clause.arg_key in ("expressions", "qualify", "order")
 
 
-def _join(
-    node: exp.Subquery,
-    outer: exp.Select,
-    query: exp.Select,
-    pairs: list[tuple[exp.Expr, exp.Expr, exp.Expr]],
-    alias: str,
-) -> None:
-    value, ties = query.expressions[0].unalias(), {id(part) for part, _, _ in pairs}
-    grouped = query.copy()
-    keys = [exp.alias_(inner.copy(), f"_key_{i}", quoted=True) for i, (_, inner, _) in enumerate(pairs)]
-    grouped.set("expressions", [*keys, exp.alias_(value.copy(), "_value", quoted=True)])
-    grouped.set("group", exp.Group(expressions=[inner.copy() for _, inner, _ in pairs]))
-    local = [part.copy() for part in _conjuncts(query) if id(part) not in ties]
-    grouped.set("where", exp.Where(this=exp.and_(*local, copy=False)) if local else None)
-    same = [
-        exp.EQ(this=exp.column(f"_key_{i}", table=alias, quoted=True), expression=side.copy())
-        for i, (_, _, side) in enumerate(pairs)
-    ]
-    source = exp.Subquery(this=grouped, alias=exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
-    outer.append("joins", exp.Join(this=source, on=exp.and_(*same, copy=False), side="LEFT"))
-    found: exp.Expr = exp.column("_value", table=alias, quoted=True)
-    if isinstance(value, exp.Count):  # every other aggregate of no rows is NULL, also count_if
-        found = exp.Coalesce(this=found, expressions=[exp.Literal.number(0)])
+def _join_value(node: exp.Expr, outer: exp.Select, number: int) -> None:
+    query = node.this
+    values = _one_row_values(query, f"_correlated_{number}")
+    if len(query.expressions) != 1 or (values is None and not _is_first(query)):
+        return
+    detached = detach(_with_values(query, values), outer, len(outer.args.get("joins") or []), f"_outer_{number}")
+    if detached is None:
+        return
+    alias = f"_correlated_{number}"
+    outer.append("joins", _joined(detached, alias, "LEFT"))
+    found = values.popitem()[1] if values else exp.column(query.expressions[0].alias_or_name, table=alias, quoted=True)
     node.replace(found)
+
+
+def _is_first(query: exp.Select) -> bool:
+    limit = query.args.get("limit")
+    return isinstance(limit, exp.Limit) and limit.expression.name == "1"
+
+
+def _joined(detached: Detached, alias: str, side: str, condition: exp.Expr | None = None) -> exp.Join:
+    source = exp.Subquery(this=detached.query, alias=exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
+    on = detached.on(alias)
+    if condition is not None:
+        on = exp.and_(on, condition.copy(), copy=False)
+    return exp.Join(this=source, on=on, side=side or None)
+
+
+Values = dict[str, exp.Expr]
+
+
+def _one_row_values(query: exp.Select, alias: str) -> Values | None:
+    """What the columns of a query that aggregates everything are, made of its aggregates as ``alias`` has them: a count
+    of no rows is 0 and everything else NULL. None for other queries."""
+    if not is_one_row(query) or query.args.get("having") is not None:
+        return None
+    calls = _calls(query)
+    values = {}
+    for projection in query.expressions:
+        holder = exp.Paren(this=projection.unalias().copy())
+        for call in aggregates(holder):
+            value: exp.Expr = exp.column(_value_name(calls.index(call), len(calls)), table=alias, quoted=True)
+            if call.find(exp.Count) is not None and isinstance(_function(call), exp.Count):
+                value = exp.Coalesce(this=value, expressions=[exp.Literal.number(0)])
+            call.replace(value)
+        values[projection.alias_or_name] = holder.this if _is_atom(holder.this) else holder
+    return values
+
+
+def _is_atom(node: exp.Expr) -> bool:
+    return isinstance(node, (exp.Column, exp.Func, exp.Paren))
+
+
+def _function(call: exp.Expr) -> exp.Expr:
+    """The function that ``call`` calls, FILTER and the like aside."""
+    while not is_aggregate(call):
+        call = call.this
+    return call
+
+
+def _calls(query: exp.Select) -> list[exp.Expr]:
+    return list(dict.fromkeys(call for p in query.expressions for call in aggregates(p)))
+
+
+def _value_name(number: int, of: int) -> str:
+    return "_value" if of == 1 else f"_value_{number}"
+
+
+def _with_values(query: exp.Select, values: Values | None) -> exp.Select:
+    """``query`` with its aggregates as columns, for `_one_row_values`; itself where there are none."""
+    if values is None:
+        return query
+    calls, copy = _calls(query), query.copy()
+    names = (_value_name(i, len(calls)) for i in range(len(calls)))
+    copy.set("expressions", [exp.alias_(c.copy(), n, quoted=True) for c, n in zip(calls, names, strict=True)])
+    return copy
+
+
+def _join_lateral(join: exp.Join, query: exp.Select, outer: exp.Select, distinct: str) -> None:
+    joins, alias = outer.args["joins"], join.alias_or_name
+    at = next(i for i, each in enumerate(joins) if each is join)
+    condition = join.args.get("on")
+    if isinstance(condition, exp.Boolean) and condition.this:
+        condition = None
+    values = _one_row_values(query, alias)
+    if join.side not in ("", "LEFT") or join.args.get("method") or (values is not None and condition is not None):
+        raise refused(join, "this form of LATERAL", remedy="write LEFT JOIN LATERAL (…) ON true")
+    detached = detach(_with_values(query, values), outer, at, distinct)
+    if detached is None:
+        return
+    if values is not None:
+        for column in [c for c in outer.find_all(exp.Column) if c.table == alias]:
+            column.replace(values[column.name].copy())
+    joins[at] = _joined(detached, alias, "LEFT" if values is not None else join.side, condition)
+    outer.set("joins", joins)
+
+
+def _join_exists(node: exp.Exists, outer: exp.Select, number: int) -> None:
+    """EXISTS where ClickHouse's own is wrong, or refused beside another."""
+    query = node.this.unnest()
+    assert isinstance(query, exp.Select)
+    if is_one_row(query) or (is_strict(query) and not _is_beside(node, outer)):
+        return
+    copy = query.copy()
+    copy.set("expressions", [exp.alias_(exp.Literal.number(1), "_found", quoted=True)])
+    for part in ("limit", "order", "distinct"):
+        copy.set(part, None)
+    alias = f"_exists_{number}"
+    detached = detach(copy, outer, len(outer.args.get("joins") or []), f"_outer_{number}")
+    if detached is None:
+        return
+    detached.query.set("distinct", exp.Distinct())
+    outer.append("joins", _joined(detached, alias, "LEFT"))
+    found = exp.Is(this=exp.column("_found", table=alias, quoted=True), expression=exp.Null())
+    node.replace(exp.paren(exp.Not(this=found)))
+
+
+def _is_beside(node: exp.Exists, outer: exp.Select) -> bool:
+    """Whether ``node`` is a value where the filter has such a query, too: ClickHouse's join of one leaves no column for
+    the other (code 48, 26.7)."""
+    where = outer.args.get("where")
+    others = [e for e in where.find_all(exp.Exists) if outer_columns(e.this)] if where is not None else []
+    return bool(others) and not any(e is node for e in others)

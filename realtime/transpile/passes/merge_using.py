@@ -30,7 +30,8 @@ def merge_using(tree: exp.Query) -> exp.Query:
 def _merge(join: exp.Join, merged: dict[str, tuple[list[exp.Column], bool]]) -> None:
     """``merged`` are the columns joined so far by their name, and whether the first of them may be missing."""
     condition = join.args["on"]
-    for part in condition.flatten() if isinstance(condition, exp.And) else [condition]:
+    parts = list(condition.flatten()) if isinstance(condition, exp.And) else [condition]
+    for part in parts:
         equal = part.unnest()
         own, left = equal.expression, equal.this
         columns, missing = merged.get(own.name, ([], False))
@@ -39,3 +40,6 @@ def _merge(join: exp.Join, merged: dict[str, tuple[list[exp.Column], bool]]) -> 
         elif not columns:
             columns = [left.copy()]
         merged[own.name] = ([*columns, own.copy()], missing or join.side in _NULL_EXTENDED)
+    if join.args.get("method") == "ASOF":  # the last column is the one that may be later
+        last = parts[-1].unnest()
+        last.replace(exp.GTE(this=last.this.copy(), expression=last.expression.copy()))

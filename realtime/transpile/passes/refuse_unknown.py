@@ -8,8 +8,6 @@ from realtime.transpile.lower import refused
 
 REFUSED: dict[type[exp.Expr], tuple[str, str]] = {
     exp.TableSample: ("a sample differs from run to run", "filter by a hash of a key instead"),
-    exp.Columns: ("COLUMNS(…) is not resolved", "name the columns"),
-    exp.Lateral: ("LATERAL has no exact form", "write it as a join or a window function"),
     exp.Into: ("INTO is no query", "drop it"),
     exp.Lock: ("FOR UPDATE has no meaning here", "drop it"),
 }
@@ -38,8 +36,6 @@ def _check_join(join: exp.Join) -> None:
     method = (join.args.get("method") or "").upper()
     if method == "POSITIONAL":
         raise refused(join, "POSITIONAL JOIN depends on the order in which rows come", remedy="join with ON")
-    if method == "ASOF" and join.args.get("using"):
-        raise refused(join, "ASOF JOIN with USING loses its inequality", remedy="write the condition with ON")
 
 
 def _recurses(clause: exp.With) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 from sqlglot import exp
@@ -50,7 +51,7 @@ def _rename_sources(select: exp.Select, taken: set[str]) -> dict[str, str]:
 def _free(name: str, taken: set[str]) -> str:
     if name not in taken:
         return name
-    number = 2
-    while f"{name}_{number}" in taken:
-        number += 1
-    return f"{name}_{number}"
+    # A copy of what got a number already gets the next one.
+    stem, _, number = name.rpartition("_")
+    base = stem if number.isdigit() and stem in taken else name
+    return next(found for n in itertools.count(2) if (found := f"{base}_{n}") not in taken)

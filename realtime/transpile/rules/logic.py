@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from realtime.transpile.annotate import is_aggregate
+from realtime.transpile.correlated import is_strict, outer_columns
 from realtime.transpile.form import call, cast, column, form, quote
-from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
+from realtime.transpile.lower import Lower, Rule, one_float, refused, rule, type_of
 from realtime.transpile.origins import cte_of
-from realtime.transpile.passes.join_correlated import outer_columns
+from realtime.transpile.passes.expand_in import is_filter
 from realtime.transpile.rules import intervals
 from realtime.transpile.rules.casts import constant
 from realtime.transpile.rules.order import UNORDERED
+from realtime.transpile.scopes import outputs
 from realtime.transpile.types import DOUBLE, TIMESTAMP, DuckType, Kind, duck_type
 
 _NULL_BOOLEAN = "Nullable(UInt8)"
@@ -91,6 +92,10 @@ def _compare(lower: Lower, node: exp.Binary) -> exp.Expr:
     return form(_OPERATORS[type(node)], l=lowered[0], r=lowered[1])
 
 
+# Equal where DuckDB takes floats for equal: it has one NaN and one zero.
+_BITS = "reinterpretAsUInt64(if(isNaN(x), nan, toFloat64(x) + 0.))"
+
+
 def _compare_floats(operator: type[exp.Expr], left: exp.Expr, right: exp.Expr, a: exp.Expr, b: exp.Expr) -> exp.Expr:
     if isinstance(left, exp.Literal) or isinstance(right, exp.Literal):
         plain = form(_OPERATORS[operator], l=a, r=b)
@@ -100,8 +105,7 @@ def _compare_floats(operator: type[exp.Expr], left: exp.Expr, right: exp.Expr, a
         return form("(c OR isNaN(x))", c=plain, x=a if isinstance(right, exp.Literal) else b)
     if operator is exp.EQ and isinstance(left.find_ancestor(exp.Join, exp.Query), exp.Join):
         # As keys of a join they are compared by their bytes.
-        template = "reinterpretAsUInt64(if(isNaN(x), nan, toFloat64(x) + 0.))"
-        return exp.EQ(this=form(template, x=a), expression=form(template, x=b))
+        return exp.EQ(this=form(_BITS, x=a), expression=form(_BITS, x=b))
     return form(_WITH_NAN[operator], l=a, r=b, ln=call("isNaN", a), rn=call("isNaN", b))
 
 
@@ -164,11 +168,11 @@ def _common(a: DuckType, b: DuckType) -> DuckType | str | None:
 
 
 def _null_safe(lower: Lower, node: exp.Binary) -> exp.Expr:
-    if Kind.FLOAT in (type_of(node.left).kind, type_of(node.right).kind):
-        raise refused(node, "IS DISTINCT FROM of floats", remedy="compare with = and IS NULL")
     if Kind.NULL in (type_of(node.left).kind, type_of(node.right).kind):
         raise refused(node, "IS DISTINCT FROM NULL", remedy="write IS NULL or IS NOT NULL")
     left, right = compared(lower, node.left, node.right)
+    if Kind.FLOAT in (type_of(node.left).kind, type_of(node.right).kind):
+        left, right = (form(_BITS, x=side) for side in (left, right))
     same = exp.NullSafeEQ(this=call("toNullable", left), expression=call("toNullable", right))
     return exp.paren(same if isinstance(node, exp.NullSafeEQ) else exp.Not(this=exp.paren(same)))
 
@@ -202,7 +206,7 @@ def _among(lower: Lower, node: exp.Expr, value: exp.Expr, items: exp.Expr) -> ex
 
 def _rows_in(lower: Lower, node: exp.In) -> exp.Expr:
     """``(a, b) IN ((1, 2), …)`` as OR of ANDs, in a filter: as a value DuckDB's rows know no NULL."""
-    if not _filters(node):
+    if not is_filter(node):
         raise refused(node, "IN with several columns as a value", remedy="use it in WHERE, or write OR of ANDs")
     either = []
     for row in node.expressions:
@@ -224,36 +228,37 @@ def _plain_list(node: exp.In) -> bool:
 
 
 def _in_query(lower: Lower, node: exp.In, *, negated: bool, place: exp.Expr) -> exp.Expr:
-    """ClickHouse's IN knows no third value: exact only where NULL and false are the same, in a filter."""
-    if not _filters(place):
-        raise refused(node, "IN (subquery) as a value loses NULL", remedy="use it in WHERE, or join instead")
-    if isinstance(node.this, exp.Tuple):
-        raise refused(node, "IN (subquery) with several columns", remedy="write EXISTS")
+    """ClickHouse's IN knows no third value: in a filter NULL and false are the same, a value asks for what is NULL."""
     query = node.args["query"]
     query = query.this if isinstance(query, exp.Subquery) else query
-    inner, outer = type_of(query.selects[0].unalias()), type_of(node.this)
-    if inner != outer:
-        raise refused(node, f"{outer} IN a subquery of {inner}", remedy="cast one side explicitly")
-    name = query.selects[0].alias_or_name
-    rows = exp.Subquery(this=lower.query(query), alias=exp.TableAlias(this=quote(lower.fresh("in"))))
-    known = exp.select(column(name)).from_(rows).where(call("isNotNull", column(name)))
-    found = exp.In(this=lower(node.this), query=exp.Subquery(this=known))
-    if not negated:
+    alias = lower.fresh("in")
+    item = column(query.selects[0].alias_or_name, alias)
+    item.meta["duck"] = _type_in(lower, query)
+    x, y = compared(lower, node.this, item)
+    if Kind.FLOAT in (type_of(node.this).kind, type_of(item).kind):
+        x, y = one_float(x), one_float(y)
+    rows = exp.Subquery(this=lower.query(query), alias=exp.TableAlias(this=quote(alias)))
+    known = exp.select(y).from_(rows).where(call("isNotNull", item))
+    found = exp.In(this=x, query=exp.Subquery(this=known))
+    if is_filter(place) and not negated:
         return found
     everything = exp.select(call("count")).from_(rows.copy())
-    nulls = everything.copy().where(call("isNull", column(name)))
+    nulls = everything.copy().where(call("isNull", item))
+    template = (
+        "(everything = 0 OR (isNotNull(x) AND nulls = 0 AND NOT (found)))"
+        if is_filter(place)
+        else "multiIf(everything = 0, no, isNull(x), NULL, found, yes, nulls > 0, NULL, no)"
+    )
     return form(
-        "(everything = 0 OR (isNotNull(x) AND nulls = 0 AND NOT (found)))",
-        x=lower(node.this), everything=exp.Subquery(this=everything), nulls=exp.Subquery(this=nulls), found=found,
+        template, x=lower(node.this), found=found, everything=exp.Subquery(this=everything),
+        nulls=exp.Subquery(this=nulls), no=exp.Boolean(this=negated), yes=exp.Boolean(this=not negated),
     )  # fmt: skip
 
 
-def _filters(node: exp.Expr) -> bool:
-    """Whether ``node`` decides a filter through AND and OR only."""
-    at = node.parent
-    while isinstance(at, (exp.And, exp.Or, exp.Paren)):
-        at = at.parent
-    return isinstance(at, (exp.Where, exp.Having, exp.Qualify))
+def _type_in(lower: Lower, query: exp.Query) -> DuckType:
+    """The type of the one column of ``query``."""
+    found = outputs(query)
+    return found[0][1] if found else type_of(query.selects[0].unalias())
 
 
 def _exists(lower: Lower, node: exp.Exists) -> exp.Expr:
@@ -265,13 +270,10 @@ def _exists(lower: Lower, node: exp.Exists) -> exp.Expr:
 
 
 def _check_correlated(node: exp.Exists, query: exp.Query) -> None:
-    counts = any(query.args.get(part) for part in ("group", "having", "limit", "offset"))
-    if counts or any(map(is_aggregate, query.find_all(exp.Func))):
-        # It aggregates over the joined rows: an outer row that occurs twice counts each inner row twice.
+    """RefusedError for what was not made a join, and is wrong as ClickHouse's own correlated EXISTS."""
+    if not is_strict(query):
         raise refused(
-            node,
-            "a correlated EXISTS that aggregates is wrong in ClickHouse where outer rows repeat",
-            remedy="group in a CTE, and write IN or a join",
+            node, "a correlated EXISTS of this form", remedy="write its condition as equalities, or join a CTE instead"
         )
     select = node.find_ancestor(exp.Select)
     where = select.args.get("where") if select is not None else None
