@@ -34,6 +34,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("DUET_SERVER_HOST", "127.0.0.1", "address that the HTTP server listens on"),
     Setting("DUET_LAKE", "", "folder of the lake's Parquet files; default: lake/ in the project"),
     Setting("DUET_KEEP_DAYS", "7", "days that a model's version before is kept for `duet rollback`; 0: not at all"),
+    Setting(
+        "DUET_SAMPLE_CALLS", "5", "calls per lambda and ten seconds whose parameters are kept, for duet lambda diff"
+    ),
     Setting("DUET_INGEST_GAP_MS", "20", "least ms between two inserts into a landing table; not for large requests"),
     Setting("DUET_INGEST_QUEUE_MB", "256", "rows that the server holds until they are stored, in MiB; beyond it, 429"),
     Setting("DUET_MAX_BODY_MB", "64", "largest request body taken, in MiB after decompression"),

@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from realtime.parity.compare import Compared
     from realtime.planner.ir import LambdaSpec, Plan, SourceSpec
     from realtime.services import Service, Status
+    from realtime.serving.replay import Replayed
+    from realtime.serving.tags import Tag
     from realtime.testing.verdict import Judged, Verdict
     from realtime.transpile.statements import Statement
 
 _OUT = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 160)
 _ERR = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 _WIDEST = 40
+_DIFFERENCES = 10
 _MOST_PLACES = 5
 
 
@@ -217,6 +220,32 @@ def lambdas(found: Iterable[LambdaSpec]) -> None:
         params = ", ".join(f"{p.name} {p.type.lower()}" + ("" if p.required else "?") for p in spec.params)
         table.add_row(spec.name, spec.version, escape(params), escape(spec.description))
     _OUT.print(table)
+
+
+def tags(found: Iterable[Tag]) -> None:
+    """Where tags point, or pointed, and since when."""
+    table = _table("lambda", "tag", "versions", "since")
+    for tag in found:
+        whole = sum(share.weight for share in tag.versions)
+        shares = [s.version + (f" {s.weight / whole:.1%}" if len(tag.versions) > 1 else "") for s in tag.versions]
+        table.add_row(tag.name, tag.tag, ", ".join(shares) or "removed", tag.at or "now")
+    _OUT.print(table)
+
+
+def replayed(found: Replayed) -> None:
+    """Both versions' latencies, and the calls whose answers differ."""
+    what = "its examples, for no call is recorded" if found.examples else "recorded calls"
+    _OUT.print(f"[bold]{found.name}[/]: {found.calls} calls ({what}), {len(found.differing)} answered differently")
+    table = _table("version", "p50 ms", "p95 ms", "errors")
+    for side in (found.old, found.new):
+        table.add_row(side.version, str(side.p50_ms), str(side.p95_ms), str(side.failed))
+    _OUT.print(table)
+    for difference in found.differing[:_DIFFERENCES]:
+        given = ", ".join(f"{name}={value}" for name, value in difference.parameters.items())
+        _OUT.print(f"\n{escape(given)}")
+        for version, rows in ((found.old.version, difference.old), (found.new.version, difference.new)):
+            for row in rows:
+                _OUT.print(f"  only {version}: {escape(_short(row))}")
 
 
 def heading(text: str) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.moment import from_micros, micros, server_now
 from realtime.planner.ir import LambdaSpec, Plan, plan_id
+from realtime.serving import recorder, tags
 
 _MOMENT = "DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')"
 _TABLES = (
@@ -46,6 +47,9 @@ _TABLES = (
         f"done UInt8, at {_MOMENT}",
         "ReplacingMergeTree(done) ORDER BY (relation, cutover, number) TTL at + INTERVAL 90 DAY",
     ),
+    ("tags", tags.TABLE, tags.ENGINE),
+    ("calls", *recorder.CALLS),
+    ("traffic", *recorder.TRAFFIC),
 )
 
 
@@ -133,6 +137,13 @@ class Ledger:
         rows = [[spec.name, spec.version, msgspec.json.encode(spec).decode()] for spec in lambdas]
         if rows:
             self.client.insert(self._table("lambdas"), ["name", "version", "spec"], rows)
+
+    def versions(self) -> dict[str, list[str]]:
+        """The versions of every lambda ever deployed, in the order in which they were deployed last."""
+        found: dict[str, list[str]] = {}
+        for row in self._rows("SELECT name, version FROM {table} FINAL ORDER BY at, name, version", "lambdas"):
+            found.setdefault(row["name"], []).append(row["version"])
+        return found
 
     def lambdas(self) -> frozenset[tuple[str, str]]:
         """Name and version of every lambda ever deployed."""

@@ -20,6 +20,7 @@ from realtime.server.origin import SameOrigin
 from realtime.server.routes import docs, events, health, lambdas
 from realtime.serving.calls import Calls
 from realtime.serving.limits import Limits
+from realtime.serving.recorder import Recorder
 from realtime.serving.registry import Registry
 from realtime.serving.upstream import Upstream
 from realtime.settings import Settings
@@ -44,18 +45,22 @@ def create_app(settings: Settings, limits: Limits | None = None) -> Starlette:
         calls = Calls(upstream)
         metrics.watch(upstream, calls, registry)
         await registry.refresh()
-        polling = asyncio.create_task(registry.poll())
+        recorder = Recorder(upstream, database, settings.number("DUET_SAMPLE_CALLS"))
+        tasks = [asyncio.create_task(work) for work in (registry.poll(), recorder.run())]
         try:
             yield {
                 "registry": registry,
                 "upstream": upstream,
                 "calls": calls,
+                "recorder": recorder,
                 "intake": intake,
                 "metrics": metrics,
                 "settings": settings,
             }
         finally:
-            polling.cancel()
+            for task in tasks:
+                task.cancel()
+            await recorder.flush()
             await intake.close()
             await upstream.close()
 

@@ -23,6 +23,7 @@ class Exchange:
     started: float
     lambda_name: str = ""
     version: str = ""
+    tag: str = ""
     status: int = 499
     bytes: int = 0
     error: str = ""

@@ -14,6 +14,7 @@ from realtime.errors import ConfigError, DuetError, NotFoundError, RefusedError
 from realtime.planner.ir import LambdaSpec, Plan, plan_id
 from realtime.serving.answers import meta
 from realtime.serving.parameters import Signature, nearest
+from realtime.serving.tags import CURRENT, Tag
 from realtime.serving.upstream import RefusedQueryError, Upstream
 
 _LOG = logging.getLogger("duet.registry")
@@ -25,6 +26,7 @@ SELECT (SELECT argMax(id, (at, id)) FROM {database:Identifier}.deployments),
 FORMAT TSV
 """
 _PLAN = "SELECT plan FROM {database:Identifier}.deployments ORDER BY at DESC, id DESC LIMIT 1 FORMAT RawBLOB"
+_TAGGED = "SELECT (count(), max(at)) FROM {database:Identifier}.tags FORMAT TSV"
 _SPECS = "SELECT spec FROM {database:Identifier}.lambdas FINAL ORDER BY at, name, version FORMAT TSVRaw"
 
 
@@ -50,6 +52,20 @@ class Catalog:
     plan: Plan | None = None
     latest: Mapping[str, Entry] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, Mapping[str, Entry]] = dataclasses.field(default_factory=dict)
+    tags: Mapping[str, Mapping[str, Tag]] = dataclasses.field(default_factory=dict)
+
+    def tagged(self, name: str, tag: str, key: str = "") -> Entry:
+        """The version that ``tag`` points to, by its weights and ``key`` (see `Tag.pick`). NotFoundError names what
+        exists."""
+        found = self.tags.get(name, {}).get(tag)
+        if found is None:
+            self.find(name)
+            known = ", ".join(sorted(self.tags.get(name, {}))) or "none"
+            raise NotFoundError(
+                f"lambda {name} has no tag {tag[:80]}",
+                remedy=f"its tags are {known}; /v1/lambdas/{name} is the latest version",
+            )
+        return self.find(name, found.pick(key))
 
     def find(self, name: str, version: str = "") -> Entry:
         """The version of lambda ``name``; without ``version``, the latest. NotFoundError names what exists."""
@@ -109,10 +125,14 @@ class Registry:
         self.problem = problem
 
     async def _refresh(self) -> None:
-        mark = await self._read(_MARK)
+        mark = await self._read(_MARK) + await self._read(_TAGGED)
         if mark == self._mark:
             return
-        self.catalog = self._catalog(await self._read(_PLAN), await self._read(_SPECS))
+        tags: dict[str, dict[str, Tag]] = {}
+        for line in (await self._read(CURRENT)).splitlines():
+            tag = msgspec.json.decode(line, type=Tag)
+            tags.setdefault(tag.name, {})[tag.tag] = tag
+        self.catalog = self._catalog(await self._read(_PLAN), await self._read(_SPECS), tags)
         plan = self.catalog.plan
         if plan != self._told:
             await self._changed(plan)
@@ -129,7 +149,7 @@ class Registry:
                 return b""
             raise
 
-    def _catalog(self, plan: bytes, specs: bytes) -> Catalog:
+    def _catalog(self, plan: bytes, specs: bytes, tags: Mapping[str, Mapping[str, Tag]]) -> Catalog:
         active = msgspec.json.decode(plan, type=Plan) if plan else None
         deployed = active.lambdas if active else ()
         versions: dict[str, dict[str, Entry]] = {}
@@ -138,7 +158,7 @@ class Registry:
             if entry is not None:
                 versions.setdefault(spec.name, {})[spec.version] = entry
         latest = {s.name: versions[s.name][s.version] for s in deployed if s.version in versions.get(s.name, {})}
-        return Catalog(active, dict(sorted(latest.items())), versions)
+        return Catalog(active, dict(sorted(latest.items())), versions, tags)
 
     def _entry(self, spec: LambdaSpec) -> Entry | None:
         known = self.catalog.versions.get(spec.name, {}).get(spec.version)

@@ -98,6 +98,10 @@ class Upstream:
         reply = await self._post(f"{self._base}readonly=2&buffer_size={self.limits.bytes}&{bound}", sql.encode())
         return reply.body
 
+    async def write(self, insert: str, rows: bytes) -> None:
+        """Inserts ``rows``, in the format that ``insert`` names; maybe twice, where a connection was lost."""
+        await self._post(f"{self._base}query={urllib.parse.quote(insert)}&date_time_input_format=best_effort", rows)
+
     async def _post(self, target: str, body: bytes) -> Reply:
         try:
             reply = await self._pool.post(target, body, self.limits.seconds + 5)

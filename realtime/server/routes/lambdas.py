@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 
 import msgspec
 from starlette.requests import Request
@@ -10,33 +11,32 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from realtime.errors import NotFoundError
 from realtime.server.body import read_body
 from realtime.server.departure import Departure
 from realtime.server.exchange import exchange
 from realtime.serving.calls import Call
-from realtime.serving.formats import accepted, split_suffix
+from realtime.serving.formats import Format, accepted, split_suffix
 from realtime.serving.parameters import from_body, from_query
-from realtime.serving.registry import Catalog
+from realtime.serving.registry import Catalog, Entry
 
 _BODY_LIMIT = 1 << 20
 
 
 class CallLambda:
-    """``GET|POST /v1/lambdas/{name}[/versions/{version}][.suffix]``.
+    """``GET|POST /v1/lambdas/{name}[/versions/{version}|/tags/{tag}][.suffix]``.
 
     Bare ASGI, and bytes of ClickHouse passed through: this is the hot path. Parameters come from the query string,
     from a JSON body, or from both.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        here, path, state = exchange(scope), scope["path_params"], scope["state"]
-        version, form = split_suffix(path.get("version", ""))
-        name = path["name"]
-        if not version:
-            name, form = split_suffix(name)
-        entry = state["registry"].catalog.find(name, version)
-        here.lambda_name, here.version = entry.spec.name, entry.spec.version
+        here, state = exchange(scope), scope["state"]
+        entry, form = _found(scope, state["registry"].catalog)
+        here.lambda_name, here.version, here.tag = (
+            entry.spec.name,
+            entry.spec.version,
+            scope["path_params"].get("tag", ""),
+        )
         form = form or accepted(_header(scope, b"accept"))
         body = from_body(await read_body(receive, _BODY_LIMIT)) if scope["method"] == "POST" else {}
         query = from_query(scope["query_string"])
@@ -46,6 +46,9 @@ class CallLambda:
             content = await state["calls"].answer(call)
         if departure.happened:
             return
+        state["recorder"].keep(
+            entry.spec.name, here.version, here.tag, given, (time.perf_counter() - here.started) * 1000
+        )
         headers = [
             (b"content-type", form.header),
             (b"content-length", str(len(content)).encode()),
@@ -54,6 +57,20 @@ class CallLambda:
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+
+def _found(scope: Scope, catalog: Catalog) -> tuple[Entry, Format | None]:
+    """The version that the address means, and the format that its suffix asks for."""
+    path = scope["path_params"]
+    if "tag" in path:
+        tag, form = split_suffix(path["tag"])
+        path["tag"] = tag
+        return catalog.tagged(path["name"], tag, _header(scope, b"x-split-key")), form
+    if "version" in path:
+        version, form = split_suffix(path["version"])
+        return catalog.find(path["name"], version), form
+    name, form = split_suffix(path["name"])
+    return catalog.find(name), form
 
 
 def _header(scope: Scope, wanted: bytes) -> str:
@@ -72,6 +89,10 @@ async def list_lambdas(request: Request) -> Response:
             "name": name,
             "version": entry.spec.version,
             "versions": list(catalog.versions[name]),
+            "tags": {
+                tag: {share.version: share.weight for share in found.versions}
+                for tag, found in catalog.tags.get(name, {}).items()
+            },
             "description": entry.spec.description,
             "parameters": [
                 {"name": p.param.name, "type": p.param.type, "required": p.param.required, "default": p.param.default,
@@ -85,21 +106,11 @@ async def list_lambdas(request: Request) -> Response:
     return Response(msgspec.json.encode({"lambdas": found}), media_type="application/json")
 
 
-async def call_tag(request: Request) -> Response:
-    """There are no tags yet: says what can be called instead."""
-    name, tag = request.path_params["name"], split_suffix(request.path_params["tag"])[0]
-    entry = request.state.registry.catalog.find(name)
-    raise NotFoundError(
-        f"lambda {name} has no tag {tag[:80]}",
-        remedy=f"call /v1/lambdas/{name} for the latest version, or /v1/lambdas/{name}/versions/{entry.spec.version}",
-    )
-
-
 _METHODS = ["GET", "POST"]
 _call = CallLambda()
 routes = [
     Route("/v1/lambdas/{name}", _call, methods=_METHODS),
     Route("/v1/lambdas/{name}/versions/{version}", _call, methods=_METHODS),
-    Route("/v1/lambdas/{name}/tags/{tag}", call_tag, methods=_METHODS),
+    Route("/v1/lambdas/{name}/tags/{tag}", _call, methods=_METHODS),
     Route("/v1/lambdas", list_lambdas),
 ]
