@@ -129,7 +129,7 @@ def test_a_replay_shows_what_differs(tags: Tags, server: Running, tmp_path_facto
         server.ask("/v1/lambdas/doubled", n=n)
     assert server.stop() == 0
     with running(
-        Endpoint(tags.client.endpoint.host, tags.client.endpoint.port), tags.database, server.log.parent
+        Endpoint(tags.client.endpoint.host, tags.client.endpoint.port), tags.database, tmp_path_factory.mktemp("again")
     ) as new:
         url = f"http://127.0.0.1:{new.port}"
         found = replay(tags.client, tags.database, url, "doubled", versions, 100)
