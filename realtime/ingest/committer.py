@@ -23,6 +23,7 @@ import msgspec
 from realtime.clickhouse.moment import from_micros
 from realtime.emit.landing import INGESTED_AT
 from realtime.emit.names import quoted
+from realtime.errors import UnavailableError
 from realtime.ingest.batch import Batch, numbers
 from realtime.ingest.landed import Landing, stamp
 from realtime.ingest.views import failing, throwing_rows
@@ -135,6 +136,10 @@ class Table:
         try:
             await self._writer.insert(statement, rows, batch.id, landed, resumed=batch.resumed)
             return {}
+        except UnavailableError:
+            if self._landing:
+                self._landing.give_up(batch)
+            raise
         except _PartlyError as partly:
             missing, again = frozenset(partly.missing), msgspec.structs.replace(batch, resumed=True)
             parts = (again, lambda place: place not in missing), (again.part("rest"), missing.__contains__)

@@ -60,6 +60,7 @@ class Intake:
         self._recovery = Recovery(self.writer)
         self._sources: dict[str, Source] = {}
         self._tables: dict[str, Table] = {}
+        self._landings: dict[str, Landing] = {}
         self._once: dict[str, Once] = {}
         self._database = ""
         self._plan(plan)
@@ -112,7 +113,7 @@ class Intake:
     async def update(self, plan: Plan | None) -> None:
         """Takes rows for the sources of ``plan`` from now on; requests that are under way end as they began."""
         self._plan(plan)
-        self._recovery.watch([spec.landing for spec in plan.sources] if plan else [])
+        self._recovery.watch([self._landing(spec.landing) for spec in plan.sources] if plan else [])
 
     async def close(self) -> None:
         """Returns when all that was taken is stored."""
@@ -147,9 +148,12 @@ class Intake:
 
     def _table(self, relation: str, *, views: bool = False) -> Table:
         if relation not in self._tables:
-            landing = Landing(self.writer, relation) if views else None
+            landing = self._landing(relation) if views else None
             self._tables[relation] = Table(self.writer, self.limits.gap, landing)
         return self._tables[relation]
+
+    def _landing(self, relation: str) -> Landing:
+        return self._landings.setdefault(relation, Landing(self.writer, relation))
 
     async def _plain(self, body: bytes, encoding: str, share: Share) -> bytes:
         if len(body) >= _IN_THREAD and encoding:

@@ -16,6 +16,7 @@ import logging
 import secrets
 from collections.abc import Mapping
 
+import aiohttp
 import msgspec
 
 from realtime.emit.landing import BATCH_ID, HIDDEN, INGESTED_AT
@@ -94,6 +95,7 @@ class Landing:
         self._writer = writer
         database, _, table = relation.partition(".")
         self._names = {"database": database, "table": table}
+        self._given_up: dict[int, Batch] = {}
 
     async def find(self, batch: Batch) -> Found:
         """What landed of ``batch``. TroubleError while its insert is running: then it is not known yet."""
@@ -137,14 +139,30 @@ class Landing:
         numbers = [each.number for each in await self._writer.read(_BEFORE, until, _Number)]
         for number in reversed(numbers):
             batch = Batch(number, began=started - _DAYS * 86_400 * _SECOND)
-            try:
-                if (found := await self.find(batch)).rows:
-                    await self.send_on(batch, found)
-            except TroubleError:  # it runs, so it is being sent by another
-                continue
-            except RowsRefusedError as error:
-                _LOG.warning("batch %d of %s: view %s has none of it: %s", number, self.relation, error.view, error)
+            if not await self._settled(batch):
+                self.give_up(batch)
         return len(numbers)
+
+    def give_up(self, batch: Batch) -> None:
+        """Remembers a batch of which it is not known what became; `settle` finds out."""
+        if len(self._given_up) < KNOWN:
+            self._given_up[batch.number] = batch
+
+    async def settle(self) -> None:
+        """Sends on what landed of the batches that were given up; UnavailableError where it can't be asked."""
+        for batch in list(self._given_up.values()):
+            if await self._settled(batch):
+                del self._given_up[batch.number]
+
+    async def _settled(self, batch: Batch) -> bool:
+        try:
+            if (found := await self.find(batch)).rows:
+                await self.send_on(batch, found)
+        except (TroubleError, aiohttp.ClientError, TimeoutError, OSError):
+            return False
+        except RowsRefusedError as error:
+            _LOG.warning("batch %d of %s: %s has none of it: %s", batch.number, self.relation, error.view, error)
+        return True
 
     async def _table(self) -> _Table:
         found = await self._writer.read(_TABLE, self._names, _Table)

@@ -1,8 +1,9 @@
-"""After ClickHouse was killed: what had landed and not reached the views is sent on, without its sender's help.
+"""What has landed and not reached the views is sent on, without its sender's help.
 
 An insert that is under way when ClickHouse is killed can be in the landing table and in none of its views, or in some.
 Who sent it may have gone too, or have no key to send it again with. So each server, when it starts and whenever it sees
 that ClickHouse was started anew, has the batches that landed last before that sent on; the views drop what they have.
+And where a server gave a batch up (the disk was full, the network was cut), it goes on asking what became of it.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ class Recovery:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._landings: tuple[str, ...] = ()
+        self._landings: tuple[Landing, ...] = ()
         self._before: _Answer | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def watch(self, landings: Sequence[str]) -> None:
+    def watch(self, landings: Sequence[Landing]) -> None:
         """Watches for ``landings`` from now on."""
         self._landings = tuple(landings)
         if self._task is None and landings:
@@ -64,11 +65,13 @@ class Recovery:
     async def _look(self) -> None:
         (answer,) = await self._writer.read(_ASK, {}, _Answer)
         if self._before is None or _is_new(answer, self._before):
-            for relation in self._landings:
-                count = await Landing(self._writer, relation).recover(answer.started)
+            for landing in self._landings:
+                count = await landing.recover(answer.started)
                 if count:
-                    _LOG.info("ClickHouse was started: %d batches of %s were sent on to its views", count, relation)
+                    _LOG.info("ClickHouse was started: %d batches of %s sent on to its views", count, landing.relation)
         self._before = answer
+        for landing in self._landings:
+            await landing.settle()
 
 
 def _is_new(answer: _Answer, before: _Answer) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import queue
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import NoReturn
 
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.ingest.intake import Intake
@@ -13,13 +16,16 @@ from realtime.planner.ir import Plan
 
 class Relay:
     """``lose`` answers are thrown away after ClickHouse has given them, and all answers to what holds ``losing``; what
-    holds ``stopping`` is not handed on; ``cuts`` counts these."""
+    holds ``stopping`` is not handed on; of what holds ``halving`` the first half is, and then the connection ends;
+    while ``hanging``, nothing moves either way. ``cuts`` counts what was cut."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self.lose = 0
         self.losing = b""
         self.stopping = b""
+        self.halving = b""
+        self.hanging = False
         self.connections = 0
         self.cuts = 0
 
@@ -31,23 +37,54 @@ class Relay:
         async with server:
             yield Endpoint("127.0.0.1", port)
 
+    @contextlib.contextmanager
+    def thread(self) -> Iterator[Endpoint]:
+        """The same in a thread of its own, for callers without an event loop."""
+        found: queue.SimpleQueue[Endpoint] = queue.SimpleQueue()
+        loop = asyncio.new_event_loop()
+        end = asyncio.Event()
+
+        async def run() -> None:
+            async with self.open() as endpoint:
+                found.put(endpoint)
+                await end.wait()
+                for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                    task.cancel()
+
+        thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+        thread.start()
+        try:
+            yield found.get(timeout=10)
+        finally:
+            loop.call_soon_threadsafe(end.set)
+            thread.join()
+            loop.close()
+
     async def _serve(self, reader: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        back, forth = await asyncio.open_connection(self._endpoint.host, self._endpoint.port)
+        forth: asyncio.StreamWriter | None = None
         lost = asyncio.Event()
         try:
+            back, forth = await asyncio.open_connection(self._endpoint.host, self._endpoint.port)
             await asyncio.gather(self._pump(reader, forth, lost), self._answers(back, answer, lost))
-        except (ConnectionError, _CutError):
+        except (OSError, _CutError, asyncio.CancelledError):
             pass
         finally:
             for stream in (answer, forth):
-                stream.close()
+                if stream is not None:
+                    stream.close()
 
     async def _pump(self, reader: asyncio.StreamReader, to: asyncio.StreamWriter, lost: asyncio.Event) -> None:
         while data := await reader.read(1 << 16):
+            await self._hang()
             if self.stopping and self.stopping in data:
-                self.cuts += 1
-                raise _CutError
+                self._cut()
+            if self.halving and self.halving in data:
+                to.write(data[: len(data) * 2 // 3])
+                await to.drain()
+                to.write_eof()
+                lost.set()  # the answer is waited for: ClickHouse 26.7 can abort where it can't say what is missing
+                return
             if self.losing and self.losing in data:
                 lost.set()
             to.write(data)
@@ -56,14 +93,22 @@ class Relay:
 
     async def _answers(self, reader: asyncio.StreamReader, to: asyncio.StreamWriter, lost: asyncio.Event) -> None:
         while data := await reader.read(1 << 16):
+            await self._hang()
             if self.lose:
                 self.lose -= 1
-                raise _CutError
+                self._cut()
             if lost.is_set():
-                self.cuts += 1
-                raise _CutError
+                self._cut()
             to.write(data)
             await to.drain()
+        raise _CutError
+
+    async def _hang(self) -> None:
+        while self.hanging:
+            await asyncio.sleep(0.01)
+
+    def _cut(self) -> NoReturn:
+        self.cuts += 1
         raise _CutError
 
 

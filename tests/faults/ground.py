@@ -1,0 +1,149 @@
+"""A ClickHouse and servers of the tests' own, which can be killed, with a network between them that can be cut."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psutil
+
+from realtime.clickhouse import local
+from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.endpoint import Endpoint
+from realtime.deploy.apply import _drop_unused as drop_unused
+from realtime.deploy.ledger import Ledger, Work
+from realtime.deploy.promote import settle
+from realtime.ingest.export import export
+from realtime.ingest.lake_files import lake_files
+from realtime.planner.ir import Plan
+from realtime.settings import Settings
+from tests.deploy.conftest import PER_ROOM, PER_SENDER, Site, fill, project, source
+from tests.faults.relay import Relay
+from tests.server.running import Running, running
+
+DATABASE = "faults"
+# Of three partitions, so that an insert may land in part; and two states, one of which may lack what the other has.
+SOURCE = source(partition_by="id % 3")
+MODELS = {"per_room": PER_ROOM, "per_sender": PER_SENDER}
+
+
+def models(version: int) -> Mapping[str, str]:
+    """The models of a ``version``: its states are others than those of the version before."""
+    return MODELS | {
+        "per_room": PER_ROOM.replace("sum(size) as total", f"sum(size) as total, max(size + {version}) as m")
+    }
+
+
+class Ground:
+    """``servers`` servers over a ClickHouse, reached through `relay`; ``data`` is its folder, if not ``folder``."""
+
+    def __init__(self, folder: Path, servers: int = 1, data: Path | None = None) -> None:
+        self.folder = folder
+        self.version = 0
+        self._stack = contextlib.ExitStack()
+        self._settings = Settings.load(data or folder, {"DUET_CLICKHOUSE_PORT": "0"})
+        local.start(self._settings)
+        self._stack.callback(lambda: local.daemon(self._settings).stop())
+        found = local.local_endpoint(self._settings)
+        assert found is not None
+        self.endpoint: Endpoint = found
+        self._settings = Settings.load(data or folder, {"DUET_CLICKHOUSE_PORT": str(found.port)})
+        self.site = Site(Settings.load(folder, {}), ClickHouse(found), DATABASE)
+        self._stack.callback(lambda: self.site.client.close())
+        self.deploy()
+        self.relay = Relay(found)
+        self._near = self._stack.enter_context(self.relay.thread())
+        self._servers = [self._start(number) for number in range(servers)]
+
+    def close(self) -> None:
+        """Ends all of it."""
+        for stack, _ in self._servers:
+            stack.close()
+        self._stack.close()
+
+    @property
+    def urls(self) -> list[str]:
+        """Where the servers are reached now."""
+        return [f"http://127.0.0.1:{server.port}/v1/events/chat.messages" for _, server in self._servers]
+
+    def deploy(self) -> Plan:
+        """Cuts over to the next version of the models, as a deploy does, without dbt and its tests; then the states of
+        the version before go."""
+        self.version += 1
+        plan = self.site.compile(project(models(self.version), of=SOURCE))
+        fill(self.site, plan)
+        settle(self.site.client, plan)
+        ledger = Ledger(self.site.client, DATABASE)
+        ledger.activate(plan)
+        drop_unused(Work(self.site.client, ledger, self.site.said.append, lambda: None, "test"), plan, 0)
+        return plan
+
+    def kill_server(self, number: int = 0) -> None:
+        """``kill -9`` of a server; another one takes its place."""
+        stack, server = self._servers[number]
+        server.process.kill()
+        stack.close()
+        self._servers[number] = self._start(number)
+
+    def kill_clickhouse(self) -> None:
+        """``kill -9`` of ClickHouse, and its start."""
+        record = local.daemon(self._settings).running()
+        assert record is not None
+        process = psutil.Process(record.pid)
+        process.kill()
+        process.wait(10)
+        local.start(self._settings)
+
+    def view(self, model: str) -> str:
+        """The materialized view of ``model``."""
+        (name,) = (n for n in self.site.names("_state") if n.startswith(f"{model}__") and n.endswith("__mv"))
+        return name
+
+    def is_whole(self) -> bool:
+        """Whether the states hold as many rows as the landing table."""
+        count = self.site.rows(f"SELECT count() FROM {DATABASE}_raw.chat__messages")
+        rooms = self.site.rows("SELECT sum(messages) FROM {db}.per_room")
+        return count == rooms == self.site.rows("SELECT sum(messages) FROM {db}.per_sender")
+
+    def verify(self, acknowledged: set[int], sent: set[int]) -> None:
+        """Every acknowledged row is there, none twice, none that was not sent; and each state, the landing table and
+        batch over the lake hold the same rows."""
+        landing = f"{DATABASE}_raw.chat__messages"
+        landed = [row["id"] for row in self.site.client.rows(f"SELECT id FROM {landing}")]
+        assert len(landed) == len(set(landed)), f"{len(landed) - len(set(landed))} rows are twice in the landing table"
+        assert not acknowledged - set(landed), f"{len(acknowledged - set(landed))} acknowledged rows are lost"
+        assert not set(landed) - sent
+        sql = "SELECT {key}, count(*), sum(size) FROM {table} GROUP BY 1 ORDER BY 1"
+        rooms = self._lake(sql.format(key="room", table="lake"))
+        senders = [(key, n) for key, n, _ in self._lake(sql.format(key="sender", table="lake"))]
+        assert sum(n for _, n, _ in rooms) == len(landed), "the lake has other rows than the landing table"
+        assert self.site.per_room() == rooms, "per_room differs from batch"
+        assert self.site.rows("SELECT sender, messages FROM {db}.per_sender ORDER BY sender") == senders
+
+    def _lake(self, sql: str) -> list[tuple[Any, ...]]:
+        plan = self.site.compile(project(models(self.version), of=SOURCE))
+        export(self.site.settings, plan, self.site.client)
+        files = [str(file.path) for file in lake_files(self.site.settings, "chat.messages")]
+        with duckdb.connect() as connection:
+            lake = connection.read_parquet(files)  # noqa: F841  (the query reads it by its name)
+            return connection.execute(sql).fetchall()
+
+    def _start(self, number: int) -> tuple[contextlib.ExitStack, Running]:
+        folder = self.folder / f"server {number}"
+        folder.mkdir(exist_ok=True)
+        (folder / "server.ready").unlink(missing_ok=True)
+        stack = contextlib.ExitStack()
+        return stack, stack.enter_context(running(self._near, DATABASE, folder))
+
+
+@contextlib.contextmanager
+def ground(folder: Path, servers: int = 1, data: Path | None = None) -> Iterator[Ground]:
+    """A `Ground` that ends with the block."""
+    found = Ground(folder, servers, data)
+    try:
+        yield found
+    finally:
+        found.close()

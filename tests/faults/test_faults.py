@@ -1,0 +1,134 @@
+"""Servers and ClickHouse killed, the network cut, the disk full, versions redeployed, all under load: rows count once.
+
+Deploys that are killed are in tests/deploy/test_killed.py, and all of it at random, for minutes, in `soak`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.ground import DATABASE, Ground, ground
+from tests.faults.senders import Senders
+from tests.server.running import until
+
+SECONDS = 1.0
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ground, Senders]]:
+    """One ground for all faults, which leave it whole."""
+    with ground(tmp_path_factory.mktemp("faults"), servers=2) as found:
+        yield found, Senders(found, 0)
+
+
+def killed_server(on: Ground) -> None:
+    on.kill_server(0)
+
+
+def killed_clickhouse(on: Ground) -> None:
+    on.kill_clickhouse()
+
+
+def killed_both(on: Ground) -> None:
+    on.kill_clickhouse()
+    on.kill_server(0)
+    on.kill_server(1)
+
+
+def cut(on: Ground) -> None:
+    """Answers are lost, after ClickHouse has done what it was asked for."""
+    for _ in range(4):
+        on.relay.lose = 5
+        time.sleep(0.1)
+    on.relay.lose = 0
+
+
+def half(on: Ground) -> None:
+    """Requests break off in the middle of their rows."""
+    on.relay.halving = b"sender"
+    time.sleep(0.5)
+    on.relay.halving = b""
+
+
+def hung(on: Ground) -> None:
+    """Nothing gets through, and nobody is told."""
+    on.relay.hanging = True
+    time.sleep(1.0)
+    on.relay.hanging = False
+
+
+def redeployed(on: Ground) -> None:
+    on.deploy()
+
+
+def cut_while_redeployed(on: Ground) -> None:
+    on.relay.losing = b"chat__messages"
+    on.deploy()
+    on.relay.losing = b""
+
+
+FAULTS = (killed_server, killed_clickhouse, killed_both, cut, half, hung, redeployed, cut_while_redeployed)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_under_load(site: tuple[Ground, Senders], fault: Callable[[Ground], None]) -> None:
+    on, before = site
+    senders = Senders(on, 8, first=before.last)
+    with senders.running():
+        time.sleep(SECONDS / 2)
+        fault(on)
+        time.sleep(SECONDS / 2)
+    before.last = senders.last
+    before.acknowledged |= senders.acknowledged
+    before.sent |= senders.sent
+    on.verify(before.acknowledged, before.sent)
+    assert senders.acknowledged
+
+
+def test_what_did_not_reach_a_view_is_sent_on_after_a_restart(site: tuple[Ground, Senders]) -> None:
+    on, before = site
+    view = f"{DATABASE}_state.`{on.view('per_sender')}`"
+    on.site.client.execute(f"DETACH TABLE {view} SYNC")
+    with Senders(on, 4, first=before.last).running() as senders:
+        time.sleep(SECONDS / 2)
+    before.last, before.sent = senders.last, before.sent | senders.sent
+    on.site.client.execute(f"ATTACH TABLE {view}")
+    with pytest.raises(AssertionError):
+        on.verify(set(), before.sent)
+    on.kill_clickhouse()
+    until(lambda: on.is_whole())
+    on.verify(before.acknowledged | senders.acknowledged, before.sent)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 160 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=160m", "none", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a disk that can be filled needs the right to mount one")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk(small: Path, tmp_path: Path) -> None:
+    with ground(tmp_path, data=small) as on:
+        senders = Senders(on, 8)
+        with senders.running():
+            time.sleep(SECONDS / 2)
+            with (small / "ballast").open("wb") as ballast, contextlib.suppress(OSError):
+                while True:
+                    ballast.write(bytes(1 << 16))
+                    ballast.flush()
+            until(lambda: senders.errors)
+            (small / "ballast").unlink()
+            time.sleep(SECONDS)
+        until(lambda: on.is_whole())
+        on.verify(senders.acknowledged, senders.sent)
