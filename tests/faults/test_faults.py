@@ -87,6 +87,7 @@ def test_under_load(site: tuple[Ground, Senders], fault: Callable[[Ground], None
     before.last = senders.last
     before.acknowledged |= senders.acknowledged
     before.sent |= senders.sent
+    until(on.is_whole, 30)  # what ClickHouse was killed in is sent on once the servers see that it is back
     on.verify(before.acknowledged, before.sent)
     assert senders.acknowledged
 
@@ -102,7 +103,7 @@ def test_what_did_not_reach_a_view_is_sent_on_after_a_restart(site: tuple[Ground
     with pytest.raises(AssertionError):
         on.verify(set(), before.sent)
     on.kill_clickhouse()
-    until(lambda: on.is_whole())
+    until(on.is_whole, 30)
     on.verify(before.acknowledged | senders.acknowledged, before.sent)
 
 
@@ -130,5 +131,5 @@ def test_a_full_disk(small: Path, tmp_path: Path) -> None:
             until(lambda: senders.errors)
             (small / "ballast").unlink()
             time.sleep(SECONDS)
-        until(lambda: on.is_whole())
+        until(on.is_whole, 30)
         on.verify(senders.acknowledged, senders.sent)
