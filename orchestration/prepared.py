@@ -12,13 +12,13 @@ from typing import Any
 import yaml
 
 from orchestration.keys import source_name
-from orchestration.turn import BATCH, turn
 from realtime.clickhouse.endpoint import database_name
 from realtime.compile import compile_project, load_plan
 from realtime.errors import ConfigError
 from realtime.planner.ir import Plan
 from realtime.project.dbt import run_dbt
 from realtime.settings import Settings
+from realtime.turn import BATCH, turn
 
 # Apart from where deploying keeps its own, so that neither sees the other's half-written artifacts.
 REALTIME_TARGET = Path("target") / "orchestration"

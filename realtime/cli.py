@@ -25,6 +25,7 @@ app.add_typer(lambdas, name="lambda")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
+Wait = Annotated[float, typer.Option(help="Seconds to wait for another run of this project, as one of Dagster's.")]
 Select = Annotated[
     list[str] | None,
     typer.Option(
@@ -149,7 +150,8 @@ def deploy(
         if dry_run:
             planned(client, wanted, options, False)
             return
-        apply(context.obj, wanted, client, show.note, options)
+        with show.rates() as progress:
+            apply(context.obj, wanted, client, show.note, options, progress=progress)
     wait_until_served(context.obj, wanted)
     show.note(f"deployed {show.counted(wanted)} to database {wanted.database}")
 
@@ -201,36 +203,42 @@ def ingest(
 
 
 @app.command()
-def export(context: typer.Context, json: Json = False) -> None:
+def export(context: typer.Context, wait: Wait = 600, json: Json = False) -> None:
     """Write the rows that landed since the last export to the lake, as Parquet."""
     from realtime.ingest.export import export as run
+    from realtime.turn import EXPORT, turn
 
     wanted = deployed(context.obj)
-    with clickhouse(context.obj) as client:
+    with turn(context.obj, EXPORT, wait, show.note), clickhouse(context.obj) as client:
         found = run(context.obj, wanted, client)
     show.json_document(found) if json else show.exported(found, context.obj.lake_dir)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def batch(context: typer.Context) -> None:
+def batch(context: typer.Context, wait: Wait = 600) -> None:
     """Run `dbt build` on the batch target over the lake. Other arguments are handed to dbt, as in
     `duet batch --select orders`."""
     from realtime.project.batch import run_batch
+    from realtime.turn import BATCH, turn
 
-    run_batch(context.obj, deployed(context.obj), ("build", *context.args))
+    wanted = deployed(context.obj)
+    with turn(context.obj, BATCH, wait, show.note):
+        run_batch(context.obj, wanted, ("build", *context.args))
 
 
 @app.command()
 def parity(
     context: typer.Context,
     models: Annotated[list[str] | None, typer.Argument(help="Models to compare; all where none is named.")] = None,
+    wait: Wait = 600,
     json: Json = False,
 ) -> None:
     """Compare every model in batch and in real time, row by row. Exit status 1 where one differs."""
     from realtime.parity.compare import parity as compare
+    from realtime.turn import BATCH, turn
 
     wanted = deployed(context.obj)
-    with clickhouse(context.obj) as client:
+    with turn(context.obj, BATCH, wait, show.note), clickhouse(context.obj) as client:
         found = compare(context.obj, wanted, client, tuple(models or ()))
     show.json_document(found) if json else show.parity(found)
     differing = [c.model for c in found if c.differing or c.reason]
@@ -379,7 +387,7 @@ def compiled(settings: Settings) -> Any:
 
 
 def chosen(settings: Settings, client: Any, select: list[str] | None) -> Any:
-    """The plan to deploy: the compiled one, or of it what ``select`` names, written for dbt to run."""
+    """The plan to deploy: the compiled one, or the active one with what ``select`` names of it."""
     wanted = compiled(settings).plan
     if not select:
         return wanted

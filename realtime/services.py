@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 import urllib.request
+from collections.abc import Mapping
+from datetime import datetime
 
 import msgspec
 
 from realtime.clickhouse import local
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import database_name, find_endpoint, remote_endpoint
+from realtime.deploy.diff import states_of
 from realtime.deploy.freshness import Fresh, freshness
+from realtime.deploy.ledger import Ledger
 from realtime.deploy.live import active_plan
 from realtime.errors import DuetError, UnavailableError
 from realtime.planner.ir import Plan, plan_id
@@ -31,10 +35,12 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What runs, and how old the rows are of the deployed models that may be older than what has landed."""
+    """What runs, how old the rows are of the deployed models that may be older than what has landed, and the states
+    that hold only the rows from a moment on, since they were deployed without a backfill."""
 
     services: tuple[Service, ...]
     models: tuple[Fresh, ...] = ()
+    late: Mapping[str, datetime] = {}
 
     @property
     def well(self) -> bool:
@@ -70,7 +76,10 @@ def status(settings: Settings) -> Status:
         return Status(found)
     with ClickHouse(find_endpoint(settings)) as client:
         plan = active_plan(client, database_name(settings))
-        return Status(found, freshness(client, plan) if plan is not None else ())
+        if plan is None:
+            return Status(found)
+        late = Ledger(client, plan.database).late()
+        return Status(found, freshness(client, plan), {r: late[r] for r in states_of(plan) if r in late})
 
 
 def server_url(settings: Settings) -> str:

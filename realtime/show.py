@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from realtime.errors import DuetError
@@ -74,6 +84,8 @@ def services(found: Iterable[Service]) -> None:
 def status(found: Status) -> None:
     """The services, and the age of models that have one."""
     services(found.services)
+    for relation, since in found.late.items():
+        _OUT.print(f"\n{relation} holds rows from {since:%Y-%m-%d %H:%M:%S}Z on only; duet deploy --backfill fills it")
     if not found.models:
         return
     table = _table("model", "shape", "rows as of", "age", "next refresh", "problem")
@@ -292,6 +304,31 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
 
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
+
+        yield advance
+
+
+@contextlib.contextmanager
+def rates() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar per label on standard error, with what is done a second and when it ends; yields a function of
+    (label, done, total)."""
+    parts = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*parts, console=_ERR) as bar:
+        tasks: dict[str, TaskID] = {}
+        begun: dict[str, tuple[float, int]] = {}
+
+        def advance(label: str, done: int, total: int) -> None:
+            if label not in tasks:
+                tasks[label], begun[label] = bar.add_task(escape(label), total=total, rate=""), (time.monotonic(), done)
+            since, first = begun[label]
+            rate = (done - first) / max(time.monotonic() - since, 1e-3)
+            bar.update(tasks[label], completed=done, total=total, rate=f"{rate:,.0f}/s" if done > first else "")
 
         yield advance
 

@@ -82,6 +82,13 @@ class ClickHouse:
         except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
             raise self._failed(error, sql) from None
 
+    def upload(self, sql: str, path: Path, settings: Mapping[str, Any] | None = None) -> None:
+        """Runs the INSERT ``sql``, which names its FORMAT, with the file ``path`` as its rows."""
+        try:
+            self._client.command(sql, data=path.read_bytes(), settings=dict(settings or {}))
+        except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+            raise self._failed(error, sql) from None
+
     def insert(
         self, table: str, columns: list[str], rows: list[list[Any]], settings: Mapping[str, Any] | None = None
     ) -> None:

@@ -10,16 +10,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-import msgspec
-
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
 from realtime.clickhouse.moment import server_now
+from realtime.compile import load_plan
 from realtime.deploy.backfill import backfill
 from realtime.deploy.change import DROPPED, UNBUILT, Change, Kind
 from realtime.deploy.cutover import INSERT_TIMEOUT, cut_over
 from realtime.deploy.diff import changed_models, changes, is_filled, is_whole, refreshes_of, states_of
-from realtime.deploy.ledger import Ledger, Work
+from realtime.deploy.lake import drop_lakes, load_lakes
+from realtime.deploy.ledger import Ledger, Progress, Work
 from realtime.deploy.live import Live, read_live
 from realtime.deploy.lock import exclusive
 from realtime.deploy.options import Options
@@ -29,6 +29,7 @@ from realtime.deploy.refreshes import make_refreshed
 from realtime.deploy.source_changes import orphans
 from realtime.deploy.sources import drop_columns, make_sources
 from realtime.emit.names import quoted
+from realtime.emit.project import generate, write
 from realtime.errors import ConfigError
 from realtime.planner.ir import Plan, State, plan_id
 from realtime.settings import Settings
@@ -48,8 +49,9 @@ def deploy(
     report: Report,
     options: Options | None = None,
     build: Build = build_staging,
+    progress: Progress = lambda *_: None,
 ) -> None:
-    """Makes the server run ``plan``, which is compiled in ``settings.realtime_dir``; ``report`` takes lines to show,
+    """Makes the server run ``plan``; ``report`` takes lines to show,
     ``build`` makes and tests the new read views.
 
     Raises BusyError while another deploy to the same database runs or an insert does not end, SourceError and
@@ -58,13 +60,14 @@ def deploy(
     """
     options = options or Options.load(settings)
     with working(client, plan.database, report) as work:
+        work = dataclasses.replace(work, progress=progress, threads=options.threads)
         live = read_live(client, plan.database, plan)
         found = changes(plan, live, options)
         for change in found:
             report(str(change))
         _check_allowed(found, options)
         if found:
-            ready = Deploy(plan, work, live, found, options)
+            ready = Deploy(settings, plan, work, live, found, options)
             carry_out(ready, lambda: _test_views(settings, ready, build))
         else:
             report("nothing to do: the server runs this project as it is")
@@ -87,6 +90,7 @@ def working(client: ClickHouse, database: str, report: Report) -> Iterator[Work]
 class Deploy:
     """One deploy: what is wanted, what is there, and what has to be done; ``note`` is empty unless it is none."""
 
+    settings: Settings
     plan: Plan
     work: Work
     live: Live
@@ -167,17 +171,21 @@ def _fill_states(deploy: Deploy, states: Sequence[State]) -> None:
         late = [state for state in states_of(deploy.plan).values() if state.relation in live.late]
         states = [*states, *(state for state in late if state.relation not in cuts)]
         cuts |= {relation: moment for relation, moment in live.late.items() if relation not in cuts}
+    filled = {view.landing for state in states for view in state.views}
+    sources = [source for source in deploy.plan.sources if source.landing in filled]
+    lakes = load_lakes(work, deploy.settings, sources)
     for state in states:
-        backfill(work, state, cuts[state.relation])
+        backfill(work, state, cuts[state.relation], lakes=lakes)
+    drop_lakes(work, sources)
 
 
 def _test_views(settings: Settings, deploy: Deploy, build: Build) -> None:
     """Tests the new version, unless its tests had passed and only the swap was interrupted."""
     staging = staging_database(deploy.plan)
     if not any(staging in view.select for view in deploy.live.read_views.values()):
-        _check_compiled(settings, deploy.plan)
         deploy.work.report("dbt builds and tests the read views")
-        build(settings, deploy.work.client, deploy.plan)
+        with _generated(settings, deploy.plan):
+            build(settings, deploy.work.client, deploy.plan)
 
 
 def _is_read(plan: Plan, live: Live) -> bool:
@@ -185,17 +193,21 @@ def _is_read(plan: Plan, live: Live) -> bool:
     return live.plan is not None or any(step.relation in live.read_views for step in plan.steps)
 
 
-def _check_compiled(settings: Settings, plan: Plan) -> None:
-    """ConfigError where the generated project, which dbt is about to run, is of another plan."""
-    file = settings.realtime_dir / "plan.json"
+@contextmanager
+def _generated(settings: Settings, plan: Plan) -> Iterator[None]:
+    """Has the generated project of ``plan`` in ``settings.realtime_dir``; what `duet compile` left is there again
+    afterwards, where that is another one."""
     try:
-        same = msgspec.json.decode(file.read_bytes(), type=Plan) == plan
-    except (OSError, msgspec.DecodeError):
-        same = False
-    if not same:
-        raise ConfigError(
-            f"{settings.realtime_dir} does not hold the plan that is deployed", remedy="run: duet compile"
-        )
+        compiled = load_plan(settings)
+    except ConfigError:
+        compiled = None
+    if compiled != plan:
+        write(settings.realtime_dir, generate(plan))
+    try:
+        yield
+    finally:
+        if compiled is not None and compiled != plan:
+            write(settings.realtime_dir, generate(compiled))
 
 
 def _drop_unused(deploy: Deploy, grace: float) -> None:

@@ -125,12 +125,23 @@ def _states(plan: Plan, live: Live, options: Options) -> Iterator[Change]:
             tables = {view.landing for view in state.views}
             rows = sum(live.landing[t].rows for t in tables if t in live.landing)
             if not is_whole(state, live):
-                why, now = _why_new(step, state, live), "; it begins now, without a backfill"
-                without = options.backfill is False
-                yield Change(Kind.CREATE_STATE, state.relation, why + now * without, 0 if without else rows)
+                yield _new_state(plan, step, state, live, options, rows)
             elif options.backfill and state.relation in live.late:
                 since = f"it was begun without a backfill at {live.late[state.relation]:%Y-%m-%d %H:%M:%S}Z"
                 yield Change(Kind.BACKFILL_STATE, state.relation, since, rows)
+
+
+def _new_state(plan: Plan, step: Step, state: State, live: Live, options: Options, rows: int) -> Change:
+    """A state to make. It is destructive where it takes the place of one that holds rows which can't be read again."""
+    why, landings = _why_new(step, state, live), {view.landing for view in state.views}
+    if options.backfill is False:
+        return Change(Kind.CREATE_STATE, state.relation, f"{why}; it begins now, without a backfill")
+    gone = [s.name for s in plan.sources if s.landing in landings and s.ttl and s.name not in options.lake]
+    if not gone or not rows:
+        return Change(Kind.CREATE_STATE, state.relation, why, rows)
+    why += f"; rows that the ttl of {', '.join(gone)} has deleted are not in it, for they were not exported to the lake"
+    before = live.plan is not None and state.name in {s.name for s in states_of(live.plan).values()}
+    return Change(Kind.CREATE_STATE, state.relation, why, rows, destructive=before)
 
 
 def _refreshes(plan: Plan, live: Live) -> Iterator[Change]:

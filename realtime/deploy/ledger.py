@@ -19,6 +19,7 @@ from realtime.clickhouse.moment import from_micros, micros, server_now
 from realtime.planner.ir import LambdaSpec, Plan, plan_id
 from realtime.serving import recorder, tags
 
+Progress = Callable[[str, int, int], None]
 _MOMENT = "DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')"
 _TABLES = (
     # note: empty for a deploy, else what it was instead.
@@ -44,7 +45,7 @@ _TABLES = (
     (
         "chunks",
         f"relation String, cutover Int64, number UInt32, view String, since Int64, until Int64, rows UInt64, "
-        f"done UInt8, at {_MOMENT}",
+        f"done UInt8, at {_MOMENT}, source String",
         "ReplacingMergeTree(done) ORDER BY (relation, cutover, number) TTL at + INTERVAL 90 DAY",
     ),
     ("tags", tags.TABLE, tags.ENGINE),
@@ -55,10 +56,12 @@ _TABLES = (
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """Landing rows from ``since`` until ``until`` that one insert backfills through ``view``; ``rows`` counts them."""
+    """Rows of the table ``source`` from ``since`` until ``until`` that one insert backfills through ``view``; ``rows``
+    counts them."""
 
     number: int
     view: str
+    source: str
     since: datetime
     until: datetime
     rows: int
@@ -86,8 +89,9 @@ class Ledger:
         self.client.execute(f"CREATE DATABASE IF NOT EXISTS `{self.database}_duet`")
         for name, columns, engine in _TABLES:
             self.client.execute(f"CREATE TABLE IF NOT EXISTS {self._table(name)} ({columns}) ENGINE = {engine}")
-        # Made by a version before, it may lack it.
-        self.client.execute(f"ALTER TABLE {self._table('deployments')} ADD COLUMN IF NOT EXISTS note String")
+        # Made by a version before, they may lack these.
+        for name, column in (("deployments", "note"), ("chunks", "source")):
+            self.client.execute(f"ALTER TABLE {self._table(name)} ADD COLUMN IF NOT EXISTS {column} String")
 
     def cutovers(self) -> dict[str, datetime]:
         """States whose views take everything from a moment on, with that moment; complete or not."""
@@ -116,7 +120,7 @@ class Ledger:
     def chunks(self, relation: str, cutover: datetime) -> list[Chunk]:
         """The chunks of a state's backfill, in order; empty where none are planned yet."""
         found = self.client.rows(
-            f"SELECT number, view, since, until, rows, done FROM {self._table('chunks')} FINAL "
+            f"SELECT number, view, source, since, until, rows, done FROM {self._table('chunks')} FINAL "
             "WHERE relation = {relation:String} AND cutover = {cutover:Int64} ORDER BY number",
             {"relation": relation, "cutover": micros(cutover)},
         )
@@ -124,9 +128,19 @@ class Ledger:
 
     def save_chunks(self, relation: str, cutover: datetime, chunks: Iterable[Chunk]) -> None:
         """Records chunks as planned, or as done."""
-        columns = ["relation", "cutover", "number", "view", "since", "until", "rows", "done"]
+        columns = ["relation", "cutover", "number", "view", "source", "since", "until", "rows", "done"]
         rows = [
-            [relation, micros(cutover), c.number, c.view, micros(c.since), micros(c.until), c.rows, int(c.done)]
+            [
+                relation,
+                micros(cutover),
+                c.number,
+                c.view,
+                c.source,
+                micros(c.since),
+                micros(c.until),
+                c.rows,
+                int(c.done),
+            ]
             for c in chunks
         ]
         if rows:
@@ -207,15 +221,19 @@ class Ledger:
 @dataclasses.dataclass(frozen=True)
 class Work:
     """What the parts of one deploy share: ``report`` takes lines to show, ``check`` raises where the deploy must not
-    go on, ``comment`` marks its long queries, so that the next deploy can end those of one that was killed."""
+    go on, ``comment`` marks its long queries, so that the next deploy can end those of one that was killed;
+    ``progress`` takes a label, how many rows of it are done and how many there are; ``threads`` chunks of a backfill
+    run at a time."""
 
     client: ClickHouse
     ledger: Ledger
     report: Callable[[str], None]
     check: Callable[[], None]
     comment: str
+    progress: Progress = lambda *_: None
+    threads: int = 2
 
 
 def _chunk(row: dict[str, Any]) -> Chunk:
     since, until = from_micros(int(row["since"])), from_micros(int(row["until"]))
-    return Chunk(int(row["number"]), row["view"], since, until, int(row["rows"]), bool(row["done"]))
+    return Chunk(int(row["number"]), row["view"], row["source"], since, until, int(row["rows"]), bool(row["done"]))

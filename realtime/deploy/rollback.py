@@ -38,7 +38,9 @@ def rollback(settings: Settings, client: ClickHouse, database: str, model: str, 
         for change in found:
             report(str(change))
         note = f"rollback of {model}: {', '.join(models)}"
-        carry_out(Deploy(wanted, work, live, found, options, note), lambda: stage_views(settings, client, wanted))
+        carry_out(
+            Deploy(settings, wanted, work, live, found, options, note), lambda: stage_views(settings, client, wanted)
+        )
         return wanted
 
 

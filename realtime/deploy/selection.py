@@ -12,7 +12,6 @@ from realtime.deploy.diff import changed_models, read_below
 from realtime.deploy.live import active_plan
 from realtime.deploy.merge import merged, same_plan
 from realtime.deploy.source_changes import fits
-from realtime.emit.project import generate, write
 from realtime.errors import ConfigError
 from realtime.planner.ir import LambdaSpec, Plan, SourceSpec, Step
 from realtime.project.dbt import run_dbt
@@ -21,8 +20,8 @@ from realtime.settings import Settings
 
 
 def select_plan(settings: Settings, client: ClickHouse, plan: Plan, select: Sequence[str]) -> Plan:
-    """The active plan with what ``select`` (dbt's syntax) names from ``plan``; written to ``settings.realtime_dir``,
-    where dbt builds and tests it. ConfigError as `selected_plan`, or where nothing is selected."""
+    """The active plan with what ``select`` (dbt's syntax) names from ``plan``. ConfigError as `selected_plan`, or
+    where nothing is selected."""
     names = _selected_names(settings, select)
     live = active_plan(client, plan.database) or msgspec.structs.replace(
         plan, sources=(), steps=(), lambdas=(), tests=(), carried=()
@@ -33,9 +32,7 @@ def select_plan(settings: Settings, client: ClickHouse, plan: Plan, select: Sequ
             f"--select {' '.join(select)} names nothing that is kept in real time",
             remedy="select models, lambdas or sources as dbt does: a name, orders+, tag:nightly, path:models/shop",
         )
-    found = selected_plan(plan, live, names & known)
-    write(settings.realtime_dir, generate(found))
-    return found
+    return selected_plan(plan, live, names & known)
 
 
 def selected_plan(plan: Plan, live: Plan, names: frozenset[str]) -> Plan:

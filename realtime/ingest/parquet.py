@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from realtime.errors import ConfigError
 from realtime.transpile.types import DuckType, Kind
 
 _AS_TEXT = frozenset({"HUGEINT", "UHUGEINT"})
@@ -37,6 +38,24 @@ def to_parquet(value: exp.Expr, kind: DuckType, depth: int = 0) -> exp.Expr:
 def from_parquet(value: exp.Expr, kind: DuckType, depth: int = 0) -> exp.Expr:
     """The DuckDB expression of type ``kind`` over a column that `to_parquet` wrote; NULL stays NULL."""
     return exp.cast(_restored(value, kind, depth), duckdb_type(kind))
+
+
+def wire_type(kind: DuckType) -> str:
+    """The ClickHouse type in which a column of ``kind`` is read from a file that `to_parquet` wrote."""
+    return kind.clickhouse if not _travels_changed(kind) else _wire(kind)
+
+
+def from_wire(column: str, kind: DuckType) -> str:
+    """The ClickHouse expression that restores ``column`` (quoted), read as `wire_type`; ConfigError where ``kind``
+    holds values inside of others that travel in another form."""
+    if not _travels_changed(kind):
+        return column
+    if kind.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+        raise ConfigError(
+            f"column {column} is {kind.name}: its values can't be read back from the lake",
+            remedy="deploy with --no-backfill, or drop the source's ttl before the next deploy",
+        )
+    return f"unhex({column})" if kind.kind is Kind.BLOB else f"CAST({column}, '{kind.clickhouse}')"
 
 
 def duckdb_type(kind: DuckType) -> exp.DataType:

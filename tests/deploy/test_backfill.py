@@ -111,7 +111,7 @@ def test_a_chunk_that_is_repeated_counts_once(site: Site, work: Work) -> None:
         time.sleep(0.11)
     state = only_state(plan)
     cutover = cut_over(work, [state], read_live(site.client, site.database))[state.relation]
-    stopped = Work(work.client, work.ledger, work.report, stop_after(2), work.comment)
+    stopped = Work(work.client, work.ledger, work.report, stop_after(2), work.comment, threads=1)
     with pytest.raises(KeyboardInterrupt):
         backfill(stopped, state, cutover, chunk_rows=100)
     chunks = work.ledger.chunks(state.relation, cutover)

@@ -13,7 +13,6 @@ from orchestration.defs.dbt.translator import BatchTranslator, RealtimeTranslato
 from orchestration.failure import explained
 from orchestration.keys import source_name
 from orchestration.prepared import REALTIME_TARGET, Prepared
-from orchestration.turn import BATCH, turn
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import find_endpoint
 from realtime.deploy.diff import changes
@@ -21,6 +20,7 @@ from realtime.deploy.live import read_live
 from realtime.errors import ConfigError
 from realtime.ingest.lake import create_lake_views
 from realtime.project.profile import profiles_dir
+from realtime.turn import BATCH, turn
 
 
 def dbt_definitions(prepared: Prepared) -> dg.Definitions:

@@ -9,11 +9,11 @@ from orchestration.defs.dbt.translator import column_schema
 from orchestration.failure import explained
 from orchestration.keys import group_of, lake_key, source_key
 from orchestration.prepared import Prepared
-from orchestration.turn import EXPORT, turn
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import find_endpoint
 from realtime.ingest.export import export
 from realtime.planner.ir import SourceSpec
+from realtime.turn import EXPORT, turn
 
 
 def lake_assets(prepared: Prepared) -> list[dg.AssetsDefinition]:

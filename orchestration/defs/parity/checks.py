@@ -7,10 +7,10 @@ import dagster as dg
 from orchestration.failure import explained
 from orchestration.keys import batch_key, realtime_key
 from orchestration.prepared import Prepared
-from orchestration.turn import BATCH, turn
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import find_endpoint
 from realtime.parity.compare import Compared, parity
+from realtime.turn import BATCH, turn
 
 CHECK = "parity"
 

@@ -1,0 +1,57 @@
+"""A backfill of rows that the landing table no longer holds."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from realtime.deploy.apply import deploy
+from realtime.deploy.options import Options
+from realtime.deploy.promote import stage_views
+from realtime.errors import ConfigError
+from realtime.ingest.export import export
+from tests.deploy.conftest import Site, project, source
+
+COLUMNS = {
+    "id": "bigint",
+    "raw": "blob",
+    "big": "hugeint",
+    "at": "timestamp",
+    "price": "decimal(12,3)",
+    "tags": "varchar[]",
+    "name": "varchar",
+}
+GROUPS = (
+    'select raw, big, "at", price, tags, name, count(*) as n{more} from memory.chat.messages '
+    'group by raw, big, "at", price, tags, name'
+)
+ROWS = """
+(1, unhex('00ff'), -170141183460469231731687303715884105728, '1950-01-01 00:00:00.000001', -1.125, ['a', NULL], 'é'),
+(2, unhex('00ff'), -170141183460469231731687303715884105728, '1950-01-01 00:00:00.000001', -1.125, ['a', NULL], 'é'),
+(3, NULL, NULL, NULL, NULL, [], NULL), (4, '', 0, '2299-12-31 23:59:59.999999', 0, [''], '')"""
+ALL = "SELECT * FROM {db}.amounts ORDER BY ALL"
+
+
+def test_rows_that_a_ttl_has_deleted_come_from_the_lake_once(site: Site) -> None:
+    chat = source(COLUMNS, ttl="_ingested_at + INTERVAL 2 SECOND")
+    plan = site.deploy(project({"amounts": GROUPS.format(more="")}, of=chat), build=stage_views)
+    landing = plan.sources[0].landing
+    site.client.execute(f"INSERT INTO {landing} ({', '.join(COLUMNS)}) VALUES {ROWS}")
+    before = site.rows(ALL)
+    assert sorted(row[-1] for row in before) == [1, 1, 2]
+    changed = site.compile(project({"amounts": GROUPS.format(more=", max(id) as newest")}, of=chat))
+    with pytest.raises(ConfigError, match="loses what can't be had back: create state"):
+        deploy(site.settings, changed, site.client, site.said.append, build=stage_views)
+    (exported,) = export(site.settings, plan, site.client)
+    assert exported.rows == 4
+    # Some rows are still in the landing table and in the lake, one is in the landing table alone.
+    time.sleep(2)
+    site.client.execute(f"OPTIMIZE TABLE {landing} FINAL")
+    assert site.rows(f"SELECT count() FROM {landing}") == [(0,)]
+    site.client.execute(f"INSERT INTO {landing} (id, tags, name) VALUES (5, [], 'late')")
+    deploy(site.settings, changed, site.client, site.said.append, Options.load(site.settings), stage_views)
+    assert [row[:-1] for row in site.rows(ALL) if row[5] != "late"] == before
+    assert sorted(row[-1] for row in site.rows(ALL)) == [2, 3, 4, 5]
+    assert "backfill of amounts: 5 rows, 4 of them from the lake" in site.said
+    assert not [name for name in site.names("_raw") if name.endswith("__lake")]
