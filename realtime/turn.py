@@ -49,7 +49,10 @@ def _take(lock: TextIO, work: str, patience: float, report: Callable[[str], None
             lock.seek(0)
             holder = f"another run (process {lock.read() or 'unknown'}) {_WHAT[work]}"
         if time.monotonic() > deadline:
-            raise BusyError(f"{holder}, still after {patience:g} s", remedy="run this again when it is done, or wait longer: --wait SECONDS")
+            raise BusyError(
+                f"{holder}, still after {patience:g} s",
+                remedy="run this again when it is done, or wait longer: --wait SECONDS",
+            )
         if not told:
             report(f"waiting: {holder}" + ("" if patience == math.inf else f"; for at most {patience:g} s"))
             told = True
