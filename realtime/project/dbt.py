@@ -6,7 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from realtime.errors import CommandError, ConfigError
@@ -41,9 +41,13 @@ def run_dbt(
     return _run(f"dbt {arguments[0]}", command, project_dir, profiles_dir, environment or {}, quiet)
 
 
-def compile_dbt(project_dir: Path, profiles_dir: Path) -> None:
-    """Leaves ``target/manifest.json`` with the compiled SQL of all that Duet reads (`realtime.project.rendering`)."""
-    _run("dbt compile", ["-P", "-m", "realtime.project.rendering"], project_dir, profiles_dir, {}, True)
+def compile_dbt(project_dir: Path, profiles_dir: Path, meanwhile: Callable[[], object]) -> None:
+    """Leaves ``target/manifest.json`` with the compiled SQL of all that Duet reads (`realtime.project.rendering`).
+
+    ``meanwhile`` is called while dbt works.
+    """
+    command = ["-P", "-m", "realtime.project.rendering"]
+    _run("dbt compile", command, project_dir, profiles_dir, {}, True, meanwhile)
 
 
 def _run(
@@ -53,21 +57,24 @@ def _run(
     profiles_dir: Path,
     environment: Mapping[str, str],
     quiet: bool,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> str:
     folders = ["--project-dir", str(project_dir), "--profiles-dir", str(profiles_dir)]
     env = {name: value for name, value in os.environ.items() if name not in _OF_THE_CALLER}
     env |= {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DBT_TARGET_PATH": "target", **environment}
-    done = subprocess.run(
-        [sys.executable, *command, *folders], cwd=project_dir, env=env, text=True, check=False,
+    with subprocess.Popen(
+        [sys.executable, *command, *folders], cwd=project_dir, env=env, text=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if quiet else None, stderr=subprocess.STDOUT if quiet else None,
-    )  # fmt: skip
-    if done.returncode:
+    ) as dbt:  # fmt: skip
+        meanwhile()
+        printed, _ = dbt.communicate()
+    if dbt.returncode:
         raise CommandError(
-            f"{title} failed in {project_dir.name}" + _what_matters(done.stdout or ""),
+            f"{title} failed in {project_dir.name}" + _what_matters(printed or ""),
             remedy=f"the whole log is {project_dir / 'logs' / 'dbt.log'}",
         )
-    return done.stdout or ""
+    return printed or ""
 
 
 def _what_matters(output: str) -> str:

@@ -6,10 +6,14 @@ need no SQL, and they are most of what a project holds.
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from dbt.cli.main import dbtRunner
 
 _KINDS = ("model", "seed", "snapshot", "analysis")
@@ -29,7 +33,16 @@ def render(options: list[str]) -> bool:
     # An incremental model is compiled whole, not as what its next batch run would add. Relations are looked up one by
     # one where a macro asks for them, and not all beforehand.
     command = ["--no-use-colors", "compile", "--full-refresh", "--no-populate-cache", "--indirect-selection", "empty"]
-    return bool(dbtRunner(manifest=manifest).invoke([*command, "--select", *select, *options]).success)
+    done = dbtRunner(manifest=manifest).invoke([*command, "--no-write-json", "--select", *select, *options])
+    if done.success:
+        _write(manifest, Path(os.environ["DBT_TARGET_PATH"]) / "manifest.json")
+    return bool(done.success)
+
+
+def _write(manifest: Any, file: Path) -> None:
+    """Writes what dbt would have: Python's encoder and dbt's other artifacts take half a second for 500 models."""
+    content = manifest.writable_manifest().to_dict(omit_none=False, context={"artifact": True})
+    file.write_bytes(msgspec.json.encode(content, enc_hook=str))
 
 
 def _needed(manifest: Any) -> Iterator[str]:
@@ -45,4 +58,6 @@ def _needed(manifest: Any) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    # dbt makes many objects that stay and few that refer to each other: looking for these takes 6 % of its time.
+    gc.set_threshold(100_000, 50, 1000)
     sys.exit(0 if render(sys.argv[1:]) else 1)

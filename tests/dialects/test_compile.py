@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from realtime.compile import compile_project
+from realtime.dialects.adapters import ADAPTERS
+from realtime.dialects.translate import DIALECTS
 from realtime.errors import ConfigError
 from realtime.settings import Settings
 
@@ -21,3 +23,7 @@ def test_adapter(adapter: str, words: str, remedy: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=words) as error:
         compile_project(Settings.load(tmp_path, {}))
     assert remedy in error.value.remedy
+
+
+def test_every_dialect_is_of_an_adapter() -> None:
+    assert sorted([*DIALECTS, "duckdb"]) == list(ADAPTERS)

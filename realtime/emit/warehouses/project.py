@@ -7,19 +7,22 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import yaml
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from realtime.cache import Cache, Digests, Memory
 from realtime.emit.jinja import escaped
 from realtime.emit.tests import BUILT_IN, judged_by
 from realtime.emit.warehouses.translate import WAREHOUSES, readable, translate
 from realtime.emit.warehouses.warehouse import Warehouse
 from realtime.errors import ConfigError, DuetError, RefusedError
-from realtime.planner.relations import Key, key_of
+from realtime.planner.relations import Key, key_of, reads_only
 from realtime.project.binder import Binder
 from realtime.project.lines import place_as_authored
 from realtime.project.manifest import Model, Project, Source, Test
+from realtime.transpile.transpile import parse
 from realtime.transpile.types import DuckType, duck_type
 
 Files = dict[str, str]
@@ -44,15 +47,22 @@ def find_warehouse(name: str) -> Warehouse:
     return WAREHOUSES[name]
 
 
-def emit(project: Project, warehouse: Warehouse) -> Emitted:
-    """Every model of ``project`` for ``warehouse``; all refusals are collected. ConfigError where the project is not
-    written for DuckDB."""
+class Written(msgspec.Struct, frozen=True):
+    """What a model or test became: its file, and its columns with DuckDB's types."""
+
+    text: str
+    columns: tuple[tuple[str, str], ...]
+
+
+def emit(project: Project, warehouse: Warehouse, cache: Cache | None = None) -> Emitted:
+    """Every model of ``project`` for ``warehouse``; all refusals are collected. ``cache`` gives what did not change
+    since it was kept there, and takes the others. ConfigError where the project is not written for DuckDB."""
     if project.adapter != "duckdb":
         raise ConfigError(
             f"the project is written for {project.adapter}; only projects for DuckDB are emitted for other warehouses",
             remedy="use a profile whose default target is duckdb",
         )
-    emitter = _Emitter(project, warehouse)
+    emitter = _Emitter(project, warehouse, cache)
     emitter.files["dbt_project.yml"] = _yaml(_project_file(project, warehouse))
     emitter.files["profiles.yml"] = warehouse.profile
     emitter.add_sources()
@@ -67,13 +77,15 @@ def emit(project: Project, warehouse: Warehouse) -> Emitted:
 class _Emitter:
     """What is emitted so far; upstream models first."""
 
-    def __init__(self, project: Project, warehouse: Warehouse) -> None:
+    def __init__(self, project: Project, warehouse: Warehouse, cache: Cache | None) -> None:
         self.project, self.warehouse, self.binder = project, warehouse, Binder()
         self.files: Files = {}
         self.refusals: list[DuetError] = []
         self.left_out: list[RefusedError] = []
         self.emitted: dict[str, Model | Source] = {}
         self.references: dict[Key, str] = {}
+        declared = {u: [s.name, s.relation.sql("duckdb"), s.columns] for u, s in project.sources.items()}
+        self._memory = Memory(cache, Digests(project, declared, warehouse.name))
 
     def add_sources(self) -> None:
         """Declares every source that a model reads."""
@@ -108,15 +120,35 @@ class _Emitter:
             return
         try:
             self._check(model)
-            translated = translate(model.sql, self.binder, self.warehouse)
-            self.files[f"models/{model.name}.sql"] = self._text(translated.tree)
-            properties = {"name": model.name, **self._properties(model, translated.columns)}
+            written = self._written(model)
+            columns = [(name, duck_type(kind)) for name, kind in written.columns]
+            self.files[f"models/{model.name}.sql"] = written.text
+            properties = {"name": model.name, **self._properties(model, columns)}
             properties["config"] = {"materialized": "view" if model.materialized == "view" else "table"}
             self.files[f"models/{model.name}.yml"] = _yaml({"version": 2, "models": [properties]})
             self.emitted[model.unique_id] = model
         except (RefusedError, SqlglotError, RecursionError) as error:
             self.refusals.append(_refusal(error, model.path, model.sql, model.raw))
         self._declare(model)
+
+    def _written(self, of: Model | Test) -> Written:
+        """What a model or test becomes. RefusedError where it has no exact form."""
+        kept = self._memory.find(of, Written)
+        if kept is None:
+            translated = translate(of.sql, self.binder, self.warehouse)
+            kept = Written(self._text(translated.tree), tuple((n, t.name) for n, t in translated.columns))
+            if reads_only(parse(of.sql), [node.relation for node in self._nodes(of)]):
+                self._memory.keep(of, kept)
+        return kept
+
+    def _nodes(self, of: Model | Test) -> Iterator[Model | Source]:
+        """What ``of`` reads, through ephemeral models too."""
+        for unique_id in of.depends_on:
+            model = self.project.models.get(unique_id)
+            if model is not None and model.ephemeral:
+                yield from self._nodes(model)
+            elif model is not None or unique_id in self.project.sources:
+                yield model or self.project.sources[unique_id]
 
     def _declare(self, model: Model) -> None:
         """Lets later models read ``model``, also where it is refused itself: theirs are their own refusals."""
@@ -131,7 +163,9 @@ class _Emitter:
             raise RefusedError(
                 f"a {model.kind} has no SQL to emit", construct=model.name, remedy="declare a source for its rows"
             )
-        for upstream in self._upstream(model):
+        for upstream in self._nodes(model):
+            if isinstance(upstream, Source):
+                continue
             if upstream.kind != "model":
                 reason, remedy = f"reads the {upstream.kind} {upstream.name}", "declare a source for its rows"
             elif key_of(upstream.relation) not in self.references:
@@ -142,20 +176,12 @@ class _Emitter:
         if f"models/{model.name}.sql" in self.files:
             raise RefusedError("another model has the same name", construct=model.name, remedy="rename one of them")
 
-    def _upstream(self, model: Model) -> Iterator[Model]:
-        """The models that ``model`` reads, through ephemeral ones too."""
-        for found in (self.project.models[u] for u in model.depends_on if u in self.project.models):
-            if found.ephemeral:
-                yield from self._upstream(found)
-            else:
-                yield found
-
     def add_test(self, test: Test) -> None:
         """Emits a test that dbt does not ship, over what is emitted only."""
         if _shipped(test) or not test.sql or not test.depends_on or not set(test.depends_on) <= set(self.emitted):
             return
         try:
-            text = self._text(translate(test.sql, self.binder, self.warehouse).tree)
+            text = self._written(test).text
         except (RefusedError, SqlglotError, RecursionError) as error:
             self.left_out.append(_refusal(error, test.path, test.sql, ""))
             return
@@ -249,5 +275,5 @@ def _project_file(project: Project, warehouse: Warehouse) -> Mapping[str, Any]:
 
 
 def _yaml(content: Mapping[str, Any]) -> str:
-    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=120)
     return text

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import duckdb
 import pytest
 import yaml
 
+from realtime.cache import Cache
 from realtime.cli import accepted
 from realtime.compile import compile_for
+from realtime.emit.warehouses import project as projects
 from realtime.emit.warehouses.postgres import POSTGRES
 from realtime.emit.warehouses.project import emit, find_warehouse
 from realtime.emit.warehouses.snowflake import SNOWFLAKE
@@ -102,6 +105,23 @@ def test_the_same_to_the_byte(project: Project, warehouse: Warehouse) -> None:
     first, second = (emit(project, find_warehouse(warehouse.name)) for _ in range(2))
     assert first.files == second.files
     assert list(first.files) == list(second.files)
+
+
+def test_the_same_with_and_without_a_cache(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, file = emit(project, POSTGRES), tmp_path / "cache"
+    orders = project.models["model.bakery.orders"]
+    edited = dataclasses.replace(orders, sql=orders.sql.replace("loaves", "loaves + 1 as loaves"))
+    other = dataclasses.replace(project, models={**project.models, orders.unique_id: edited})
+    for given in (project, other, project):
+        cache = Cache(file)
+        assert str(emit(given, POSTGRES, cache)) == str(emit(given, POSTGRES))
+        cache.save()
+    monkeypatch.setattr(projects, "translate", _only_what_is_refused)
+    assert emit(project, POSTGRES, Cache(file)).files == expected.files
+
+
+def _only_what_is_refused(*_: object) -> None:
+    raise RefusedError("a test, for nothing else is left to be translated")
 
 
 def test_docs_types_and_tests_are_carried(project: Project) -> None:
