@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from realtime import show
-from realtime.errors import BadRequestError, ConfigError, DuetError, ParityError, RefusedError
+from realtime.errors import BadRequestError, ConfigError, DuetError, NotCompiledError, ParityError
 from realtime.settings import Settings
 
 app = typer.Typer(
@@ -242,6 +243,8 @@ def parity(
         found = compare(context.obj, wanted, client, tuple(models or ()))
     show.json_document(found) if json else show.parity(found)
     differing = [c.model for c in found if c.differing or c.reason]
+    if differing and json:
+        raise typer.Exit(1)
     if differing:
         raise ParityError(f"batch and real time differ in {', '.join(differing)}", remedy="see above what differs")
 
@@ -411,9 +414,7 @@ def accepted(outcome: Any) -> Any:
     """``outcome`` itself where it has no refusals; else every refusal is printed and the command ends."""
     if outcome.refusals:
         show.refusals(outcome.refusals)
-        raise RefusedError(
-            f"{len(outcome.refusals)} refused; nothing was written", remedy="mend them and compile again"
-        )
+        raise NotCompiledError(outcome.refusals)
     return outcome
 
 
@@ -441,15 +442,21 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def main() -> None:
-    """The entry point: errors that Duet knows are printed with their remedy, without a traceback."""
+    """The entry point: errors that Duet knows are printed with their remedy, without a traceback; with ``--json`` as
+    a document too."""
+    # What sqlglot warns of is refused, or is none of the author's business.
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)
     try:
         app()
-    except DuetError as error:
-        show.error(error)
-    except OSError as error:
-        show.error(
-            ConfigError(f"{error.filename or 'a file'}: {error.strerror or error}", remedy="check that file or folder")
-        )
-    else:
         return
+    except DuetError as error:
+        found = error
+    except OSError as error:
+        what = f"{error.filename or 'a file'}: {error.strerror or error}"
+        found = ConfigError(what, remedy="check that file or folder")
+    show.error(found)
+    if "--json" in sys.argv:
+        show.json_document(
+            {"error": {"code": found.code, "message": found.message, "remedy": found.remedy, "details": found.details}}
+        )
     sys.exit(1)

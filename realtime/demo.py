@@ -9,7 +9,7 @@ from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import find_endpoint
 from realtime.compile import compile_project
 from realtime.deploy.apply import deploy
-from realtime.errors import BadRequestError, ConfigError, ParityError, RefusedError
+from realtime.errors import BadRequestError, ConfigError, NotCompiledError, ParityError
 from realtime.ingest.export import export
 from realtime.ingest.files import load, source_of
 from realtime.parity.answers import Answered, answers
@@ -55,7 +55,7 @@ def _compiled(settings: Settings) -> Plan:
     outcome = compile_project(settings)
     show.refusals(outcome.refusals)
     if outcome.refusals:
-        raise RefusedError(f"{len(outcome.refusals)} refused", remedy="mend them and run the demo again")
+        raise NotCompiledError(outcome.refusals)
     show.shapes(outcome.plan)
     return outcome.plan
 

@@ -5,7 +5,9 @@ Every message names the thing, the place, the cause and the next step.
 DuetError
 ├── ConfigError        a setting, profile or project file is missing or wrong
 ├── SourceError        a source's declaration is incomplete or contradictory
-├── RefusedError       SQL that cannot be kept exactly; carries model, line and column
+├── RefusedError       SQL that cannot be kept exactly; carries project, model, file, line and column
+│   └── WaitingError   a model that reads what is refused, and has nothing against it itself
+├── NotCompiledError   a project in which something is refused; carries every refusal
 ├── UnavailableError   a server that is needed does not answer
 ├── PortInUseError     a port that is needed is taken
 ├── BusyError          another Duet process holds what is needed
@@ -19,6 +21,7 @@ DuetError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 
@@ -53,8 +56,9 @@ class SourceError(DuetError):
 class RefusedError(DuetError):
     """SQL that cannot be kept exactly.
 
-    ``line`` and ``column`` count from 1 in the text that was compiled; 0 means unknown.
-    ``model`` is filled in by whoever knows it.
+    ``line`` and ``column`` count from 1 in the text that was compiled, and in ``file`` once that is known; 0 means
+    unknown. ``project``, ``model`` and ``file`` are filled in by whoever knows them. ``others`` are further refusals
+    of the same statement, and ``part`` is the CTE that this one stands in.
     """
 
     code = "refused"
@@ -65,20 +69,23 @@ class RefusedError(DuetError):
         *,
         remedy: str = "",
         construct: str = "",
-        model: str = "",
+        file: str = "",
         line: int = 0,
         column: int = 0,
     ) -> None:
         super().__init__(reason, remedy=remedy)
         self.construct = construct
-        self.model = model
+        self.project = self.model = ""
+        self.file = file
         self.line = line
         self.column = column
+        self.part = ""
+        self.others: tuple[RefusedError, ...] = ()
 
     @property
     def place(self) -> str:
-        """``model:line:column``, as much of it as is known."""
-        parts = [self.model] if self.model else []
+        """``file:line:column``, as much of it as is known."""
+        parts = [self.file] if self.file else []
         if self.line:
             parts += [str(self.line), str(self.column)] if self.column else [str(self.line)]
         return ":".join(parts)
@@ -88,6 +95,49 @@ class RefusedError(DuetError):
         what = f"{self.construct}: " if self.construct else ""
         tail = f"\n  → {self.remedy}" if self.remedy else ""
         return f"{head}{what}{self.message}{tail}"
+
+
+class WaitingError(RefusedError):
+    """A model that reads what is refused, and has nothing against it itself: ``waits_for`` names those refused."""
+
+    def __init__(self, waits_for: Iterable[str]) -> None:
+        self.waits_for = tuple(sorted(set(waits_for)))
+        super().__init__(f"waits for {', '.join(self.waits_for)}", remedy="mend what it waits for")
+
+
+class NotCompiledError(DuetError):
+    """A project in which something is refused: ``details["refusals"]`` are records of every refusal."""
+
+    code = "refused"
+
+    def __init__(self, refusals: Iterable[DuetError]) -> None:
+        every = tuple(refusals)
+        waiting = sum(isinstance(e, WaitingError) for e in every)
+        and_waiting = f" and {waiting} waiting" if waiting else ""
+        super().__init__(
+            f"{len(every) - waiting} refused{and_waiting}; nothing was written",
+            remedy="mend them and compile again",
+            refusals=[_record(e) for e in every],
+        )
+
+
+def _record(error: DuetError) -> dict[str, Any]:
+    """What an error says, as data."""
+    found = {"code": error.code, "reason": error.message, "remedy": error.remedy, **error.details}
+    if isinstance(error, RefusedError):
+        places = ("project", "model", "file", "line", "column", "construct")
+        found |= {name: getattr(error, name) for name in places}
+        found["waits_for"] = list(error.waits_for) if isinstance(error, WaitingError) else []
+    return found
+
+
+def together(refusals: Iterable[RefusedError]) -> RefusedError:
+    """The first of ``refusals``, which carries the others; what says the same of the same place counts once."""
+    every = [one for refusal in refusals for one in (refusal, *refusal.others)]
+    different = {(e.line, e.column, e.construct, e.message): e for e in reversed(every)}
+    first, *others = [e for e in every if any(e is kept for kept in different.values())]
+    first.others = tuple(others)
+    return first
 
 
 class UnavailableError(DuetError):

@@ -26,7 +26,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from realtime.errors import DuetError
+from realtime.errors import DuetError, WaitingError
 
 if TYPE_CHECKING:
     from realtime.deploy.change import Change
@@ -67,9 +67,18 @@ def error(found: DuetError) -> None:
 
 
 def refusals(found: Iterable[DuetError]) -> None:
-    """Every refusal, each with its place and remedy."""
+    """Every refusal, each with its place and remedy, and in one line each what waits for the same ones."""
+    waiting: dict[tuple[str, ...], list[str]] = {}
     for refusal in found:
-        _ERR.print(f"[bold red]refused:[/] {escape(str(refusal))}\n")
+        if isinstance(refusal, WaitingError):
+            waiting.setdefault(refusal.waits_for, []).append(refusal.model)
+        else:
+            _ERR.print(f"[bold red]refused:[/] {escape(str(refusal))}\n")
+    for waits_for, models in waiting.items():
+        named, awaited = (", ".join([*names[:_WIDEST], "…"][: len(names)]) for names in (models, waits_for))
+        _ERR.print(f"[yellow]waiting:[/] {escape(named)} (for {escape(awaited)})")
+    if waiting:
+        _ERR.print()
 
 
 def services(found: Iterable[Service]) -> None:

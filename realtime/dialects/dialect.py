@@ -6,14 +6,15 @@ carries an argument its rule does not name, raises RefusedError.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import sqlglot
 from sqlglot import exp
 
-from realtime.errors import RefusedError
+from realtime.errors import RefusedError, together
 from realtime.project.binder import Binder
 from realtime.transpile.annotate import aggregated, probe
 from realtime.transpile.lower import place, shown
@@ -68,6 +69,7 @@ class Dialect:
     """DuckDB's type for a decimal without digits after the point; empty where it stays DECIMAL(p, 0)."""
 
 
+_UNTYPED = "the type of this expression is not known"
 _ALWAYS = frozenset({"this", "expression", "expressions"})
 _EVERY_ARGUMENT = ("*",)
 NUMBERS = (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
@@ -82,11 +84,32 @@ class Translation:
     shared: Mapping[type[exp.Expr], Rule]
     functions: Mapping[str, Rule]
     binder: Binder
+    refusals: list[RefusedError] = dataclasses.field(default_factory=list)
+    """What was refused so far."""
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[None]:
+        """Notes a refusal and goes on; not one that only says that a type is unknown, once others may be why."""
+        try:
+            yield
+        except RefusedError as error:
+            if not self.refusals or error.message != _UNTYPED:
+                self.refusals.append(error)
+
+    def whole(self, tree: exp.Query) -> exp.Query:
+        """`translate` of a statement; RefusedError with every refusal in it."""
+        with self.noting():
+            self.translate(tree)
+        if self.refusals:
+            raise together(self.refusals)
+        return tree
 
     def translate(self, node: exp.Expr) -> exp.Expr:
         """What stands for ``node`` in DuckDB; ``node`` is replaced where it has a parent."""
         for child in _operands(node):
-            self.translate(child)
+            # What stands beside it in a select is tried all the same, to name every refusal at once.
+            with self.noting() if isinstance(node, exp.Select) else contextlib.nullcontext():
+                self.translate(child)
         found = self._rule(node)
         given = {k for k, v in node.args.items() if v not in (None, False, [], "")} - _ALWAYS - found.args
         if given and "*" not in found.args:
@@ -111,7 +134,7 @@ class Translation:
             probe([node], select, select.args.get("group") if aggregated(node) else None, self.binder)
         found = node.meta.get("duck")
         if found is None:
-            raise self.refused(node, "the type of this expression is not known", "add an explicit CAST")
+            raise self.refused(node, _UNTYPED, "add an explicit CAST")
         assert isinstance(found, DuckType)
         return found
 

@@ -47,7 +47,7 @@ def to_duckdb(sql: str, adapter: str, binder: Binder) -> exp.Query:
     check_names(tree, dialect, binder)
     written = [p.alias_or_name for p in tree.selects] if dialect.keeps_case else []
     tree = unique_aliases(qualified(tree, binder))
-    Translation(dialect, shared.RULES, shared.FUNCTIONS, binder).translate(tree)
+    tree = Translation(dialect, shared.RULES, shared.FUNCTIONS, binder).whole(tree)
     for node in tree.walk():
         node.meta.pop("duck", None)
     return _called(tree, written)

@@ -10,21 +10,23 @@ from realtime.errors import RefusedError
 from realtime.planner.ir import DataTest
 from realtime.planner.relations import Relations, to_dbt
 from realtime.project.binder import Binder
-from realtime.project.manifest import Test
+from realtime.project.lines import UNFORESEEN, refusals_of
+from realtime.project.manifest import Project, Test
 from realtime.transpile.settings import with_settings
 from realtime.transpile.transpile import transpile
 
 
-def plan_test(test: Test, adapter: str, binder: Binder, relations: Relations) -> DataTest:
+def plan_test(test: Test, project: Project, binder: Binder, relations: Relations) -> DataTest:
     """A custom test over models that are kept; ``binder`` knows these models.
 
     A test that has no exact form is no reason to refuse a model: it stays behind with its reason.
     """
     try:
-        tree = transpile(to_duckdb(test.sql, adapter, binder), binder).tree
-    except RefusedError as error:
+        tree = transpile(to_duckdb(test.sql, project.adapter, binder), binder).tree
+    except (RefusedError, *UNFORESEEN) as error:
+        reason = "\n".join(str(refusal) for refusal in refusals_of(error, test, project.name))
         return DataTest(
-            name=test.name, select="", description=test.description, reason=str(error), depends_on=test.depends_on
+            name=test.name, select="", description=test.description, reason=reason, depends_on=test.depends_on
         )
     select = escaped(readable(with_settings(to_dbt(tree, relations))))
     return DataTest(

@@ -1,17 +1,16 @@
 """From the authored project to the plan: which models ClickHouse keeps, and how.
 
-Every refusal is collected, so that one run names them all; nothing is planned if there is one.
+Every refusal is collected, so that one run names them all; nothing is planned if there is one. What reads a refused
+model is compiled too, over the columns that DuckDB says the model has, for what is refused in it by itself.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from realtime.cache import Cache, Digests, Kept, Memory
 from realtime.dialects.adapters import check_adapter
@@ -24,11 +23,11 @@ from realtime.planner.ir import DataTest, LambdaSpec, Plan, Shape, SourceSpec, S
 from realtime.planner.lambdas import plan_lambda
 from realtime.planner.passes.inline_streams import inline_streams
 from realtime.planner.refresh import keep_refreshed
+from realtime.planner.refused import Refused
 from realtime.planner.relations import Relations, key_of, reads_only
-from realtime.planner.shapes import Planned, plan_model
+from realtime.planner.shapes import Planned, check_options, plan_model
 from realtime.planner.sources import plan_source
 from realtime.project.binder import Binder
-from realtime.project.lines import place_as_authored
 from realtime.project.manifest import Model, Project, Query, Source, Test
 from realtime.transpile.trace import Stage, Trace
 
@@ -61,7 +60,7 @@ def plan_project(project: Project, database: str, cache: Cache | None = None) ->
         tests=tuple(planner.test(t) for t in custom_tests(project, [*planner.specs, *planner.steps])),
         carried=carried_tests(project, [*planner.specs, *planner.steps]),
     )
-    return Outcome(plan, tuple(planner.refusals))
+    return Outcome(plan, tuple(planner.refused.refusals))
 
 
 def trace_model(project: Project, database: str, name: str) -> tuple[Stage, ...]:
@@ -93,19 +92,20 @@ def _above(project: Project, model: Model) -> set[str]:
 
 def open_planner(project: Project, database: str, cache: Cache | None = None) -> Planner:
     """A planner that knows the sources of ``project``, and finds in ``cache`` what it planned before."""
-    binder, refusals = Binder(), list[DuetError]()
-    specs = _sources(project, project.realtime_models(), binder, database, refusals)
+    binder = Binder()
+    refused = Refused(project, binder)
+    specs = _sources(project, project.realtime_models(), binder, database, refused)
     relations = Relations(
         sources={key_of(project.sources[u].relation): s for u, s in specs.items()},
         models={key_of(m.relation): m for m in project.models.values()},
         unique=tested_keys(project),
     )
     memory = Memory(cache, Digests(project, specs, database, relations.unique))
-    return Planner(project, binder, relations, specs, database, refusals, memory)
+    return Planner(project, binder, relations, specs, database, refused, memory)
 
 
 def _sources(
-    project: Project, models: Iterable[Model], binder: Binder, database: str, refusals: list[DuetError]
+    project: Project, models: Iterable[Model], binder: Binder, database: str, refused: Refused
 ) -> dict[str, SourceSpec]:
     """Sources that opted in, and those that a real-time model reads."""
     specs: dict[str, SourceSpec] = {}
@@ -118,7 +118,7 @@ def _sources(
                 )
             specs[source.unique_id] = spec
         except DuetError as error:
-            refusals.append(error)
+            refused.add_source(source, error, typed=key_of(source.relation) in binder.columns)
     return specs
 
 
@@ -143,11 +143,11 @@ class Planner:
         relations: Relations,
         specs: Mapping[str, SourceSpec],
         database: str,
-        refusals: list[DuetError],
+        refused: Refused,
         memory: Memory,
     ) -> None:
         self.project, self.binder, self.relations, self.database = project, binder, relations, database
-        self.specs, self.refusals = specs, refusals
+        self.specs, self.refused = specs, refused
         self.steps: dict[str, Step] = {}
         self.streams: dict[str, exp.Query] = {}
         """Models that handle each row by itself, in DuckDB's dialect, to be inlined where they are read."""
@@ -157,30 +157,54 @@ class Planner:
 
     def add(self, model: Model, trace: Trace | None = None) -> None:
         """Plans ``model``, or notes why not; ``trace`` takes what each pass makes of it."""
-        with self._refusing(model):
-            self._check_kind(model)
-            self._check_upstream(model)
-            self._check_name(model)
-            if trace is None and self.recalled(model):
-                return
-            self.know(model.depends_on)
-            authored = to_duckdb(model.sql, self.project.adapter, self.binder)
-            keeping = self._reads_only(model, authored)
-            if trace is not None:
-                trace.authored("parse" if self.project.adapter == "duckdb" else "to_duckdb", authored)
-            tree = inline_streams(authored, self._stream)
-            if trace is not None:
-                trace.authored("inline_streams", tree)
-            reads = self._names(model.depends_on)
-            text = model.sql if self.project.adapter == "duckdb" else ""
-            planned = plan_model(model, tree, text, reads, self.binder, self.relations, self.database, trace)
-            if planned.step.shape is Shape.REFRESH:
-                options, below = model.options or {}, self.steps.values()
-                step = keep_refreshed(planned.step, options, below, self.relations, self.database)
-                planned = dataclasses.replace(planned, step=step)
-            self._keep(model, tree, planned)
-            if keeping:
-                self._memory.keep(model, Kept(planned.step, planned.inline))
+        reads = list(self._nodes(model.depends_on))
+        for check in (self._check_name, check_options):
+            with self.refused.noting(model):
+                check(model)
+        self._check_upstream(model)
+        blocked = self.refused.is_refused(model) or bool(self.refused.waits_for(reads))
+        if not blocked and trace is None and self.recalled(model):
+            return
+        # What its options ask for may not hold only because of what it reads.
+        tried = dataclasses.replace(model, options={}) if blocked else model
+        if self.refused.typed(reads):
+            with self.refused.noting(model):
+                tree, planned, keeping = self._planned(tried, trace)
+                if not blocked:
+                    self._keep(model, tree, planned)
+                    if keeping:
+                        self._memory.keep(model, Kept(planned.step, planned.inline))
+                    return
+        self.refused.add(model, reads)
+        self._declare(model)
+
+    def _planned(self, model: Model, trace: Trace | None) -> tuple[exp.Query, Planned, bool]:
+        """The model in DuckDB's dialect with streams inlined, its plan, and whether the cache may take it."""
+        self._check_kind(model)
+        self.know(model.depends_on)
+        authored = to_duckdb(model.sql, self.project.adapter, self.binder)
+        keeping = self._reads_only(model, authored)
+        if trace is not None:
+            trace.authored("parse" if self.project.adapter == "duckdb" else "to_duckdb", authored)
+        tree = inline_streams(authored, self._stream)
+        if trace is not None:
+            trace.authored("inline_streams", tree)
+        reads = self._names(model.depends_on)
+        text = model.sql if self.project.adapter == "duckdb" else ""
+        planned = plan_model(model, tree, text, reads, self.binder, self.relations, self.database, trace)
+        if planned.step.shape is Shape.REFRESH:
+            options, below = model.options or {}, self.steps.values()
+            step = keep_refreshed(planned.step, options, below, self.relations, self.database)
+            planned = dataclasses.replace(planned, step=step)
+        return tree, planned, keeping
+
+    def _declare(self, model: Model) -> None:
+        """Tells DuckDB the columns of ``model``, which is not kept, and before of those that it reads."""
+        for found in self._nodes(model.depends_on):
+            if isinstance(found, Model) and found.unique_id not in self.steps:
+                self._declare(found)
+        self.know(model.depends_on)
+        self.refused.declare(model)
 
     def know(self, unique_ids: Iterable[str]) -> None:
         """Gives DuckDB and the streams those recalled models that ``unique_ids`` are made of."""
@@ -208,19 +232,6 @@ class Planner:
     def _reads_only(self, of: Model | Query | Test, tree: exp.Query) -> bool:
         """Whether ``tree`` reads nothing but what dbt says it depends on: only that is part of its digest."""
         return reads_only(tree, [node.relation for node in self._nodes(of.depends_on)])
-
-    @contextlib.contextmanager
-    def _refusing(self, of: Model | Query) -> Iterator[None]:
-        """Notes a refusal with its place in the authored file."""
-        try:
-            yield
-        except RefusedError as error:
-            error.model = of.path
-            place_as_authored(error, of.sql, of.raw)
-            self.refusals.append(error)
-        except (SqlglotError, RecursionError) as error:
-            reason = f"this SQL can't be analysed: {str(error).splitlines()[0]}"
-            self.refusals.append(RefusedError(reason, model=of.path, remedy="split it into simpler models"))
 
     def _keep(self, model: Model, tree: exp.Query | None, planned: Planned) -> None:
         """Notes a planned model; ``tree`` may be None where it is not inlined and written for DuckDB."""
@@ -283,28 +294,29 @@ class Planner:
                 )
 
     def _check_upstream(self, reader: Model | Query) -> None:
+        """Notes every model that ``reader`` reads and that is not kept for another reason than a refusal."""
         for found in self._nodes(reader.depends_on):
-            if isinstance(found, Source):
-                if self.relations.source(found.relation) is None:
-                    raise RefusedError(
-                        f"reads source {found.name}, which has errors",
-                        construct=f"source {found.name}",
-                        remedy=f"mend {found.path} first",
-                    )
-            elif found.unique_id not in self.steps:
-                raise _not_kept(found, reader)
+            if isinstance(found, Model) and found.unique_id not in self.steps and not self.refused.waits_for([found]):
+                self._declare(found)
+                with self.refused.noting(reader):
+                    raise _not_kept(found, reader)
 
     def query(self, query: Query) -> LambdaSpec | None:
         """Plans a lambda, or notes why not."""
-        with self._refusing(query):
-            self._check_upstream(query)
-            kept = self._memory.find(query, LambdaSpec)
-            if kept is None:
+        reads = list(self._nodes(query.depends_on))
+        self._check_upstream(query)
+        blocked = self.refused.is_refused(query) or bool(self.refused.waits_for(reads))
+        kept = self._memory.find(query, LambdaSpec) if not blocked else None
+        if kept is None and self.refused.typed(reads):
+            with self.refused.noting(query):
                 self.know(query.depends_on)
-                reads = self._names(query.depends_on)
-                kept = plan_lambda(query, reads, self.project.adapter, self.binder, self.relations, self.database)
-                self._remember(query, kept)
+                names = self._names(query.depends_on)
+                kept = plan_lambda(query, names, self.project.adapter, self.binder, self.relations, self.database)
+                if not blocked:
+                    self._remember(query, kept)
+        if not blocked and not self.refused.is_refused(query):
             return kept
+        self.refused.add(query, reads)
         return None
 
     def test(self, test: Test) -> DataTest:
@@ -312,7 +324,7 @@ class Planner:
         kept = self._memory.find(test, DataTest)
         if kept is None:
             self.know(test.depends_on)
-            kept = plan_test(test, self.project.adapter, self.binder, self.relations)
+            kept = plan_test(test, self.project, self.binder, self.relations)
             if not kept.reason:
                 self._remember(test, kept)
         return kept
@@ -323,7 +335,7 @@ class Planner:
 
 
 def _not_kept(model: Model, reader: Model | Query) -> RefusedError:
-    """Why ``reader`` can't read ``model``, and what to do."""
+    """Why ``reader`` can't read ``model``, which did not opt in, and what to do."""
     reads = f"ref('{model.name}')"
     if model.kind != "model":
         return RefusedError(
@@ -331,12 +343,8 @@ def _not_kept(model: Model, reader: Model | Query) -> RefusedError:
             construct=reads,
             remedy="declare a source for its rows and send them as events",
         )
-    if model.options is None:
-        return RefusedError(
-            f"reads {model.name}, which is not kept in real time",
-            construct=reads,
-            remedy=f"add `meta: {{realtime: true}}` to the config of {model.name}, or drop it from {reader.name}",
-        )
     return RefusedError(
-        f"reads {model.name}, which is refused", construct=reads, remedy=f"mend {model.name} first ({model.path})"
+        f"reads {model.name}, which is not kept in real time",
+        construct=reads,
+        remedy=f"add `meta: {{realtime: true}}` to the config of {model.name}, or drop it from {reader.name}",
     )

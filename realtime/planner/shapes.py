@@ -16,6 +16,7 @@ from realtime.planner.ctes import prune, resolve
 from realtime.planner.dimensions import name_of, unjoined
 from realtime.planner.failures import UncountableError
 from realtime.planner.ir import Column, Shape, State, Step
+from realtime.planner.options import nearest, unknown_options
 from realtime.planner.passes.carry_failures import carry_failures
 from realtime.planner.passes.split_aggregate import Split, is_grouped, split_aggregate
 from realtime.planner.passes.split_join import is_joined, split_join
@@ -56,9 +57,9 @@ def plan_model(
     """Compiles ``tree``, the model with streams inlined; ``text`` is the same query without, as DuckDB takes it ("":
     none is at hand); ``reads`` names what it reads, as authored; ``trace`` takes what each pass makes of it.
 
-    RefusedError where it can't be kept exactly.
+    RefusedError where it can't be kept exactly; `check_options` comes before.
     """
-    options = _options(model)
+    options = model.options or {}
     compiled = transpile(tree, binder, text, trace)
     query = compiled.tree
     if trace is not None:
@@ -280,27 +281,26 @@ def _reasons(query: exp.Query) -> list[str]:
     return [reason for reason, holds in found.items() if holds] or ["a view over what it reads"]
 
 
-def _options(model: Model) -> Mapping[str, Any]:
+def check_options(model: Model) -> None:
+    """RefusedError where ``meta.realtime`` of ``model`` says what no model can be told."""
     options = model.options or {}
-    unknown = sorted(set(options) - _OPTIONS)
-    if unknown:
-        raise RefusedError(
-            f"meta.realtime has unknown option {', '.join(unknown)}", remedy=f"it takes {', '.join(sorted(_OPTIONS))}"
-        )
+    unknown = unknown_options(options, _OPTIONS)
+    if unknown is not None:
+        raise RefusedError(f"meta.realtime has {unknown[0]}", construct="meta.realtime", remedy=unknown[1])
     refresh_every(options)
-    return options
+    mode = options.get("mode")
+    if mode is not None and mode not in list(Shape):
+        raise RefusedError(
+            f"meta.realtime.mode is {mode!r}",
+            construct="meta.realtime.mode",
+            remedy=f"{nearest([str(mode)], list(Shape))}it is one of {', '.join(Shape)}",
+        )
 
 
 def _check_mode(model: Model, options: Mapping[str, Any], shape: Shape, why: str) -> None:
     wanted = options.get("mode")
     if wanted is None or wanted == shape:
         return
-    if wanted not in list(Shape):
-        raise RefusedError(
-            f"meta.realtime.mode is {wanted!r}",
-            construct="meta.realtime.mode",
-            remedy=f"it is one of {', '.join(Shape)}",
-        )
     raise RefusedError(
         f"meta.realtime.mode asks for {wanted}, but the model is {shape}: {why}",
         construct="meta.realtime.mode",

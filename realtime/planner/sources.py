@@ -9,6 +9,7 @@ from typing import Any
 from realtime.emit.landing import HIDDEN
 from realtime.errors import RefusedError, SourceError
 from realtime.planner.ir import Column, SourceSpec
+from realtime.planner.options import nearest, unknown_options
 from realtime.project.binder import Binder
 from realtime.project.manifest import Source
 
@@ -22,10 +23,11 @@ def plan_source(source: Source, binder: Binder, database: str) -> SourceSpec:
     SourceError where a column has no ``data_type``, an option is unknown or names no column.
     """
     options = source.options
+    # Its columns first: what reads a source with a wrong option can be looked at all the same.
+    columns = _columns(source, binder)
     _check_options(source)
     if not re.fullmatch(r"[\w. -]+", source.name):
         raise _wrong(source, "its name can't be that of a folder in the lake", "use letters, digits and underscores")
-    columns = _columns(source, binder)
     name = re.sub(r"\W", "_", source.name.replace(".", "__"), flags=re.ASCII)
     return SourceSpec(
         name=source.name,
@@ -54,9 +56,8 @@ def _columns(source: Source, binder: Binder) -> tuple[Column, ...]:
         bound = binder.describe(f"SELECT * FROM {source.relation.sql('duckdb')}")
         return tuple(Column(n, t.name, t.base, source.descriptions.get(n, "")) for n, t in bound)
     except RefusedError as error:
-        raise SourceError(
-            f"source {source.name} ({source.path}): {error.message}",
-            remedy="declare each column with a DuckDB type, as in `data_type: timestamp`",
+        raise _wrong(
+            source, error.message, "declare each column with a DuckDB type, as in `data_type: timestamp`"
         ) from None
 
 
@@ -64,14 +65,12 @@ def _check_options(source: Source) -> None:
     for hidden in HIDDEN:
         if hidden in source.columns:
             raise _wrong(source, f"{hidden} is a hidden column of landing tables", "give the column another name")
-    unknown = sorted(set(source.options) - _OPTIONS)
-    if unknown:
-        raise _wrong(
-            source, f"unknown option {', '.join(unknown)}", f"meta.realtime takes {', '.join(sorted(_OPTIONS))}"
-        )
+    unknown = unknown_options(source.options, _OPTIONS)
+    if unknown is not None:
+        raise _wrong(source, *unknown)
     mode = source.options.get("mode", "append")
     if mode not in _MODES:
-        raise _wrong(source, f"mode {mode!r}", f"mode is one of {', '.join(_MODES)}")
+        raise _wrong(source, f"mode {mode!r}", f"{nearest([str(mode)], _MODES)}mode is one of {', '.join(_MODES)}")
     if mode == "upsert" and not (source.options.get("key") and source.options.get("version")):
         raise _wrong(source, "mode upsert without key and version", "name the key columns and the version column")
     if mode == "append" and any(source.options.get(o) for o in ("key", "version", "deleted")):
@@ -84,7 +83,8 @@ def _check_options(source: Source) -> None:
 
 
 def _wrong(source: Source, what: str, remedy: str) -> SourceError:
-    return SourceError(f"source {source.name} ({source.path}): {what}", remedy=remedy)
+    where = f"source {source.name} ({source.path})"
+    return SourceError(f"{where}: {what}", remedy=remedy, source=source.name, file=source.path)
 
 
 def _names(options: Mapping[str, Any], option: str) -> tuple[str, ...]:

@@ -77,6 +77,8 @@ class Binder:
         """Names and types of the columns of a query; RefusedError where it does not bind."""
         try:
             relation = self._connection.sql(sql)
+            if relation is None:
+                raise RefusedError("this is no query", remedy="write one SELECT")
             return tuple((n, duck_type(str(t))) for n, t in zip(relation.columns, relation.types, strict=True))
         except duckdb.Error as error:
             raise RefusedError(

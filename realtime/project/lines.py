@@ -1,10 +1,44 @@
-"""Where a line of compiled SQL stands in the file that its author wrote."""
+"""Refusals at their place in the file that an author wrote: SQL is compiled after dbt rendered it."""
 
 from __future__ import annotations
 
 import difflib
+from typing import Protocol
+
+from sqlglot.errors import SqlglotError
 
 from realtime.errors import RefusedError
+
+UNFORESEEN = (SqlglotError, RecursionError)
+"""What the parser and the passes raise beside refusals."""
+
+
+class Authored(Protocol):
+    """A model, lambda or test: its compiled SQL, and the file and text that it was written in."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def sql(self) -> str: ...
+    @property
+    def raw(self) -> str: ...
+
+
+def refusals_of(error: Exception, of: Authored, project: str) -> list[RefusedError]:
+    """What ``error`` says of ``of``, in the order of the file; one refusal where it is none of Duet's."""
+    if isinstance(error, RefusedError):
+        every = sorted((error, *error.others), key=lambda e: (e.line, e.column))
+    elif isinstance(error, RecursionError):
+        every = [RefusedError("this SQL is nested too deeply to be analysed", remedy="split it into several models")]
+    else:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        every = [RefusedError(f"this SQL can't be analysed: {first}", remedy="split it into simpler models")]
+    for one in every:
+        one.project, one.model, one.file, one.others = project, of.name, of.path, ()
+        place_as_authored(one, of.sql, of.raw)
+    return every
 
 
 def place_as_authored(error: RefusedError, compiled: str, authored: str) -> None:

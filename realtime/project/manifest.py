@@ -39,6 +39,8 @@ class Source:
             raise SourceError(
                 f"source {self.name} ({self.path}): {what}",
                 remedy="declare every column of the source with its type, as in `- name: id` / `data_type: bigint`",
+                source=self.name,
+                file=self.path,
             )
         return tuple(self.columns.items())
 
@@ -77,6 +79,8 @@ class Test:
     config: Mapping[str, Any]
     description: str
     path: str
+    raw: str = ""
+    """What a singular test's author wrote; a generic one's SQL is a macro's."""
 
     @property
     def forbids_null(self) -> bool:
@@ -138,7 +142,9 @@ def read_manifest(path: Path) -> Project:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} can't be read: {error}", remedy="run `dbt compile` (duet compile does)") from None
     root, nodes = path.parent.parent, manifest["nodes"]
-    tests = tuple(_test(n) for n in nodes.values() if n["resource_type"] == "test" and n["config"].get("enabled", True))
+    tests = tuple(
+        _test(n, root) for n in nodes.values() if n["resource_type"] == "test" and n["config"].get("enabled", True)
+    )
     return Project(
         name=manifest["metadata"]["project_name"],
         adapter=manifest["metadata"]["adapter_type"],
@@ -219,7 +225,7 @@ def _model(node: Mapping[str, Any], root: Path) -> Model:
     )
 
 
-def _test(node: Mapping[str, Any]) -> Test:
+def _test(node: Mapping[str, Any], root: Path) -> Test:
     return Test(
         unique_id=node["unique_id"],
         name=node["name"],
@@ -231,6 +237,7 @@ def _test(node: Mapping[str, Any]) -> Test:
         config=node["config"],
         description=node.get("description") or "",
         path=node["original_file_path"],
+        raw=_raw(node, root) if node.get("test_metadata") is None else "",
     )
 
 

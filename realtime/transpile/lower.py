@@ -6,6 +6,7 @@ raises RefusedError.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import re
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from realtime.errors import RefusedError
+from realtime.errors import RefusedError, together
 from realtime.project.binder import Binder
 from realtime.transpile.form import cast, form
 from realtime.transpile.types import DuckType, Kind
@@ -55,7 +56,17 @@ def type_of(node: exp.Expr) -> DuckType:
 def refused(node: exp.Expr, reason: str, *, remedy: str = "", construct: str = "") -> RefusedError:
     """A refusal at the place of ``node``."""
     line, position = place(node)
-    return RefusedError(reason, remedy=remedy, construct=construct or shown(node), line=line, column=position)
+    error = RefusedError(reason, remedy=remedy, construct=construct or shown(node), line=line, column=position)
+    error.part = next((p.alias for p in reversed(list(parents(node))) if isinstance(p, exp.CTE)), "")
+    return error
+
+
+def parents(node: exp.Expr) -> Iterator[exp.Expr]:
+    """What stands around ``node``, the nearest first."""
+    at = node.parent
+    while at is not None:
+        yield at
+        at = at.parent
 
 
 def place(node: exp.Expr) -> tuple[int, int]:
@@ -120,6 +131,8 @@ class Lower:
     """Lowers a query (`realtime.transpile.query`)."""
     view: Callable[[exp.Table], exp.Query | None]
     """The typed query of a view, None for a table (`realtime.transpile.origins`)."""
+    refusals: list[RefusedError] = dataclasses.field(default_factory=list)
+    """What was refused so far: the rest of the statement is tried all the same, to name everything at once."""
     _numbers: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(1))
 
     def __call__(self, node: exp.Expr) -> exp.Expr:
@@ -129,6 +142,19 @@ class Lower:
         if unknown:
             raise refused(node, f"{', '.join(sorted(unknown))} of {name_of(node)} has no exact form")
         return found.build(self, node)
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[None]:
+        """Notes a refusal and goes on; `check` ends with what was noted."""
+        try:
+            yield
+        except RefusedError as error:
+            self.refusals.append(error)
+
+    def check(self) -> None:
+        """RefusedError where anything was refused."""
+        if self.refusals:
+            raise together(self.refusals)
 
     def to(self, node: exp.Expr, target: DuckType) -> exp.Expr:
         """``node`` lowered and implicitly cast to ``target``."""

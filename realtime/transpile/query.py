@@ -57,20 +57,30 @@ def _select(lower: Lower, select: exp.Select) -> exp.Select:
     if unknown or select.args.get("kind") or select.args.get("hint"):
         raise refused(select, f"clause {', '.join(sorted(unknown)) or 'AS STRUCT'} has no exact form")
     out = exp.Select()
-    lower_from(lower, select, out)
-    unnest_selected(lower, select, out)
+    with lower.noting():
+        lower_from(lower, select, out)
+        unnest_selected(lower, select, out)
     grouped = select.args.get("group") is not None or any(aggregated(p) for p in select.expressions)
-    out.set("expressions", [_projection(lower, p, select, grouped) for p in select.expressions])
+    out.set("expressions", [_noted(lower, p, select, grouped) for p in select.expressions])
     for part in ("where", "having", "qualify"):
         clause = select.args.get(part)
         if clause is not None:
-            out.set(part, type(clause)(this=lower.condition(clause.this)))
+            with lower.noting():
+                out.set(part, type(clause)(this=lower.condition(clause.this)))
     if select.args.get("group") is not None:
-        out.set("group", _group(lower, select.args["group"]))
-    _distinct(lower, select, out)
-    lower_order(lower, select, out)
-    lower_limit(lower, select, out)
+        with lower.noting():
+            out.set("group", _group(lower, select.args["group"]))
+    for clauses in (_distinct, lower_order, lower_limit):
+        with lower.noting():
+            clauses(lower, select, out)
     return out
+
+
+def _noted(lower: Lower, projection: exp.Expr, select: exp.Select, grouped: bool) -> exp.Expr:
+    """`_projection`; NULL where it is refused, so that the others keep their places."""
+    with lower.noting():
+        return _projection(lower, projection, select, grouped)
+    return exp.alias_(exp.null(), quote(projection.alias_or_name))
 
 
 def _projection(lower: Lower, projection: exp.Expr, select: exp.Select, grouped: bool) -> exp.Expr:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import sqlglot
 from sqlglot import exp
@@ -16,6 +16,7 @@ from realtime.planner.ir import Column
 from realtime.project.binder import CATALOG, SCHEMA, Binder
 from realtime.transpile.annotate import annotate, without_params
 from realtime.transpile.lower import Lower
+from realtime.transpile.parts import with_others
 from realtime.transpile.passes.arrows_to_json import arrows_to_json
 from realtime.transpile.passes.drop_constant_keys import drop_constant_keys
 from realtime.transpile.passes.expand_between import expand_between
@@ -89,16 +90,24 @@ class Compiled:
 
 
 def transpile(query: str | exp.Query, binder: Binder, text: str = "", trace: Trace | None = None) -> Compiled:
-    """Compiles ``query`` (DuckDB's dialect) against the tables of ``binder``; RefusedError where it is not exact.
+    """Compiles ``query`` (DuckDB's dialect) against the tables of ``binder``; RefusedError where it is not exact, with
+    what else in it is not.
 
     ``text`` is the same query as its author wrote it, where ``query`` is a tree made of it; ``trace`` takes what
     each pass makes of it.
     """
-    tree = parse(query) if isinstance(query, str) else query.copy()
+    tree, text = (parse(query), query) if isinstance(query, str) else (query, text)
+    try:
+        return _compiled(tree.copy(), binder, text, trace)
+    except RefusedError as error:
+        raise with_others(error, tree, binder, lambda rest: _compiled(rest, binder)) from None
+
+
+def _compiled(tree: exp.Query, binder: Binder, text: str = "", trace: Trace | None = None) -> Compiled:
     check_pivots(tree)
     parametric = tree.find(exp.Parameter, exp.Placeholder) is not None
     # The author's own text, where there is one, for DuckDB's errors name its lines.
-    given = "" if parametric else query if isinstance(query, str) else text
+    given = "" if parametric else text
     wanted = binder.describe(given or without_params(tree).sql("duckdb"))
     tree = annotate(_resolved(tree, binder, trace), binder)
     found = outputs(tree) or binder.describe(without_params(tree).sql("duckdb"))
@@ -106,8 +115,12 @@ def transpile(query: str | exp.Query, binder: Binder, text: str = "", trace: Tra
         raise RefusedError("the query changes its types when its names are resolved", remedy="qualify every column")
     lower = Lower(binder, RULES, FUNCTIONS, convert, lower_query, lambda table: _view(table, binder))
     lowered = lower_query(lower, tree)
-    columns = tuple(_column(name, found) for name, found in wanted)
-    return Compiled(_named(lowered, columns), columns)
+    columns = []
+    for name, kind in wanted:
+        with lower.noting():
+            columns.append(_column(name, kind))
+    lower.check()
+    return Compiled(_named(lowered, columns), tuple(columns))
 
 
 def _resolved(tree: exp.Query, binder: Binder, trace: Trace | None = None) -> exp.Query:
@@ -161,7 +174,8 @@ def parse(sql: str, dialect: str = "duckdb") -> exp.Query:
         raise RefusedError(
             f"this SQL can't be parsed: {what}",
             line=first.get("line") or 0,
-            column=first.get("col") or 0,
+            # sqlglot's ``col`` is where the token ends.
+            column=max((first.get("col") or 0) - len(first.get("highlight") or "") + 1, 0),
             remedy=f"check the statement in {'DuckDB' if dialect == 'duckdb' else 'the warehouse'}",
         ) from None
     if isinstance(tree, exp.Pivot):
@@ -190,7 +204,7 @@ def qualified(tree: exp.Query, binder: Binder) -> exp.Query:
     return found
 
 
-def _named(query: exp.Query, columns: tuple[Column, ...]) -> exp.Query:
+def _named(query: exp.Query, columns: Sequence[Column]) -> exp.Query:
     """``query`` with DuckDB's own spelling of the column names."""
     names = [c.name for c in columns]
     if len(set(names)) < len(names):

@@ -31,8 +31,7 @@ select id, n as id from {{ source('app', 'events') }}
 -- says: _ingested_at is the hidden column of landing tables
 select id, n as _ingested_at from {{ source('app', 'events') }}
 -- model: over_refused
--- says: reads clock, which is refused
--- says: ref('clock')
+-- says: models/over_refused.sql: waits for models/clock.sql
 select * from {{ ref('clock') }}
 -- model: over_opted_out
 -- says: reads opted_out, which is not kept in real time

@@ -34,12 +34,17 @@ def _sql(text: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("-- says: "))
 
 
-def _refusals() -> dict[str, DuetError]:
+def _refusals() -> dict[str, list[DuetError]]:
     models = {name: _sql(text) for name, text in CASES.items()}
     models["opted_out"] = "select 1 as a"
     outcome = plan_project(project(SOURCES, models, options=OPTIONS), "x")
     assert not outcome.plan.steps
-    return {Path(r.model).stem: r for r in outcome.refusals if isinstance(r, RefusedError)}
+    found: dict[str, list[DuetError]] = {}
+    for refusal in outcome.refusals:
+        assert isinstance(refusal, RefusedError)
+        assert (refusal.project, refusal.file) == ("t", f"models/{refusal.model}.sql")
+        found.setdefault(refusal.model, []).append(refusal)
+    return found
 
 
 REFUSALS = _refusals()
@@ -47,14 +52,73 @@ REFUSALS = _refusals()
 
 @pytest.mark.parametrize("name", CASES)
 def test_refused(name: str) -> None:
-    error = REFUSALS[name]
+    said = "\n".join(map(str, REFUSALS[name]))
     for wanted in re.findall(r"^-- says: (.*)$", CASES[name], flags=re.MULTILINE):
-        assert wanted in str(error)
-    assert error.remedy
+        assert wanted in said
+    assert all(error.remedy for error in REFUSALS[name])
 
 
 def test_all_at_once() -> None:
     assert set(REFUSALS) == set(CASES)
+
+
+EVENTS = "from {{ source('app', 'events') }}"
+
+
+def _said(models: dict[str, str], queries: dict[str, str] | None = None) -> list[str]:
+    return [str(r).splitlines()[0] for r in plan_project(project(SOURCES, models, queries=queries), "x").refusals]
+
+
+def test_several_in_one_model() -> None:
+    model = f"""with a as (
+    select id, hash(k) as h,
+        now() as at_
+    {EVENTS}
+    where random() < 0.5
+),
+b as (select * from a tablesample 10%),
+c as (select id from b order by random() limit 1)
+select id, h, hash(id) as again from a"""
+    assert _said({"m": model}) == [
+        "models/m.sql:2:16: HASH(k): ClickHouse computes another value",
+        "models/m.sql:3:9: NOW(): it depends on when the query runs",
+        "models/m.sql:5:11: RANDOM(): it depends on chance",
+        "models/m.sql:7:35: TABLESAMPLE SYSTEM (10 PERCENT): a sample differs from run to run",
+        "models/m.sql:8:33: RANDOM(): it depends on chance",
+        "models/m.sql:9:15: HASH(id): ClickHouse computes another value",
+    ]
+
+
+def test_readers_of_a_refused_model() -> None:
+    models = {
+        "root": f"select id, k, hash(k) as h {EVENTS}",
+        "own": "select id, h + 1 as h, random() as r from {{ ref('root') }}",
+        "waiting": "select k, count(*) as n from {{ ref('root') }} group by k",
+        "after_both": "select count(*) as n from {{ ref('own') }} cross join {{ ref('waiting') }}",
+        "not_sql": "select from where",
+        "over_not_sql": "select whatever from {{ ref('not_sql') }}",
+    }
+    queries = {
+        "asks": "select k, now() as at_ from {{ ref('waiting') }}",
+        "waits": "select n from {{ ref('waiting') }}",
+    }
+    assert sorted(_said(models, queries)) == [
+        "lambdas/asks.sql:1:11: NOW(): it depends on when the query runs",
+        "lambdas/waits.sql: waits for models/root.sql",
+        "models/after_both.sql: waits for models/own.sql, models/root.sql",
+        "models/not_sql.sql:1:13: this SQL can't be parsed: Expected table name",
+        "models/over_not_sql.sql: waits for models/not_sql.sql",
+        "models/own.sql:1:24: RANDOM(): it depends on chance",
+        "models/root.sql:1:15: HASH(k): ClickHouse computes another value",
+        "models/waiting.sql: waits for models/root.sql",
+    ]
+
+
+def test_options_and_sql_are_both_looked_at() -> None:
+    built = project(SOURCES, {"m": f"select hash(k) as h {EVENTS}"}, options={"m": {"orderby": "k"}})
+    option, sql = plan_project(built, "x").refusals
+    assert "unknown option orderby\n  → did you mean order_by?" in str(option)
+    assert "HASH(k)" in str(sql)
 
 
 WRONG_SOURCES = {
@@ -73,13 +137,13 @@ WRONG_SOURCES = {
 @pytest.mark.parametrize("which", WRONG_SOURCES)
 def test_wrong_sources(which: str) -> None:
     declared, said = WRONG_SOURCES[which]
-    built = project({"app.events": declared}, {"m": "select * from {{ source('app', 'events') }}"})
+    built = project({"app.events": declared}, {"m": "select count(*) as n from {{ source('app', 'events') }}"})
     source, model = plan_project(built, "x").refusals
     assert "app.events" in str(source)
     assert "models/sources.yml" in str(source)
     assert said in str(source)
     assert source.remedy
-    assert "reads source app.events, which has errors" in str(model)
+    assert "waits for source app.events (models/sources.yml)" in str(model)
 
 
 def test_two_sources_with_one_landing_table() -> None:
@@ -100,4 +164,7 @@ def test_what_has_no_sql() -> None:
     models = {u: dataclasses.replace(m, kind="Python model") if m.name == "m" else m for u, m in built.models.items()}
     first, second = plan_project(dataclasses.replace(built, models=models), "x").refusals
     assert "models/m.sql: m: a Python model has no SQL to keep in real time" in str(first)
-    assert "reads the Python model m, which ClickHouse does not have" in str(second)
+    assert "waits for models/m.sql" in str(second)
+    models = {u: dataclasses.replace(m, options=None if m.name == "m" else {}) for u, m in models.items()}
+    (only,) = plan_project(dataclasses.replace(built, models=models), "x").refusals
+    assert "reads the Python model m, which ClickHouse does not have" in str(only)

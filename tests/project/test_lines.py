@@ -31,7 +31,7 @@ from "memory"."main"."events\""""
 
 
 def _placed(line: int, column: int, authored: str = AUTHORED) -> RefusedError:
-    error = RefusedError("it is refused", model="models/m.sql", line=line, column=column)
+    error = RefusedError("it is refused", file="models/m.sql", line=line, column=column)
     place_as_authored(error, COMPILED, authored)
     return error
 

@@ -10,17 +10,17 @@ from typing import Any
 import msgspec
 import yaml
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from realtime.cache import Cache, Digests, Memory
 from realtime.emit.jinja import escaped
 from realtime.emit.tests import BUILT_IN, judged_by
 from realtime.emit.warehouses.translate import WAREHOUSES, readable, translate
 from realtime.emit.warehouses.warehouse import Warehouse
-from realtime.errors import ConfigError, DuetError, RefusedError
+from realtime.errors import ConfigError, DuetError, RefusedError, SourceError
+from realtime.planner.refused import Refused
 from realtime.planner.relations import Key, key_of, reads_only
 from realtime.project.binder import Binder
-from realtime.project.lines import place_as_authored
+from realtime.project.lines import UNFORESEEN, refusals_of
 from realtime.project.manifest import Model, Project, Source, Test
 from realtime.transpile.transpile import parse
 from realtime.transpile.types import DuckType, duck_type
@@ -71,7 +71,7 @@ def emit(project: Project, warehouse: Warehouse, cache: Cache | None = None) -> 
     for test in sorted(project.tests, key=lambda t: t.unique_id):
         emitter.add_test(test)
     models = tuple(m.name for m in emitter.emitted.values() if isinstance(m, Model))
-    return Emitted(emitter.files, models, tuple(emitter.refusals), tuple(emitter.left_out))
+    return Emitted(emitter.files, models, tuple(emitter.refused.refusals), tuple(emitter.left_out))
 
 
 class _Emitter:
@@ -80,7 +80,7 @@ class _Emitter:
     def __init__(self, project: Project, warehouse: Warehouse, cache: Cache | None) -> None:
         self.project, self.warehouse, self.binder = project, warehouse, Binder()
         self.files: Files = {}
-        self.refusals: list[DuetError] = []
+        self.refused = Refused(project, self.binder)
         self.left_out: list[RefusedError] = []
         self.emitted: dict[str, Model | Source] = {}
         self.references: dict[Key, str] = {}
@@ -102,8 +102,10 @@ class _Emitter:
                 self.references[key_of(source.relation)] = f"source('{group}', '{name}')"
                 self.emitted[source.unique_id] = source
             except DuetError as error:
-                error.message = f"source {source.name} ({source.path}): {error.message}"
-                self.refusals.append(error)
+                if not isinstance(error, SourceError):
+                    where = f"source {source.name} ({source.path})"
+                    error = SourceError(f"{where}: {error.message}", remedy=error.remedy)
+                self.refused.add_source(source, error, typed=key_of(source.relation) in self.binder.columns)
         sources = [{"name": g, "schema": schemas[g], "tables": tables} for g, tables in by_group.items()]
         if sources:
             self.files["models/_sources.yml"] = _yaml({"version": 2, "sources": sources})
@@ -118,18 +120,28 @@ class _Emitter:
         """Emits ``model``, or notes why not. dbt wrote ephemeral ones into those that read them."""
         if model.ephemeral:
             return
-        try:
+        reads = list(self._nodes(model))
+        with self.refused.noting(model):
             self._check(model)
-            written = self._written(model)
-            columns = [(name, duck_type(kind)) for name, kind in written.columns]
-            self.files[f"models/{model.name}.sql"] = written.text
-            properties = {"name": model.name, **self._properties(model, columns)}
-            properties["config"] = {"materialized": "view" if model.materialized == "view" else "table"}
-            self.files[f"models/{model.name}.yml"] = _yaml({"version": 2, "models": [properties]})
-            self.emitted[model.unique_id] = model
-        except (RefusedError, SqlglotError, RecursionError) as error:
-            self.refusals.append(_refusal(error, model.path, model.sql, model.raw))
-        self._declare(model)
+        blocked = self.refused.is_refused(model) or bool(self.refused.waits_for(reads))
+        if model.kind == "model" and self.refused.typed(reads):
+            with self.refused.noting(model):
+                if not blocked:
+                    self._emit(model, self._written(model))
+                    return
+                translate(model.sql, self.binder, self.warehouse)
+        self.refused.add(model, reads)
+        self.refused.declare(model)
+
+    def _emit(self, model: Model, written: Written) -> None:
+        self.binder.add_view(model.relation, model.sql)
+        self.references[key_of(model.relation)] = f"ref('{model.name}')"
+        columns = [(name, duck_type(kind)) for name, kind in written.columns]
+        self.files[f"models/{model.name}.sql"] = written.text
+        properties = {"name": model.name, **self._properties(model, columns)}
+        properties["config"] = {"materialized": "view" if model.materialized == "view" else "table"}
+        self.files[f"models/{model.name}.yml"] = _yaml({"version": 2, "models": [properties]})
+        self.emitted[model.unique_id] = model
 
     def _written(self, of: Model | Test) -> Written:
         """What a model or test becomes. RefusedError where it has no exact form."""
@@ -150,29 +162,11 @@ class _Emitter:
             elif model is not None or unique_id in self.project.sources:
                 yield model or self.project.sources[unique_id]
 
-    def _declare(self, model: Model) -> None:
-        """Lets later models read ``model``, also where it is refused itself: theirs are their own refusals."""
-        try:
-            self.binder.add_view(model.relation, model.sql)
-            self.references[key_of(model.relation)] = f"ref('{model.name}')"
-        except RefusedError:
-            pass  # It was refused for that already.
-
     def _check(self, model: Model) -> None:
         if model.kind != "model":
             raise RefusedError(
                 f"a {model.kind} has no SQL to emit", construct=model.name, remedy="declare a source for its rows"
             )
-        for upstream in self._nodes(model):
-            if isinstance(upstream, Source):
-                continue
-            if upstream.kind != "model":
-                reason, remedy = f"reads the {upstream.kind} {upstream.name}", "declare a source for its rows"
-            elif key_of(upstream.relation) not in self.references:
-                reason, remedy = f"reads {upstream.name}, which is refused", f"mend {upstream.path} first"
-            else:
-                continue
-            raise RefusedError(reason, construct=f"ref('{upstream.name}')", remedy=remedy)
         if f"models/{model.name}.sql" in self.files:
             raise RefusedError("another model has the same name", construct=model.name, remedy="rename one of them")
 
@@ -182,8 +176,8 @@ class _Emitter:
             return
         try:
             text = self._written(test).text
-        except (RefusedError, SqlglotError, RecursionError) as error:
-            self.left_out.append(_refusal(error, test.path, test.sql, ""))
+        except (RefusedError, *UNFORESEEN) as error:
+            self.left_out += refusals_of(error, test, self.project.name)
             return
         config = ", ".join(f"{name}={value!r}" for name, value in sorted(judged_by(test).items()))
         head = f"{{{{ config({config}) }}}}\n" if config else ""
@@ -228,15 +222,6 @@ def _canonical(binder: Binder, kind: str) -> str:
     """A declared type as DuckDB prints it."""
     ((_, found),) = binder.describe(f"SELECT CAST(NULL AS {kind}) AS x")
     return found.name
-
-
-def _refusal(error: Exception, path: str, compiled: str, authored: str) -> RefusedError:
-    if not isinstance(error, RefusedError):
-        reason = f"this SQL can't be analysed: {str(error).splitlines()[0]}"
-        return RefusedError(reason, model=path, remedy="split it into simpler models")
-    error.model = path
-    place_as_authored(error, compiled, authored)
-    return error
 
 
 def _shipped(test: Test) -> bool:

@@ -65,24 +65,40 @@ def _select(writer: Writer, select: exp.Select) -> exp.Select:
     unknown = {k for k, v in select.args.items() if v not in (None, False, [])} - _SELECT_ARGS
     if unknown:
         raise refused(select, f"clause {', '.join(sorted(unknown))} has no exact form", remedy="write it out")
-    for join in select.args.get("joins") or []:
-        if isinstance(join.this, exp.Unnest) or join.args.get("method"):
-            raise refused(join, "UNNEST and ASOF as joins", remedy="compute it in another model that stays in DuckDB")
     out = exp.Select()
-    lower_from(writer, select, out)
-    out.set("expressions", [_projection(writer, p) for p in select.expressions])
+    with writer.noting():
+        _from(writer, select, out)
+    out.set("expressions", [_noted(writer, p) for p in select.expressions])
     for part in ("where", "having"):
         clause = select.args.get(part)
         if clause is not None:
-            out.set(part, type(clause)(this=writer.condition(clause.this)))
+            with writer.noting():
+                out.set(part, type(clause)(this=writer.condition(clause.this)))
     if select.args.get("group") is not None:
-        out.set("group", _group(writer, select.args["group"]))
+        with writer.noting():
+            out.set("group", _group(writer, select.args["group"]))
     if select.args.get("distinct") is not None:
         out.set("distinct", exp.Distinct())
-    out = _qualified(writer, select, out)
-    _order(writer, select, out)
-    lower_limit(writer, select, out)
+    with writer.noting():
+        out = _qualified(writer, select, out)
+        _order(writer, select, out)
+    with writer.noting():
+        lower_limit(writer, select, out)
     return out
+
+
+def _from(writer: Writer, select: exp.Select, out: exp.Select) -> None:
+    for join in select.args.get("joins") or []:
+        if isinstance(join.this, exp.Unnest) or join.args.get("method"):
+            raise refused(join, "UNNEST and ASOF as joins", remedy="compute it in another model that stays in DuckDB")
+    lower_from(writer, select, out)
+
+
+def _noted(writer: Writer, projection: exp.Expr) -> exp.Expr:
+    """`_projection`; NULL where it is refused, so that the others keep their places."""
+    with writer.noting():
+        return _projection(writer, projection)
+    return exp.alias_(exp.null(), quote(projection.alias_or_name))
 
 
 def _projection(writer: Writer, projection: exp.Expr) -> exp.Expr:

@@ -16,6 +16,7 @@ from realtime.errors import RefusedError
 from realtime.project.binder import Binder
 from realtime.transpile.annotate import annotate
 from realtime.transpile.form import quote
+from realtime.transpile.parts import with_others
 from realtime.transpile.passes.true_names import true_names
 from realtime.transpile.transpile import AFTER_QUALIFY, BEFORE_QUALIFY, parse, qualified
 from realtime.transpile.types import DuckType
@@ -32,11 +33,20 @@ class Translated:
 
 
 def translate(sql: str, binder: Binder, warehouse: Warehouse) -> Translated:
-    """Translates ``sql`` (DuckDB's dialect) against the tables of ``binder``; RefusedError where it is not exact."""
+    """Translates ``sql`` (DuckDB's dialect) against the tables of ``binder``; RefusedError where it is not exact, with
+    what else in it is not."""
     tree = parse(sql)
+    try:
+        return _translated(tree.copy(), sql, binder, warehouse)
+    except RefusedError as error:
+        others = functools.partial(_translated, text="", binder=binder, warehouse=warehouse)
+        raise with_others(error, tree, binder, others) from None
+
+
+def _translated(tree: exp.Query, text: str, binder: Binder, warehouse: Warehouse) -> Translated:
     for node in tree.find_all(exp.Parameter, exp.Placeholder):
         raise RefusedError(f"parameter {node.sql()}", remedy="a model has no parameters")
-    wanted = binder.describe(sql)
+    wanted = binder.describe(text or tree.sql("duckdb"))
     for rewrite in BEFORE_QUALIFY:
         tree = rewrite(tree)
     tree = qualified(tree, binder)
@@ -51,6 +61,7 @@ def translate(sql: str, binder: Binder, warehouse: Warehouse) -> Translated:
         warehouse=warehouse,
     )  # fmt: skip
     written = write_query(writer, tree)
+    writer.check()
     for (name, _), projection in zip(wanted, written.selects, strict=True):
         # DuckDB's own spelling of the names.
         projection.replace(exp.alias_(projection.unalias(), quote(name)))

@@ -17,7 +17,7 @@ from realtime.emit.warehouses.postgres import POSTGRES
 from realtime.emit.warehouses.project import emit, find_warehouse
 from realtime.emit.warehouses.snowflake import SNOWFLAKE
 from realtime.emit.warehouses.warehouse import Warehouse
-from realtime.errors import CommandError, ConfigError, RefusedError
+from realtime.errors import CommandError, ConfigError, NotCompiledError, RefusedError
 from realtime.project.dbt import run_dbt
 from realtime.project.manifest import Project, read_manifest
 from realtime.settings import Settings
@@ -182,13 +182,14 @@ def test_every_refusal_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     found = {str(r).split(": ", 1)[0]: str(r) for r in emitted.refusals}
     assert set(found) == {
         "models/lists.sql:3:4", "models/notes.sql:1:8", "models/unknown.sql:1", "models/beyond.sql",
-        "models/seeded.sql", "seeds/kinds.csv",
+        "models/seeded.sql", "models/fine.sql", "seeds/kinds.csv",
     }  # fmt: skip
-    assert "reads unknown, which is refused" in found["models/beyond.sql"]
-    assert "reads the seed kinds" in found["models/seeded.sql"]
+    assert "waits for models/unknown.sql" in found["models/beyond.sql"]
+    assert "waits for seeds/kinds.csv" in found["models/seeded.sql"]
+    assert "waits for models/notes.sql" in found["models/fine.sql"]
     assert "type JSON has no exact form in PostgreSQL" in found["models/notes.sql:1:8"]
     assert not (folder / "target" / "postgres").exists()
-    with pytest.raises(RefusedError, match="6 refused"):
+    with pytest.raises(NotCompiledError, match="4 refused and 3 waiting"):
         accepted(emitted)
 
 
