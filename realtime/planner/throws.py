@@ -29,8 +29,8 @@ toYear toYearWeek translateUTF8 trimBoth trimRight trunc tuple unbin unhex upper
 # Aggregate functions that take every value; here they have the suffix -State, -SimpleState or -IfState.
 AGGREGATES = frozenset(
     """
-argMax argMin corrStable count covarPopStable covarSampStable groupArray groupBitAnd groupBitOr groupBitXor
-groupUniqArray max min stddevPopStable stddevSampStable sum sumDistinct uniqExact varPopStable varSampStable
+argMax argMin corrStable count covarPopStable covarSampStable entropy groupArray groupBitAnd groupBitOr groupBitXor
+groupUniqArray max min stddevPopStable stddevSampStable sum sumDistinct sumKahan uniqExact varPopStable varSampStable
 """.split()  # noqa: SIM905 - as above
 )
 _SUFFIXES = ("SimpleState", "IfState", "State")

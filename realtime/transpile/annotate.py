@@ -108,7 +108,14 @@ def is_aggregate(node: exp.Expr) -> bool:
     return isinstance(node, exp.AggFunc) and not isinstance(node, WINDOW_FUNCTIONS)
 
 
-ANONYMOUS_AGGREGATES = frozenset({"histogram", "product", "entropy", "mad", "sem", "fsum", "favg", "bitstring_agg"})
+ANONYMOUS_AGGREGATES = frozenset(
+    """
+approx_top_k arg_max_null arg_max_nulls_last arg_min_null arg_min_nulls_last bitstring_agg combine_aggr entropy favg
+histogram histogram_exact kahan_sum kurtosis_pop lttb mad product reservoir_quantile sem sum_no_overflow
+variant_group_object
+""".split()  # noqa: SIM905 - a list of quoted names would fill a page
+)
+"""Aggregates of DuckDB that sqlglot has no node for."""
 WINDOW_FUNCTIONS = (
     exp.RowNumber, exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist, exp.Ntile,
     exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue, exp.NthValue,
@@ -224,7 +231,7 @@ def _lambda_types(node: exp.Expr) -> dict[str, str]:
     at = node.parent
     while at is not None and not isinstance(at, exp.Query):
         if isinstance(at, exp.Lambda) and at.parent is not None:
-            over = at.parent.this.meta.get("duck")
+            over = at.parent.this.meta.get("duck") if isinstance(at.parent.this, exp.Expr) else None
             if isinstance(over, DuckType) and over.element is not None:
                 types[at.expressions[0].name] = over.element.name
         at = at.parent

@@ -133,6 +133,8 @@ class Lower:
     """The typed query of a view, None for a table (`realtime.transpile.origins`)."""
     refusals: list[RefusedError] = dataclasses.field(default_factory=list)
     """What was refused so far: the rest of the statement is tried all the same, to name everything at once."""
+    left_out: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    """Why a function that no table lists is refused, and what to write instead, by DuckDB's name."""
     _numbers: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(1))
 
     def __call__(self, node: exp.Expr) -> exp.Expr:
@@ -197,6 +199,11 @@ class Lower:
         named = isinstance(node, exp.Anonymous)
         found = self.functions.get(node.name.lower()) if named else self.rules.get(type(node))
         if found is None:
-            what = f"{name_of(node)} has no exact ClickHouse form"
-            raise refused(node, what, remedy="see docs/sql.md for what is supported")
+            raise self.unknown(node)
         return found
+
+    def unknown(self, node: exp.Expr) -> RefusedError:
+        """The refusal of what no table lists."""
+        default = (f"{name_of(node)} has no exact ClickHouse form", "see docs/sql.md for what is supported")
+        reason, remedy = self.left_out.get(name_of(node), default)
+        return refused(node, reason, remedy=remedy)

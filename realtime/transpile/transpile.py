@@ -36,6 +36,7 @@ from realtime.transpile.passes.join_correlated import join_correlated
 from realtime.transpile.passes.lambda_columns import lambda_columns
 from realtime.transpile.passes.mark_laterals import mark_laterals
 from realtime.transpile.passes.merge_using import mark_using, merge_using
+from realtime.transpile.passes.one_name import one_name
 from realtime.transpile.passes.order_by_columns import order_by_columns
 from realtime.transpile.passes.order_sorted_lists import order_sorted_lists
 from realtime.transpile.passes.refuse_unknown import refuse_unknown
@@ -46,6 +47,7 @@ from realtime.transpile.passes.unnest_tables import unnest_tables
 from realtime.transpile.query import lower_query
 from realtime.transpile.rules import FUNCTIONS, RULES
 from realtime.transpile.rules.casts import convert
+from realtime.transpile.rules.left_out import LEFT_OUT
 from realtime.transpile.scopes import outputs
 from realtime.transpile.trace import Trace
 from realtime.transpile.types import DuckType
@@ -56,6 +58,7 @@ BEFORE_QUALIFY: tuple[Pass, ...] = (
     unnest_tables,
     mark_laterals,
     refuse_unknown,
+    one_name,
     expand_values,
     semi_to_exists,
     expand_quantified,
@@ -113,7 +116,7 @@ def _compiled(tree: exp.Query, binder: Binder, text: str = "", trace: Trace | No
     found = outputs(tree) or binder.describe(without_params(tree).sql("duckdb"))
     if [t for _, t in found] != [t for _, t in wanted]:
         raise RefusedError("the query changes its types when its names are resolved", remedy="qualify every column")
-    lower = Lower(binder, RULES, FUNCTIONS, convert, lower_query, lambda table: _view(table, binder))
+    lower = Lower(binder, RULES, FUNCTIONS, convert, lower_query, lambda table: _view(table, binder), left_out=LEFT_OUT)
     lowered = lower_query(lower, tree)
     columns = []
     for name, kind in wanted:

@@ -10,14 +10,16 @@ from typing import Any
 
 import duckdb
 import pytest
-import sqlglot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlglot import exp
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.planner.ir import Shape, Step
 from realtime.project.manifest import Project
-from realtime.transpile.rules.aggregates import SPECS
+from realtime.transpile.passes.one_name import one_name
+from realtime.transpile.rules.aggregates import NAMED, SPECS
+from realtime.transpile.transpile import parse
 from tests.planner.small import Declared, Deployed, Row, planned, project
 from tests.transpile.engines import ask_clickhouse, ask_duckdb, in_any_order, same
 
@@ -42,7 +44,13 @@ AGGREGATES = """
     first(body order by id) as f1, last(body order by id) as f2, first(n order by id desc) as f3,
     string_agg(body, '|' order by id) as s1, string_agg(n, ',' order by id desc) as s2,
     count(*) filter (where flag) as w1, sum(n) filter (where x > 0) as w2, avg(price) filter (where n > 0) as w3,
-    max(x) filter (where not flag) as w4, arg_max(n, id) filter (where flag) as w5
+    max(x) filter (where not flag) as w4, arg_max(n, id) filter (where flag) as w5,
+    any_value(body order by id) as a1, arg_max_null(body, id) as a2,
+    arg_min_null(n, seen + id * interval 1 second) as a3,
+    sem(n) as e1, entropy(body) as e2, product(x) as e3, fsum(price) as e4, favg(n) as e5, mad(n) as e6,
+    quantile_disc(x, 0.3) as e7, quantile_disc(flag, 0.5) as e8,
+    regr_count(x, y) as r1, regr_avgx(x, y) as r2, regr_avgy(x, y) as r3, regr_sxx(x, y) as r4, regr_syy(x, y) as r5,
+    regr_sxy(x, y) as r6, regr_slope(x, y) as r7, regr_intercept(x, y) as r8, regr_r2(x, y) as r9
 """
 LISTS = "list(body order by id) as l1, array_agg(n order by id desc) as l2, list(x order by body, id) as l3"
 MODELS = {
@@ -80,8 +88,10 @@ ROWS = st.lists(
 
 
 def test_every_aggregate_is_in_the_models() -> None:
-    used = {type(node) for sql in MODELS.values() for node in sqlglot.parse_one(_plain(sql), read="duckdb").walk()}
-    assert set(SPECS) <= used
+    queries = [one_name(parse(_plain(sql))) for sql in MODELS.values()]
+    used = {node for query in queries for node in query.walk()}
+    assert set(SPECS) <= {type(node) for node in used}
+    assert set(NAMED) <= {node.name.lower() for node in used if isinstance(node, exp.Anonymous)}
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ Values = dict[str, exp.Expr]
 
 def _one_row_values(query: exp.Select, alias: str) -> Values | None:
     """What the columns of a query that aggregates everything are, made of its aggregates as ``alias`` has them: a count
-    of no rows is 0 and everything else NULL. None for other queries."""
+    of no rows is 0 and nearly everything else NULL. None for other queries."""
     if not is_one_row(query) or query.args.get("having") is not None:
         return None
     calls = _calls(query)
@@ -106,8 +106,9 @@ def _one_row_values(query: exp.Select, alias: str) -> Values | None:
         holder = exp.Paren(this=projection.unalias().copy())
         for call in aggregates(holder):
             value: exp.Expr = exp.column(_value_name(calls.index(call), len(calls)), table=alias, quoted=True)
-            if call.find(exp.Count) is not None and isinstance(_function(call), exp.Count):
-                value = exp.Coalesce(this=value, expressions=[exp.Literal.number(0)])
+            zero = _of_no_rows(_function(call))
+            if zero is not None:
+                value = exp.Coalesce(this=value, expressions=[zero])
             call.replace(value)
         values[projection.alias_or_name] = holder.this if _is_atom(holder.this) else holder
     return values
@@ -122,6 +123,17 @@ def _function(call: exp.Expr) -> exp.Expr:
     while not is_aggregate(call):
         call = call.this
     return call
+
+
+def _of_no_rows(function: exp.Expr) -> exp.Expr | None:
+    """What ``function`` gives of no rows where that is not NULL."""
+    zero = exp.Literal.number(0)
+    if isinstance(function, exp.Count):
+        return zero
+    if isinstance(function, exp.RegrCount):
+        return exp.cast(zero, "uinteger", dialect="duckdb")
+    is_entropy = isinstance(function, exp.Anonymous) and function.name.lower() == "entropy"
+    return exp.cast(zero, "double", dialect="duckdb") if is_entropy else None
 
 
 def _calls(query: exp.Select) -> list[exp.Expr]:

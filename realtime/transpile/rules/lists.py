@@ -174,14 +174,6 @@ def _extreme(name: str) -> Callable[[Lower, exp.Func], exp.Expr]:
     return build
 
 
-def _sum(lower: Lower, node: exp.Anonymous) -> exp.Expr:
-    items = node.expressions[0]
-    if type_of(items).item.kind is not Kind.INTEGER:
-        raise refused(node, f"list_sum of {type_of(items)}", remedy="use a list of whole numbers")
-    wide = form("arrayMap(_v -> CAST(_v, 'Nullable(Int128)'), a)", a=_list(lower, items))
-    return cast(call("arrayReduce", "sum", wide), type_of(node).clickhouse)
-
-
 def _of_list(template: str) -> Callable[[Lower, exp.Anonymous], exp.Expr]:
     def build(lower: Lower, node: exp.Anonymous) -> exp.Expr:
         return form(template, a=_list(lower, node.expressions[0]))
@@ -237,7 +229,6 @@ FUNCTIONS: dict[str, Rule] = {
     "list_first": rule(_end(1)),
     "list_last": rule(_end(-1)),
     "list_position": rule(_position),
-    "list_sum": rule(_sum),
     "list_slice": rule(_sliced),
     "list_count": rule(_of_list("toInt64(arrayCount(_v -> isNotNull(_v), a))")),
     "list_unique": rule(_of_list("toUInt64(length(arrayDistinct(arrayFilter(_v -> isNotNull(_v), a))))")),

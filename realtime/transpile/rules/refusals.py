@@ -24,7 +24,6 @@ NODES: dict[type[exp.Expr], tuple[str, str]] = {
     exp.Uuid: _CHANCE,
     exp.ApproxDistinct: _ESTIMATE,
     exp.ApproxQuantile: _ESTIMATE,
-    exp.AnyValue: _ORDER,
     exp.Mode: ("of equally frequent values it picks any", "count per value and number the counts"),
     exp.Reverse: ("DuckDB reverses what a reader sees as letters, ClickHouse code points", "compute it in batch"),
     exp.ArrayDistinct: ("the order of its elements depends on chance", "write list_sort(list_distinct(x))"),
@@ -48,10 +47,8 @@ def _refusal(reason: str, remedy: str) -> Callable[[Lower, Any], exp.Expr]:
 
 
 def _nulls(lower: Lower, node: exp.IgnoreNulls | exp.RespectNulls) -> exp.Expr:
-    # any_value() is parsed as one that ignores NULLs, and its name stands only here.
-    default = (f"{name_of(node.this)} with a rule for NULLs", "use FILTER (WHERE x IS NOT NULL)")
-    reason, remedy = NODES.get(type(node.this), default)
-    raise refused(node, reason, remedy=remedy)
+    reason = f"{name_of(node.this)} with a rule for NULLs"
+    raise refused(node, reason, remedy="use FILTER (WHERE x IS NOT NULL)")
 
 
 _EVERY = " ".join(
