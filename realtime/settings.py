@@ -32,6 +32,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("DUET_CLICKHOUSE_LIBRARY", "", "path of libchdb.so, where it is not found by itself"),
     Setting("DUET_SERVER_PORT", "8787", "port of the HTTP server; 0 lets the system pick one"),
     Setting("DUET_SERVER_HOST", "127.0.0.1", "address that the HTTP server listens on"),
+    Setting("DUET_CORS_ORIGINS", "", "origins of web pages that may call the server, separated by commas"),
     Setting("DUET_LAKE", "", "folder of the lake's Parquet files; default: lake/ in the project"),
     Setting("DUET_BACKFILL_THREADS", "2", "chunks of a million rows that a deploy backfills at a time"),
     Setting("DUET_KEEP_DAYS", "7", "days that a model's version before is kept for `duet rollback`; 0: not at all"),

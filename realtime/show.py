@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from realtime.services import Service, Status
     from realtime.serving.replay import Replayed
     from realtime.serving.tags import Tag
+    from realtime.serving.tokens import Token
     from realtime.testing.verdict import Judged, Verdict
     from realtime.transpile.statements import Statement
 
@@ -250,6 +251,18 @@ def tags(found: Iterable[Tag]) -> None:
         whole = sum(share.weight for share in tag.versions)
         shares = [s.version + (f" {s.weight / whole:.1%}" if len(tag.versions) > 1 else "") for s in tag.versions]
         table.add_row(tag.name, tag.tag, ", ".join(shares) or "removed", tag.at or "now")
+    _OUT.print(table)
+
+
+def tokens(found: Iterable[Token]) -> None:
+    """What each token is for."""
+    table = _table("id", "name", "may", "fixed", "calls a second", "until")
+    for token in found:
+        grant = token.grant
+        may = [f"run {n}" for n in grant.run] + [f"ingest {n}" for n in grant.ingest] + ["admin"] * grant.admin
+        fixed = ", ".join(f"{k}={v}" for k, v in grant.fixed.items())
+        rate = f"{grant.rate:g}" if grant.rate else "any"
+        table.add_row(token.id, escape(grant.name), ", ".join(may), escape(fixed), rate, grant.expires or "revoked")
     _OUT.print(table)
 
 

@@ -17,7 +17,7 @@ import msgspec
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.moment import from_micros, micros, server_now
 from realtime.planner.ir import LambdaSpec, Plan, plan_id
-from realtime.serving import recorder, tags
+from realtime.serving import recorder, tags, tokens
 
 Progress = Callable[[str, int, int], None]
 _MOMENT = "DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')"
@@ -49,6 +49,7 @@ _TABLES = (
         "ReplacingMergeTree(done) ORDER BY (relation, cutover, number) TTL at + INTERVAL 90 DAY",
     ),
     ("tags", tags.TABLE, tags.ENGINE),
+    ("tokens", tokens.TABLE, tokens.ENGINE),
     ("calls", *recorder.CALLS),
     ("traffic", *recorder.TRAFFIC),
 )

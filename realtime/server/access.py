@@ -65,6 +65,8 @@ class Access:
             fields |= {"lambda": here.lambda_name, "version": here.version}
             ms = seconds * 1000
             scope["state"]["recorder"].count(here.lambda_name, here.version, here.tag, here.status, ms)
+        if here.caller:
+            fields["token"] = here.caller
         if here.error:
             fields["error"] = here.error
         write_access(fields)

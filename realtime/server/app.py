@@ -15,8 +15,8 @@ from realtime.ingest.intake import Intake
 from realtime.ingest.intake import Limits as IntakeLimits
 from realtime.server.access import Access
 from realtime.server.errors import HANDLERS
+from realtime.server.guard import Guard
 from realtime.server.metrics import Metrics
-from realtime.server.origin import SameOrigin
 from realtime.server.routes import docs, events, health, lambdas
 from realtime.serving.calls import Calls
 from realtime.serving.limits import Limits
@@ -26,10 +26,12 @@ from realtime.serving.upstream import Upstream
 from realtime.settings import Settings
 
 
-def create_app(settings: Settings, limits: Limits | None = None) -> Starlette:
+def create_app(settings: Settings, limits: Limits | None = None, *, public: bool = False) -> Starlette:
     """The application of the project of ``settings``.
 
     A route finds ``registry``, ``calls`` and ``metrics`` in ``request.state``, ``intake`` in ``app.state``.
+
+    ``public`` says that it can be reached from other machines.
 
     UnavailableError where the local ClickHouse is meant and is not up; one that is merely not reached is waited for.
     """
@@ -66,7 +68,11 @@ def create_app(settings: Settings, limits: Limits | None = None) -> Starlette:
 
     return Starlette(
         routes=[*lambdas.routes, *events.routes, *docs.routes, *health.routes],
-        middleware=[Middleware(Access, metrics=metrics), Middleware(SameOrigin)],
+        middleware=[Middleware(Access, metrics=metrics), Middleware(Guard, origins=_origins(settings), public=public)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
+
+
+def _origins(settings: Settings) -> frozenset[str]:
+    return frozenset(settings.text("DUET_CORS_ORIGINS").replace(",", " ").split())

@@ -16,14 +16,16 @@ _ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 @dataclasses.dataclass(slots=True)
 class Exchange:
-    """``request_id`` is the caller's X-Request-Id where it is a plain word, else a new one; ``lambda_name``
-    and ``version`` are set once they are known, ``status`` is 499 where the caller left before the answer."""
+    """``request_id`` is the caller's X-Request-Id where it is a plain word, else a new one; ``lambda_name``,
+    ``version`` and ``tag`` are set once they are known, ``caller`` is the name of its token, ``status`` is 499 where
+    the caller left before the answer."""
 
     request_id: str
     started: float
     lambda_name: str = ""
     version: str = ""
     tag: str = ""
+    caller: str = ""
     status: int = 499
     bytes: int = 0
     error: str = ""

@@ -1,7 +1,7 @@
-"""Keeps other web pages out: a browser on this machine reaches loopback for any page that it shows.
+"""Where the server listens, and which web pages may use it while there are no tokens.
 
-As long as there are no tokens, the server listens on loopback only; a page of another origin may not use it (its
-``Origin`` tells), nor one that has its own name point here (its ``Host`` tells).
+A browser on this machine reaches loopback for any page that it shows: a page of another origin may not use the server
+(its ``Origin`` tells), nor one that has its own name point here (its ``Host`` tells).
 """
 
 from __future__ import annotations
@@ -10,51 +10,34 @@ import functools
 import ipaddress
 import urllib.parse
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 from realtime.errors import ConfigError
-from realtime.server.errors import answer
-from realtime.server.exchange import exchange
 
 _NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class SameOrigin:
-    """Middleware that answers 403 to what another page sends; plain ASGI, for it is on the way of every call."""
+def is_public(host: str) -> bool:
+    """Whether ``host`` is not on loopback.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            host = origin = b""
-            for name, value in scope["headers"]:
-                if name == b"host":
-                    host = value
-                elif name == b"origin":
-                    origin = value
-            reason = _foreign(host.decode("latin-1"), origin.decode("latin-1"))
-            if reason:
-                await answer(exchange(scope), 403, "forbidden", reason)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
-def check_host(host: str) -> None:
-    """ConfigError where ``host`` is not on loopback."""
+    >>> is_public("127.0.0.1"), is_public("0.0.0.0")
+    (False, True)
+    """
     try:
-        own = host in _NAMES or ipaddress.ip_address(host).is_loopback
+        return host not in _NAMES and not ipaddress.ip_address(host).is_loopback
     except ValueError:
-        own = False
-    if not own:
+        return True
+
+
+def check_host(host: str, tokens: int) -> None:
+    """ConfigError where others can reach ``host`` and there are no tokens."""
+    if is_public(host) and not tokens:
         raise ConfigError(
-            f"DUET_SERVER_HOST is {host!r}, which others can reach, and the server asks nobody who they are",
-            remedy="listen on 127.0.0.1, behind a proxy that checks who calls",
+            f"DUET_SERVER_HOST is {host!r}, which others can reach, and there are no tokens yet",
+            remedy="make one first (duet token create --help), or listen on 127.0.0.1",
         )
 
 
 @functools.lru_cache(maxsize=64)
-def _foreign(host: str, origin: str) -> str:
+def foreign(host: str, origin: str) -> str:
     """Why a request is not for this server; empty where it is. Without ``Host`` it is no browser's."""
     try:
         name = urllib.parse.urlsplit(f"//{host}").hostname

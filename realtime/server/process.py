@@ -12,11 +12,13 @@ from typing import NoReturn
 
 import uvicorn
 
+from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint, database_name, find_endpoint
 from realtime.daemon import Daemon, Record, announce
 from realtime.errors import PortInUseError
 from realtime.server.app import create_app
-from realtime.server.origin import check_host
+from realtime.server.origin import check_host, is_public
+from realtime.serving.tokens import Tokens
 from realtime.settings import Settings
 
 # Calls in flight when the server is told to stop may end; a lambda takes ten seconds at most.
@@ -35,8 +37,8 @@ def start(settings: Settings) -> Record:
     ``details`` of the record hold ``url``, ``port`` and what it ``serves``. PortInUseError, UnavailableError where
     ClickHouse is not up.
     """
-    check_host(settings.text("DUET_SERVER_HOST"))
     here, endpoint = daemon(settings), find_endpoint(settings)
+    _check_host(settings, settings.text("DUET_SERVER_HOST"))
     found = here.running()
     if found is not None and found.details.get("serves") == _serves(settings, endpoint):
         return found
@@ -49,6 +51,12 @@ def start(settings: Settings) -> Record:
     return here.start(command, environment=settings.values)
 
 
+def _check_host(settings: Settings, host: str) -> None:
+    if is_public(host):
+        with ClickHouse(find_endpoint(settings)) as client:
+            check_host(host, len(Tokens(client, database_name(settings)).all()))
+
+
 def _serves(settings: Settings, endpoint: Endpoint) -> str:
     """The database, the user and the code that a server works with."""
     files = sorted(Path(__file__).parents[1].rglob("*.py"))
@@ -58,9 +66,9 @@ def _serves(settings: Settings, endpoint: Endpoint) -> str:
 
 def serve(settings: Settings, host: str, port: int, ready: Path | None) -> NoReturn:
     """Serves until SIGTERM or SIGINT, then lets calls in flight end; ``port`` 0: the system picks one."""
-    check_host(host)
+    _check_host(settings, host)
     listening = _listen(host, port)
-    app = create_app(settings)
+    app = create_app(settings, public=is_public(host))
     signal.signal(signal.SIGTERM, _leave)  # uvicorn raises the signal again once it has stopped
     config = uvicorn.Config(
         app, loop="uvloop", http="httptools", access_log=False, log_config=None, lifespan="on", server_header=False,

@@ -12,9 +12,11 @@ import msgspec
 
 from realtime.errors import ConfigError, DuetError, NotFoundError, RefusedError
 from realtime.planner.ir import LambdaSpec, Plan, plan_id
+from realtime.serving import tags, tokens
 from realtime.serving.answers import meta
 from realtime.serving.parameters import Signature, nearest
-from realtime.serving.tags import CURRENT, Tag
+from realtime.serving.tags import Tag
+from realtime.serving.tokens import Keyring
 from realtime.serving.upstream import RefusedQueryError, Upstream
 
 _LOG = logging.getLogger("duet.registry")
@@ -27,6 +29,7 @@ FORMAT TSV
 """
 _PLAN = "SELECT plan FROM {database:Identifier}.deployments ORDER BY at DESC, id DESC LIMIT 1 FORMAT RawBLOB"
 _TAGGED = "SELECT (count(), max(at)) FROM {database:Identifier}.tags FORMAT TSV"
+_TOKENS = "SELECT (count(), max(at)) FROM {database:Identifier}.tokens FORMAT TSV"
 _SPECS = "SELECT spec FROM {database:Identifier}.lambdas FINAL ORDER BY at, name, version FORMAT TSVRaw"
 
 
@@ -91,12 +94,14 @@ class Registry:
 
     def __init__(self, upstream: Upstream, database: str, changed: Callable[[Plan | None], Awaitable[None]]) -> None:
         self.catalog = Catalog()
+        self.keyring = Keyring()
         self.problem = "not asked yet"
         self.refreshed = 0.0
         self.plan_id = ""
         self._upstream = upstream
         self._changed = changed
         self._mark = b""
+        self._tokens = b""
         self._told: Plan | None = None
         self._database = {"database": f"{database}_duet"}
 
@@ -125,14 +130,18 @@ class Registry:
         self.problem = problem
 
     async def _refresh(self) -> None:
+        known = await self._read(_TOKENS)
+        if known != self._tokens:
+            rows = (await self._read(tokens.CURRENT)).splitlines()
+            self.keyring, self._tokens = Keyring.of(rows, self.keyring), known
         mark = await self._read(_MARK) + await self._read(_TAGGED)
         if mark == self._mark:
             return
-        tags: dict[str, dict[str, Tag]] = {}
-        for line in (await self._read(CURRENT)).splitlines():
+        tagged: dict[str, dict[str, Tag]] = {}
+        for line in (await self._read(tags.CURRENT)).splitlines():
             tag = msgspec.json.decode(line, type=Tag)
-            tags.setdefault(tag.name, {})[tag.tag] = tag
-        self.catalog = self._catalog(await self._read(_PLAN), await self._read(_SPECS), tags)
+            tagged.setdefault(tag.name, {})[tag.tag] = tag
+        self.catalog = self._catalog(await self._read(_PLAN), await self._read(_SPECS), tagged)
         plan = self.catalog.plan
         if plan != self._told:
             await self._changed(plan)
@@ -149,7 +158,7 @@ class Registry:
                 return b""
             raise
 
-    def _catalog(self, plan: bytes, specs: bytes, tags: Mapping[str, Mapping[str, Tag]]) -> Catalog:
+    def _catalog(self, plan: bytes, specs: bytes, tagged: Mapping[str, Mapping[str, Tag]]) -> Catalog:
         active = msgspec.json.decode(plan, type=Plan) if plan else None
         deployed = active.lambdas if active else ()
         versions: dict[str, dict[str, Entry]] = {}
@@ -158,7 +167,7 @@ class Registry:
             if entry is not None:
                 versions.setdefault(spec.name, {})[spec.version] = entry
         latest = {s.name: versions[s.name][s.version] for s in deployed if s.version in versions.get(s.name, {})}
-        return Catalog(active, dict(sorted(latest.items())), versions, tags)
+        return Catalog(active, dict(sorted(latest.items())), versions, tagged)
 
     def _entry(self, spec: LambdaSpec) -> Entry | None:
         known = self.catalog.versions.get(spec.name, {}).get(spec.version)

@@ -71,8 +71,8 @@ class Running(NamedTuple):
 
 
 @contextlib.contextmanager
-def running(endpoint: Endpoint, database: str, folder: Path) -> Iterator[Running]:
-    """A server over ``database`` of ``endpoint``, ended afterwards."""
+def running(endpoint: Endpoint, database: str, folder: Path, **given: str) -> Iterator[Running]:
+    """A server over ``database`` of ``endpoint`` with the settings ``given``, ended afterwards."""
     ready, log = folder / "server.ready", folder / "server.log"
     command = [
         sys.executable,
@@ -85,7 +85,7 @@ def running(endpoint: Endpoint, database: str, folder: Path) -> Iterator[Running
         "--port",
         "0",
     ]
-    environment = {**os.environ, "CLICKHOUSE_URL": f"{endpoint.url}/{database}"}
+    environment = {**os.environ, **given, "CLICKHOUSE_URL": f"{endpoint.url}/{database}"}
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
     try:

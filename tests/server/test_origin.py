@@ -30,10 +30,11 @@ def test_only_its_own_pages(served: Running, headers: dict[str, str], status: in
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
 def test_loopback(host: str) -> None:
-    check_host(host)
+    check_host(host, 0)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "elsewhere.test"])
 def test_other_interfaces(host: str) -> None:
     with pytest.raises(ConfigError, match="which others can reach"):
-        check_host(host)
+        check_host(host, 0)
+    check_host(host, 1)

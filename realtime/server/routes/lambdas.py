@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from realtime.server.body import read_body
 from realtime.server.departure import Departure
 from realtime.server.exchange import exchange
+from realtime.server.guard import GRANT
 from realtime.serving.calls import Call
 from realtime.serving.formats import Format, accepted, split_suffix
 from realtime.serving.parameters import from_body, from_query
@@ -40,6 +41,9 @@ class CallLambda:
         form = form or accepted(_header(scope, b"accept"))
         body = from_body(await read_body(receive, _BODY_LIMIT)) if scope["method"] == "POST" else {}
         query = from_query(scope["query_string"])
+        grant = scope.get(GRANT)
+        if grant is not None:
+            body = grant.bind(entry.spec.name, entry.signature.parameters, query, body)
         given = entry.signature.read(query, body, dt.datetime.now(dt.UTC))
         call = Call(entry, given, form, here.request_id, entry.signature.now(query, body))
         async with Departure(receive) as departure:
