@@ -50,7 +50,8 @@ def standalone(query: exp.Query) -> exp.Query:
     if needed:
         own = copy.args.get("with_")
         ctes = [cte.copy() for cte in needed.values()] + (own.expressions if own else [])
-        copy.set("with_", exp.With(expressions=ctes))
+        recursive = any(c.parent is not None and c.parent.args.get("recursive") for c in needed.values())
+        copy.set("with_", exp.With(expressions=ctes, recursive=recursive or bool(own and own.args.get("recursive"))))
     return copy
 
 

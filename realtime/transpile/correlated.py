@@ -188,7 +188,7 @@ def _keyed(query: exp.Select, keys: list[exp.Expr]) -> exp.Select:
         if window.find_ancestor(exp.Select) is query:
             window.set("partition_by", [*(k.copy() for k in keys), *(window.args.get("partition_by") or [])])
     _number(query, keys)
-    query.set("expressions", [*query.expressions, *_key_columns(keys)])
+    query.set("expressions", [*_key_columns(keys), *query.expressions])
     return query
 
 

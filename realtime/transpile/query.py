@@ -10,7 +10,7 @@ from realtime.transpile.joins import lower_from
 from realtime.transpile.lower import Lower, one_float, refused, type_of
 from realtime.transpile.rules.order import lower_limit, lower_order
 from realtime.transpile.rules.unnest import unnest_selected
-from realtime.transpile.scopes import outputs, visible_ctes
+from realtime.transpile.scopes import is_recursive, outputs, visible_ctes
 from realtime.transpile.types import DuckType, Kind
 
 _SELECT_ARGS = frozenset(
@@ -33,7 +33,8 @@ def lower_query(lower: Lower, query: exp.Query) -> exp.Query:
         raise refused(query, f"{query.key} has no exact form as a query", remedy="write it as a SELECT")
     ctes = query.args.get("with_")
     if ctes is not None:
-        lowered.set("with_", exp.With(expressions=[_cte(lower, c) for c in ctes.expressions]))
+        recursive = any(is_recursive(c) for c in ctes.expressions)
+        lowered.set("with_", exp.With(expressions=[_cte(lower, c) for c in ctes.expressions], recursive=recursive))
     return lowered
 
 
@@ -45,11 +46,29 @@ def _parenthesized(lower: Lower, query: exp.Subquery) -> exp.Query:
 
 def _cte(lower: Lower, cte: exp.CTE) -> exp.CTE:
     names = [c.name for c in cte.args["alias"].args.get("columns") or []]
-    body = lower_query(lower, cte.this)
+    body = _recursive(lower, cte) if is_recursive(cte) else lower_query(lower, cte.this)
     if names and isinstance(body, exp.Select):
         for projection, name in zip(body.expressions, names, strict=False):
             projection.set("alias", quote(name))
     return exp.CTE(this=body, alias=exp.TableAlias(this=quote(cte.alias)))
+
+
+def _recursive(lower: Lower, cte: exp.CTE) -> exp.Query:
+    """A CTE that reads itself: the rows to begin with, and what each round makes of those of the one before, cast to
+    their types."""
+    query = cte.this
+    if not isinstance(query, exp.Union) or query.args.get("distinct") or any(query.args.get(p) for p in _TAIL):
+        what = "a recursive CTE that is no plain UNION ALL"
+        raise refused(query, what, remedy="write UNION ALL, and an end in WHERE")
+    if any(t.name == cte.alias and not t.db for t in query.this.find_all(exp.Table)):
+        raise refused(query, "a recursive CTE that begins with itself", remedy="write its first rows first")
+    names = [c.name for c in cte.args["alias"].args.get("columns") or []] or query.this.named_selects
+    types = _types(lower, query.this)
+    sides = [_side(lower, s, names, types, canonical=False) for s in (query.this, query.expression)]
+    return exp.Union(this=sides[0], expression=sides[1], distinct=False)
+
+
+_TAIL = ("order", "limit", "offset", "by_name", "with_", "side", "kind")
 
 
 def _select(lower: Lower, select: exp.Select) -> exp.Select:
@@ -198,5 +217,6 @@ def _bindable(query: exp.Query) -> str:
     around = visible_ctes(query)
     copy = without_params(query)
     if around and copy.args.get("with_") is None:
-        copy.set("with_", exp.With(expressions=[c.copy() for c in around]))
+        recursive = any(is_recursive(c) for c in around)
+        copy.set("with_", exp.With(expressions=[c.copy() for c in around], recursive=recursive))
     return copy.sql("duckdb")

@@ -16,7 +16,7 @@ _CONTEXT = "_types"
 # Beside a name and an alias, a table has nothing that changes its columns.
 _PLAIN_TABLE = frozenset({"this", "db", "catalog", "alias"})
 # A struct takes the names of its columns, a lambda the type of its list, a grouping the keys of its select.
-_BOUND_TO_PLACE = (exp.Query, exp.Struct, exp.Lambda, exp.Placeholder, exp.Parameter, exp.Grouping)
+_BOUND_TO_PLACE = (exp.Query, exp.Struct, exp.Lambda, exp.Placeholder, exp.Parameter, exp.Grouping, exp.GroupingId)
 
 
 class Scopes:
@@ -220,6 +220,14 @@ def _renamed(found: Outputs | None, alias: exp.Expr | None) -> Outputs | None:
         return found
     renamed = names + [n for n, _ in found[len(names) :]]
     return tuple((name, t) for name, (_, t) in zip(renamed, found, strict=True))
+
+
+def is_recursive(cte: exp.CTE) -> bool:
+    """Whether ``cte`` reads itself."""
+    clause = cte.parent
+    if clause is None or not clause.args.get("recursive"):
+        return False
+    return any(t.name.lower() == cte.alias.lower() and not t.db for t in cte.this.find_all(exp.Table))
 
 
 def visible_ctes(node: exp.Expr) -> list[exp.CTE]:

@@ -23,9 +23,16 @@ SETTINGS: dict[str, int | str] = {
 }
 
 
+# ClickHouse gives a recursive CTE 1,000 rounds, a spine of days may take more; DuckDB counts none.
+_MOST_ROUNDS = 1_000_000
+
+
 def with_settings(query: exp.Query) -> exp.Query:
     """``query`` with `SETTINGS` at its end, in place: views keep them whatever a caller's session says."""
-    settings = [_setting(name, value) for name, value in SETTINGS.items()]
+    found = dict(SETTINGS)
+    if any(clause.args.get("recursive") for clause in query.find_all(exp.With)):
+        found["max_recursive_cte_evaluation_depth"] = _MOST_ROUNDS
+    settings = [_setting(name, value) for name, value in found.items()]
     query.set("settings", settings)
     return query
 

@@ -10,7 +10,7 @@ from realtime.transpile.form import column, quote
 from realtime.transpile.joins import lower_from
 from realtime.transpile.lower import Lower, refused, type_of
 from realtime.transpile.rules.order import lower_limit
-from realtime.transpile.scopes import visible_ctes
+from realtime.transpile.scopes import is_recursive, visible_ctes
 from realtime.transpile.types import DuckType, Kind
 
 _SELECT_ARGS = frozenset(
@@ -45,6 +45,8 @@ def write_query(lower: Lower, query: exp.Query) -> exp.Query:
         raise refused(query, f"{query.key} has no exact form as a query", remedy="write it as a SELECT")
     ctes = query.args.get("with_")
     if ctes is not None:
+        if any(map(is_recursive, ctes.expressions)):
+            raise refused(query, "a recursive CTE", remedy="compute it in another model that stays in DuckDB")
         written.set("with_", exp.With(expressions=[_cte(lower, c) for c in ctes.expressions]))
     return written
 
@@ -92,6 +94,9 @@ def _from(writer: Writer, select: exp.Select, out: exp.Select) -> None:
         if isinstance(join.this, exp.Unnest) or join.args.get("method"):
             raise refused(join, "UNNEST and ASOF as joins", remedy="compute it in another model that stays in DuckDB")
     lower_from(writer, select, out)
+    for join in out.args.get("joins") or []:
+        if any(call.name == "ignore" for call in join.find_all(exp.Anonymous)):
+            raise refused(select, "an outer join without an equality of both sides", remedy="add one to ON")
 
 
 def _noted(writer: Writer, projection: exp.Expr) -> exp.Expr:

@@ -17,6 +17,8 @@ from realtime.project.binder import Binder
 from realtime.transpile.annotate import annotate
 from realtime.transpile.form import quote
 from realtime.transpile.parts import with_others
+from realtime.transpile.passes.expand_columns import expand_columns
+from realtime.transpile.passes.expand_pivots import check_pivots, expand_pivots
 from realtime.transpile.passes.true_names import true_names
 from realtime.transpile.transpile import AFTER_QUALIFY, BEFORE_QUALIFY, parse, qualified
 from realtime.transpile.types import DuckType
@@ -44,9 +46,11 @@ def translate(sql: str, binder: Binder, warehouse: Warehouse) -> Translated:
 
 
 def _translated(tree: exp.Query, text: str, binder: Binder, warehouse: Warehouse) -> Translated:
+    check_pivots(tree)
     for node in tree.find_all(exp.Parameter, exp.Placeholder):
         raise RefusedError(f"parameter {node.sql()}", remedy="a model has no parameters")
     wanted = binder.describe(text or tree.sql("duckdb"))
+    tree = expand_columns(expand_pivots(tree, binder), binder)
     for rewrite in BEFORE_QUALIFY:
         tree = rewrite(tree)
     tree = qualified(tree, binder)

@@ -9,7 +9,7 @@ from sqlglot import exp
 from realtime.project.binder import Binder
 from realtime.transpile.annotate import without_params
 from realtime.transpile.lower import refused
-from realtime.transpile.scopes import visible_ctes
+from realtime.transpile.scopes import is_recursive, visible_ctes
 
 _PATTERNS = (exp.Like, exp.ILike, exp.SimilarTo, exp.Glob, exp.Not)
 
@@ -67,5 +67,6 @@ def _over(projection: exp.Expr, select: exp.Select, clauses: Sequence[str]) -> s
     question.set("joins", [j.copy() for j in select.args.get("joins") or []])
     ctes = visible_ctes(select)
     if ctes:
-        question.set("with_", exp.With(expressions=[c.copy() for c in ctes]))
+        recursive = any(is_recursive(c) for c in ctes)
+        question.set("with_", exp.With(expressions=[c.copy() for c in ctes], recursive=recursive))
     return without_params(question).sql("duckdb")

@@ -23,12 +23,17 @@ def expand_grouping_sets(tree: exp.Query) -> exp.Query:
     """Rewrites every GROUP BY with sets of ``tree``, which is qualified; RefusedError beside DISTINCT and windows."""
     for select in list(tree.find_all(exp.Select)):
         group = select.args.get("group")
-        if group is None or not _has_sets(group):
+        if group is None:
+            continue
+        if not _has_sets(group):
+            _number_groupings(select, {k.unnest() for k in group.expressions})
             continue
         _resolve(group, select)
         sets = _sets(group)
         kept = [s for s in sets if s]
         if len(kept) == len(sets):
+            if len(kept) == 1:
+                _number_groupings(select, set(kept[0]))
             select.set("group", _grouped(kept))
             continue
         _check_total(select, len(sets) - len(kept))
@@ -112,6 +117,7 @@ def _with_total(select: exp.Select, sets: list[Keys]) -> exp.Query:
     for part in (*_MOVED, "group"):
         total.set(part, None)
     keys = {k for s in sets for k in s}
+    _number_groupings(total, set())
     for clause in (*total.expressions, total.args.get("having")):
         if clause is not None:
             _blank(clause, keys)
@@ -122,10 +128,19 @@ def _with_total(select: exp.Select, sets: list[Keys]) -> exp.Query:
         for part in _MOVED:
             grouped.set(part, None)
         grouped.set("group", _grouped(sets))
+        if len(sets) == 1:
+            _number_groupings(grouped, set(sets[0]))
         found = exp.Union(this=grouped, expression=total, distinct=False)
     for part, value in moved.items():
         found.set(part, value)
     return found
+
+
+def _number_groupings(select: exp.Select, keys: set[exp.Expr]) -> None:
+    """``grouping(a, b)`` of rows that are grouped by ``keys``, of which it has a bit for each that is not there."""
+    for call in list(select.find_all(exp.Grouping, exp.GroupingId)):
+        bits = sum(1 << i for i, key in enumerate(reversed(call.expressions)) if key.unnest() not in keys)
+        call.replace(exp.cast(exp.Literal.number(bits), "bigint", dialect="duckdb"))
 
 
 def _blank(node: exp.Expr, keys: set[exp.Expr]) -> None:

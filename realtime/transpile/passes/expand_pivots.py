@@ -10,7 +10,7 @@ from sqlglot import exp
 from realtime.project.binder import Binder
 from realtime.transpile.annotate import is_aggregate, without_params
 from realtime.transpile.lower import refused
-from realtime.transpile.scopes import visible_ctes
+from realtime.transpile.scopes import is_recursive, visible_ctes
 from realtime.transpile.types import DuckType, Kind
 
 _WRAPPERS = (exp.Filter, exp.WithinGroup, exp.IgnoreNulls, exp.RespectNulls)
@@ -83,7 +83,8 @@ def _over(source: exp.Expr, projections: Sequence[exp.Expr], node: exp.Expr) -> 
     own = node.args.get("with_")
     ctes = [*visible_ctes(node), *(own.expressions if own is not None else [])]
     if ctes:
-        question.set("with_", exp.With(expressions=[c.copy() for c in ctes]))
+        recursive = any(is_recursive(c) for c in ctes)
+        question.set("with_", exp.With(expressions=[c.copy() for c in ctes], recursive=recursive))
     return without_params(question).sql("duckdb")
 
 

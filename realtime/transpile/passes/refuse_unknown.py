@@ -25,8 +25,6 @@ def refuse_unknown(tree: exp.Query) -> exp.Query:
             raise refused(
                 node, "a parameter without a type", remedy="write param('name', 'varchar'), or a cast around it"
             )
-        if isinstance(node, exp.With) and node.args.get("recursive") and _recurses(node):
-            raise refused(node, "a recursive CTE has no exact form", remedy="compute it in batch")
         if isinstance(node, exp.WindowSpec) and node.args.get("exclude"):
             raise refused(node, "ClickHouse has no EXCLUDE in window frames", remedy="rewrite the frame without it")
     return tree
@@ -36,7 +34,3 @@ def _check_join(join: exp.Join) -> None:
     method = (join.args.get("method") or "").upper()
     if method == "POSITIONAL":
         raise refused(join, "POSITIONAL JOIN depends on the order in which rows come", remedy="join with ON")
-
-
-def _recurses(clause: exp.With) -> bool:
-    return any(t.name == cte.alias for cte in clause.expressions for t in cte.this.find_all(exp.Table))

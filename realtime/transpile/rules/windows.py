@@ -27,9 +27,11 @@ _MOST_OFFSET = 2**31
 
 
 def _window(lower: Lower, node: exp.Window) -> exp.Expr:
-    node = _resolved(node)
-    over = _over(lower, node)
+    node = written_out(node)
     function = node.this
+    if isinstance(function, exp.IgnoreNulls) and isinstance(function.this, (exp.Lag, exp.Lead)):
+        return _beyond_nulls(lower, node, function.this)
+    over = _over(lower, node)
     if isinstance(function, exp.IgnoreNulls):
         return over(_skipping_nulls(lower, node, function.this))
     if isinstance(function, exp.RespectNulls):
@@ -50,20 +52,26 @@ def _window(lower: Lower, node: exp.Window) -> exp.Expr:
     return over(build(lower, function))
 
 
-def _resolved(node: exp.Window) -> exp.Window:
-    """``node`` with the definition of the named window that it refers to."""
-    alias = node.args.get("alias")
-    if alias is None:
-        return node
-    select = node.find_ancestor(exp.Select)
-    named = [w for w in (select.args.get("windows") if select else None) or [] if w.name.lower() == alias.name.lower()]
-    if len(named) != 1 or node.args.get("partition_by") or node.args.get("order"):
-        raise refused(node, f"window {alias.name} is extended or unknown", remedy="write the window out")
-    full = exp.Window(this=node.this)
-    for part in ("partition_by", "order", "spec"):
-        full.set(part, named[0].args.get(part))
+def written_out(node: exp.Window) -> exp.Window:
+    """``node`` with what it takes from the named windows that it refers to."""
+    full = exp.Window(this=node.this, **{part: node.args.get(part) for part in _PARTS})
     full.parent = node.parent
-    return full
+    select, at, seen = node.find_ancestor(exp.Select), node, set[str]()
+    while (alias := at.args.get("alias")) is not None:
+        named = {w.name.lower(): w for w in (select.args.get("windows") if select else None) or []}
+        if alias.name.lower() not in named or alias.name.lower() in seen:
+            raise refused(node, f"window {alias.name} is not known here", remedy="write the window out")
+        seen.add(alias.name.lower())
+        at = named[alias.name.lower()]
+        twice = [part for part in _PARTS if full.args.get(part) and at.args.get(part)]
+        if twice:
+            raise refused(node, f"window {alias.name} is given another {twice[0]}", remedy="write the window out")
+        for part in _PARTS:
+            full.set(part, full.args.get(part) or at.args.get(part))
+    return full if full.args != node.args else node
+
+
+_PARTS = ("partition_by", "order", "spec")
 
 
 def _over(lower: Lower, node: exp.Window) -> Callable[[exp.Expr], exp.Expr]:
@@ -169,6 +177,23 @@ def _skipping_nulls(lower: Lower, node: exp.Window, function: exp.Expr) -> exp.E
     if type(function) not in names:
         raise refused(node, f"{name_of(function)} IGNORE NULLS", remedy="filter the NULLs out first")
     return call(names[type(function)], call("toNullable", lower(function.this)))
+
+
+def _beyond_nulls(lower: Lower, node: exp.Window, function: exp.Lag | exp.Lead) -> exp.Expr:
+    """The nearest value before or after the row that is not NULL: the last or the first of all there are."""
+    offset, default = function.args.get("offset"), function.args.get("default")
+    if offset is not None and not (isinstance(offset, exp.Literal) and offset.name == "1"):
+        what = f"{name_of(function)} of more than one row, IGNORE NULLS"
+        raise refused(node, what, remedy="filter the NULLs out first")
+    back = isinstance(function, exp.Lag)
+    ends = ("UNBOUNDED", exp.Literal.number(1)) if back else (exp.Literal.number(1), "UNBOUNDED")
+    side = "PRECEDING" if back else "FOLLOWING"
+    spec = exp.WindowSpec(kind="ROWS", start=ends[0], start_side=side, end=ends[1], end_side=side)
+    framed = exp.Window(this=node.this, partition_by=node.args.get("partition_by"), order=node.args.get("order"))
+    framed.set("spec", spec)
+    name = "last_value" if back else "first_value"
+    found = _over(lower, framed)(call(name, call("toNullable", lower(function.this))))
+    return found if default is None else call("ifNull", found, as_type(lower, default, type_of(function.this)))
 
 
 def _nth(lower: Lower, node: exp.NthValue) -> exp.Expr:

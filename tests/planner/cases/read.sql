@@ -65,3 +65,15 @@ from {{ source('app', 'events') }} as e
 -- model: correlated_exists (read)
 select id from {{ source('app', 'events') }} as e
 where not exists (select 1 from {{ source('app', 'more') }} as m where m.k = e.k and m.n > e.n)
+-- model: rounds (read)
+with recursive first_rows as (select k, min(n) as n from {{ source('app', 'events') }} group by k), counted as (
+    select k, n, 0 as round from first_rows where n is not null
+    union all
+    select k, n, round + 1 from counted where round < 3
+)
+select * from counted
+-- model: top_two (read)
+select e.k, t.id from (select distinct k from {{ source('app', 'events') }}) as e
+left join lateral (select i.id from {{ source('app', 'events') }} as i where i.k = e.k order by i.n desc nulls last, i.id limit 2) as t on true
+-- model: rank_among (read)
+select e.id, (select count(*) from {{ source('app', 'events') }} as x where x.n > e.n) as above from {{ source('app', 'events') }} as e

@@ -12,6 +12,7 @@ from realtime.transpile.annotate import is_aggregate
 from realtime.transpile.form import call
 from realtime.transpile.lower import Rule, name_of, refused, type_of
 from realtime.transpile.rules.text import whole
+from realtime.transpile.rules.windows import written_out
 from realtime.transpile.types import BIGINT
 
 _NUMBERING: dict[type[exp.Expr], str] = {
@@ -26,7 +27,7 @@ _EDGES: dict[type[exp.Expr], str] = {exp.FirstValue: "first_value", exp.LastValu
 
 
 def _window(writer: Writer, node: exp.Window) -> exp.Expr:
-    node = _written_out(node)
+    node = written_out(node)
     over = _over(writer, node)
     function = node.this.this if isinstance(node.this, exp.RespectNulls) else node.this
     if is_aggregate(function) or isinstance(function, exp.Filter):
@@ -43,21 +44,6 @@ def _window(writer: Writer, node: exp.Window) -> exp.Expr:
     if type(function) in _EDGES:
         return over(call(_EDGES[type(function)], writer.typed(function.this)))
     raise refused(node, f"{name_of(function)} over a window has no exact form", remedy="see docs/warehouses.md")
-
-
-def _written_out(node: exp.Window) -> exp.Window:
-    """``node`` with the definition of the named window that it refers to."""
-    alias = node.args.get("alias")
-    if alias is None:
-        return node
-    select = node.find_ancestor(exp.Select)
-    named = [w for w in (select.args.get("windows") if select else None) or [] if w.name.lower() == alias.name.lower()]
-    if len(named) != 1 or node.args.get("partition_by") or node.args.get("order"):
-        raise refused(node, f"window {alias.name} is extended or unknown", remedy="write the window out")
-    full, definition = exp.Window(this=node.this.copy()), named[0].copy()
-    for part in ("partition_by", "order", "spec"):
-        full.set(part, definition.args.get(part))
-    return full
 
 
 def _shifted(writer: Writer, function: exp.Expr) -> list[exp.Expr | int]:
