@@ -33,34 +33,35 @@ class CallLambda:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         here, state = exchange(scope), scope["state"]
         entry, form = _found(scope, state["registry"].catalog)
-        here.lambda_name, here.version, here.tag = (
-            entry.spec.name,
-            entry.spec.version,
-            scope["path_params"].get("tag", ""),
-        )
-        form = form or accepted(_header(scope, b"accept"))
-        body = from_body(await read_body(receive, _BODY_LIMIT)) if scope["method"] == "POST" else {}
-        query = from_query(scope["query_string"])
-        grant = scope.get(GRANT)
-        if grant is not None:
-            body = grant.bind(entry.spec.name, entry.signature.parameters, query, body)
-        given = entry.signature.read(query, body, dt.datetime.now(dt.UTC))
-        call = Call(entry, given, form, here.request_id, entry.signature.now(query, body))
+        here.lambda_name, here.version = entry.spec.name, entry.spec.version
+        here.tag = scope["path_params"].get("tag", "")
+        call = await _read(scope, receive, entry, form or accepted(_header(scope, b"accept")))
         async with Departure(receive) as departure:
             content = await state["calls"].answer(call)
         if departure.happened:
             return
-        state["recorder"].keep(
-            entry.spec.name, here.version, here.tag, given, (time.perf_counter() - here.started) * 1000
-        )
+        if "version" not in scope["path_params"]:  # as the replay of what was recorded
+            ms = (time.perf_counter() - here.started) * 1000
+            state["recorder"].keep(here.lambda_name, here.version, here.tag, call.given, ms)
         headers = [
-            (b"content-type", form.header),
+            (b"content-type", call.form.header),
             (b"content-length", str(len(content)).encode()),
             (b"x-lambda-version", here.version.encode()),
             (b"vary", b"accept"),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+
+async def _read(scope: Scope, receive: Receive, entry: Entry, form: Format) -> Call:
+    """The request's parameters, those that its token fixes among them."""
+    body = from_body(await read_body(receive, _BODY_LIMIT)) if scope["method"] == "POST" else {}
+    query = from_query(scope["query_string"])
+    grant = scope.get(GRANT)
+    if grant is not None:
+        body = grant.bind(entry.spec.name, entry.signature.parameters, query, body)
+    given = entry.signature.read(query, body, dt.datetime.now(dt.UTC))
+    return Call(entry, given, form, exchange(scope).request_id, entry.signature.now(query, body))
 
 
 def _found(scope: Scope, catalog: Catalog) -> tuple[Entry, Format | None]:
