@@ -1,0 +1,252 @@
+"""Rows taken per second, how long an answer takes, and how soon a lambda sees a row, beside ClickHouse itself.
+
+    python benchmarks/ingest.py [--seconds N] [--runs N] [--gaps 5 20 50 100 250 1000]
+
+A source with a state below it, and a lambda over the state. "direct" sends the same rows to ClickHouse's HTTP interface
+with the settings that the server sends, each request an insert with a token of its own. Load, server and ClickHouse
+share the machine's cores; the sides alternate, and medians of the runs are printed as one JSON object a line: rows a
+second, milliseconds until the answer, ours as a ratio of theirs. Freshness is the time from the start of a POST until
+a lambda has answered with its row, while other rows come in evenly. With ``--gaps`` it is measured for each least time
+between two inserts (`DUET_INGEST_GAP_MS`), with the inserts a minute and the most parts of the landing table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import shutil
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.endpoint import find_endpoint
+from realtime.clickhouse.moment import micros, server_now
+from realtime.compile import compile_project
+from realtime.deploy.apply import deploy
+from realtime.deploy.promote import stage_views
+from realtime.ingest.writer import SETTINGS
+from realtime.planner.ir import Plan, SourceSpec
+from realtime.server import process
+from realtime.services import server_url, start, stop, wait_until_served
+from realtime.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+GAP = 20
+PROBES = 10  # a second
+FILES = {
+    "dbt_project.yml": "name: bench\nversion: '1.0'\nprofile: bench\nmodel-paths: [models]\n"
+    "analysis-paths: [realtime/lambdas]\nmodels:\n  bench:\n    +materialized: table\n    +meta: {realtime: true}\n",
+    "profiles.yml": "bench:\n  target: batch\n  outputs:\n"
+    "    batch: {type: duckdb, path: warehouse.duckdb, threads: 1}\n",
+    "models/sources.yml": """
+version: 2
+sources:
+  - name: app
+    schema: app
+    tables:
+      - name: events
+        config: {meta: {realtime: {event_time: sent_at}}}
+        columns:
+          - {name: id, data_type: bigint, data_tests: [not_null]}
+          - {name: page, data_type: varchar, data_tests: [not_null]}
+          - {name: price, data_type: "decimal(12,2)"}
+          - {name: sent_at, data_type: timestamp, data_tests: [not_null]}
+""",
+    "models/pages.sql": "select page, count(*) as views, sum(price) as total, max(sent_at) as last_at\n"
+    "from {{ source('app', 'events') }} group by page\n",
+    "realtime/lambdas/page.sql": "select page, views, total from {{ ref('pages') }}\n"
+    "where page = {{ param('page', 'varchar') }}\n",
+    "realtime/lambdas/page.yml": "version: 2\nanalyses:\n  - name: page\n    description: The views of a page.\n"
+    "    config: {meta: {lambda: {examples: [{page: page 1}]}}}\n",
+}
+
+
+class Taken(NamedTuple):
+    """What one run took: rows a second, and each request's milliseconds."""
+
+    rate: float
+    waits: list[float]
+
+
+Send = Callable[[aiohttp.ClientSession, bytes], Coroutine[Any, Any, None]]
+
+
+def main() -> None:
+    """Measures all of it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each run")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each side")
+    parser.add_argument("--gaps", type=int, nargs="*", default=[], help="measure freshness for these, in ms")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in FILES.items():
+            file = Path(folder) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        shutil.copytree(ROOT / "macros", Path(folder) / "macros")
+        try:
+            bench = Bench(Path(folder), options.seconds)
+            if not options.gaps:
+                bench.rates(options.runs)
+            for gap in options.gaps or [GAP]:
+                bench.freshness(gap)
+        finally:
+            stop(_settings(Path(folder), GAP))
+
+
+class Bench:
+    """The project in ``folder``, deployed and served; each run takes ``seconds``."""
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self.settings = _settings(folder, GAP)
+        self._folder = folder
+        self._seconds = seconds
+        self._count = itertools.count()
+        start(self.settings)
+        outcome = compile_project(self.settings)
+        assert not outcome.refusals, [str(r) for r in outcome.refusals]
+        self._plan: Plan = outcome.plan
+        self._source: SourceSpec = self._plan.sources[0]
+        self._client = ClickHouse(find_endpoint(self.settings))
+        deploy(self.settings, self._plan, self._client, lambda _: None, build=stage_views)
+        wait_until_served(self.settings, self._plan)
+
+    def rates(self, runs: int) -> None:
+        """Prints both sides' rows a second for large and for single-row requests."""
+        for rows, senders in ((1_000, 4), (1_000, 1), (1, 64), (1, 1)):
+            found: dict[str, list[Taken]] = {"ours": [], "direct": []}
+            for _, (side, send) in itertools.product(range(runs), (("ours", self._ours), ("direct", self._direct))):
+                found[side].append(asyncio.run(self._closed(send, rows, senders)))
+                self._client.execute(f"TRUNCATE TABLE {self._source.landing} SYNC")
+            record: dict[str, Any] = {"case": f"{rows} rows a request, {senders} senders"}
+            for side, taken in found.items():
+                waits = sorted(wait for one in taken for wait in one.waits)
+                record |= {f"{side} rows/s": round(statistics.median(one.rate for one in taken))}
+                record |= {f"{side} p50 ms": _at(waits, 0.5), f"{side} p99 ms": _at(waits, 0.99)}
+            record["ratio"] = round(record["ours rows/s"] / record["direct rows/s"], 2)
+            print(json.dumps(record), flush=True)
+
+    def freshness(self, gap: int) -> None:
+        """Prints how soon a lambda sees a row, at 1,000 requests of one row a second and at 20 of 1,000 rows."""
+        process.daemon(self.settings).stop()
+        self.settings = _settings(self._folder, gap)
+        process.start(self.settings)
+        wait_until_served(self.settings, self._plan)
+        for rows, each in ((1_000, 1), (20_000, 1_000)):
+            moment = micros(server_now(self._client))
+            since = f"_ingested_at >= fromUnixTimestamp64Micro({moment}, 'UTC')"
+            waits, acknowledged, sent, parts = asyncio.run(self._open(rows / each, each))
+            inserts = self._client.value(f"SELECT uniqExact(_batch_id) FROM {self._source.landing} WHERE {since}")
+            record = {
+                "case": f"freshness, {rows} rows/s by {each}, gap {gap} ms",
+                "sent rows/s": round(sent / self._seconds),
+                **{f"acknowledged p{p} ms": _at(acknowledged, p / 100) for p in (50, 99)},
+                **{f"seen p{p} ms": _at(waits, p / 100) for p in (50, 99)},
+                "inserts/min": round(inserts * 60 / self._seconds),
+                "most parts": parts,
+            }
+            print(json.dumps(record), flush=True)
+
+    async def _closed(self, send: Send, rows: int, senders: int) -> Taken:
+        """``senders`` that send one request after the other."""
+        waits: list[float] = []
+        end = time.perf_counter() + self._seconds
+
+        async def run(session: aiohttp.ClientSession) -> None:
+            while (began := time.perf_counter()) < end:
+                await send(session, self._rows(rows))
+                waits.append((time.perf_counter() - began) * 1000)
+
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            await asyncio.gather(*(run(session) for _ in range(senders)))
+        return Taken(len(waits) * rows / self._seconds, waits)
+
+    async def _open(self, rate: float, rows: int) -> tuple[list[float], list[float], int, int]:
+        """Requests at an even ``rate``, whether or not those before are answered, and probes beside them."""
+        seen: list[float] = []
+        acknowledged: list[float] = []
+        sent = most = 0
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def one() -> None:
+            began = time.perf_counter()
+            await self._ours(session, self._rows(rows))
+            acknowledged.append((time.perf_counter() - began) * 1000)
+
+        async def probe() -> None:
+            page, began = uuid.uuid4().hex, time.perf_counter()
+            await self._ours(session, self._rows(1, page))
+            while not await self._is_seen(session, page):
+                pass
+            seen.append((time.perf_counter() - began) * 1000)
+
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            begin = time.perf_counter()
+            probed = 0
+            while (passed := time.perf_counter() - begin) < self._seconds:
+                for _ in range(int(passed * rate) - sent):
+                    tasks.add(asyncio.create_task(one()))
+                    sent += 1
+                if passed * PROBES > probed:
+                    probed += 1
+                    tasks.add(asyncio.create_task(probe()))
+                await asyncio.sleep(0.001)
+                if probed % PROBES == 0:
+                    most = max(most, await asyncio.to_thread(self._parts))
+            await asyncio.gather(*tasks)
+        return seen, acknowledged, sent * rows, most
+
+    async def _ours(self, session: aiohttp.ClientSession, rows: bytes) -> None:
+        async with session.post(f"{server_url(self.settings)}/v1/events/{self._source.name}", data=rows) as answer:
+            assert answer.status == 200, await answer.text()
+            await answer.read()
+
+    async def _direct(self, session: aiohttp.ClientSession, rows: bytes) -> None:
+        columns = ", ".join(c.name for c in self._source.columns)
+        parameters = {
+            **SETTINGS,
+            "insert_deduplication_token": uuid.uuid4().hex,
+            "query": f"INSERT INTO {self._source.landing} ({columns}) FORMAT JSONEachRow",
+        }
+        async with session.post(find_endpoint(self.settings).url, params=parameters, data=rows) as answer:
+            assert answer.status == 200, await answer.text()
+            await answer.read()
+
+    async def _is_seen(self, session: aiohttp.ClientSession, page: str) -> bool:
+        url = f"{server_url(self.settings)}/v1/lambdas/page"
+        async with session.get(url, params={"page": page}) as answer:
+            return bool((await answer.json())["data"])
+
+    def _rows(self, count: int, page: str = "") -> bytes:
+        numbers = itertools.islice(self._count, count)
+        text = '{{"id":{0},"page":"{1}","price":{2}.25,"sent_at":"2026-01-01T00:{3:02}:{4:02}"}}\n'
+        return "".join(
+            text.format(n, page or f"page {n % 997}", n % 1000, n // 60 % 60, n % 60) for n in numbers
+        ).encode()
+
+    def _parts(self) -> int:
+        sql = "SELECT count() FROM system.parts WHERE active AND concat(database, '.', table) = {landing:String}"
+        return int(self._client.value(sql, {"landing": self._source.landing}))
+
+
+def _settings(folder: Path, gap: int) -> Settings:
+    ports = {"DUET_CLICKHOUSE_PORT": "0", "DUET_SERVER_PORT": "0"}
+    return Settings.load(folder, {**ports, "DUET_INGEST_GAP_MS": str(gap)})
+
+
+def _at(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 1)
+
+
+if __name__ == "__main__":
+    main()
