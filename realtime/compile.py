@@ -36,9 +36,11 @@ def compile_project(settings: Settings) -> Outcome:
     from realtime.emit.project import generate, write
     from realtime.planner.ahead import plan_ahead
     from realtime.planner.planner import plan_project
+    from realtime.project.catalogs import check_database
     from realtime.project.manifest import read_manifest
 
     project = read_manifest(manifest)
+    check_database(project)
     cache = Cache(root / "target" / "compiled.duet")
     plan_ahead(project, database, cache)
     outcome = plan_project(project, database, cache)

@@ -170,7 +170,12 @@ def _column(name: str, found: DuckType) -> Column:
 def parse(sql: str, dialect: str = "duckdb") -> exp.Query:
     """The one query in ``sql``; RefusedError with the place where it can't be parsed."""
     try:
-        tree = sqlglot.parse_one(sql, read=dialect)
+        trees = [tree for tree in sqlglot.parse(sql, read=dialect) if tree is not None]
+        if not trees:
+            raise RefusedError("there is no SQL in it", remedy="write one SELECT, or delete the file")
+        if len(trees) > 1:
+            raise RefusedError(f"there are {len(trees)} statements in it", remedy="keep one SELECT")
+        tree = trees[0]
     except (sqlglot.ParseError, sqlglot.TokenError) as error:
         first = error.errors[0] if isinstance(error, sqlglot.ParseError) and error.errors else {}
         what = re.sub(r" but got <Token.*", "", first.get("description") or str(error).splitlines()[0])

@@ -22,7 +22,7 @@ select from where
 -- says: this is create
 create table t (a integer)
 -- model: two_statements
--- says: models/two_statements.sql
+-- says: there are 2 statements in it
 select 1 as a; select 2 as b
 -- model: same_name_twice
 -- says: two columns are called
@@ -38,7 +38,7 @@ select * from {{ ref('clock') }}
 -- says: add `meta: {realtime: true}`
 select * from {{ ref('opted_out') }}
 -- model: by_chance
--- says: models/by_chance.sql:1:11: 
+-- says: models/by_chance.sql:1:21: 
 select k, any_value(n) as n from {{ source('app', 'events') }} group by k
 -- model: any_order
 -- says: depends on chance
