@@ -110,7 +110,7 @@ def is_aggregate(node: exp.Expr) -> bool:
 
 ANONYMOUS_AGGREGATES = frozenset(
     """
-approx_top_k arg_max_null arg_max_nulls_last arg_min_null arg_min_nulls_last bitstring_agg combine_aggr entropy favg
+arg_max_null arg_max_nulls_last arg_min_null arg_min_nulls_last bitstring_agg combine_aggr entropy favg
 histogram histogram_exact kahan_sum kurtosis_pop lttb mad product reservoir_quantile sem sum_no_overflow
 variant_group_object
 """.split()  # noqa: SIM905 - a list of quoted names would fill a page

@@ -100,7 +100,11 @@ def shown(node: exp.Expr, dialect: str = "duckdb") -> str:
 
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
-_NAMES: dict[type[exp.Expr], str] = {exp.GroupConcat: "string_agg", exp.ArrayAgg: "list"}
+_NAMES: dict[type[exp.Expr], str] = {
+    exp.GroupConcat: "string_agg",
+    exp.ArrayAgg: "list",
+    exp.ArrayOverlaps: "list_has_any",
+}
 
 
 def name_of(node: exp.Expr) -> str:

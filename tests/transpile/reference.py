@@ -17,8 +17,9 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 
+from realtime.transpile.passes import one_name
 from realtime.transpile.passes.refuse_unknown import REFUSED
-from realtime.transpile.rules import FAMILIES, casts, formats, intervals, moments, refusals
+from realtime.transpile.rules import FAMILIES, casts, formats, intervals, left_out, moments, refusals
 from realtime.transpile.transpile import AFTER_QUALIFY, BEFORE_QUALIFY
 from realtime.transpile.types import INTEGERS, SCALARS, Kind, duck_type
 from tests.transpile.cases import Case, read, read_file
@@ -123,6 +124,12 @@ def _refused() -> Iterator[str]:
     named = [(_label(kind), *why) for kind, why in (*REFUSED.items(), *refusals.NODES.items())]
     named += [(_code(name), *why) for name, why in refusals.NAMES.items()]
     yield _table(("", "why", "instead"), [tuple(map(_cell, row)) for row in sorted(named)])
+    yield "Functions of DuckDB that are refused by their names, so that every one that it lists is on this page:\n"
+    by_name = [(_codes(names.split()), reason, remedy) for reason, remedy, names in left_out.GROUPS]
+    by_name += [(_code(f"{start}…"), reason, remedy) for start, reason, remedy in left_out.FAMILIES]
+    yield _table(("", "why", "instead"), [(names, _cell(why), _cell(instead)) for names, why, instead in by_name])
+    yield "Aliases and macros are read as what they stand for: "
+    yield f"{_codes([*one_name.ALIASES, *one_name.MACROS])}.\n"
     yield "Each of these is refused, with the reason and the remedy that stand beside it:\n"
     rows = []
     for case in read("refused"):

@@ -17,7 +17,6 @@ ALIASES: dict[str, str] = {
     "array_aggregate": "list_aggregate",
     "array_apply": "list_transform",
     "array_dot_product": "array_inner_product",
-    "array_extract": "list_extract",
     "array_grade_up": "list_grade_up",
     "array_has_all": "list_has_all",
     "array_has_any": "list_has_any",
@@ -30,7 +29,6 @@ ALIASES: dict[str, str] = {
     "array_select": "list_select",
     "array_transform": "list_transform",
     "array_unique": "list_unique",
-    "array_value": "list_value",
     "array_where": "list_where",
     "array_zip": "list_zip",
     "base64": "to_base64",
@@ -113,8 +111,11 @@ _OPERATORS: dict[str, type[exp.Binary]] = {
 def one_name(tree: exp.Query) -> exp.Query:
     """Rewrites in place every call of ``tree`` that has another name; a macro may stand in a macro."""
     _rename(tree)
+    for reverse in list(tree.find_all(exp.ArrayReverse)):
+        reverse.replace(exp.Anonymous(this="list_reverse", expressions=[reverse.this]))
     for ignoring in list(tree.find_all(exp.IgnoreNulls)):
         if isinstance(ignoring.this, exp.AnyValue):  # which ignores them anyway
+            ignoring.this.meta.update(ignoring.meta)
             ignoring.replace(ignoring.this)
     for quantile in [q for q in tree.find_all(exp.Quantile) if type(q) is exp.Quantile]:
         quantile.replace(exp.PercentileDisc(this=quantile.this, expression=quantile.args["quantile"]))

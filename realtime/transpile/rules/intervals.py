@@ -47,14 +47,19 @@ def parts(lower: Lower, node: exp.Expr) -> list[Part]:
         return _multiplied(lower, node)
     if isinstance(node, exp.Add):
         return parts(lower, node.left) + parts(lower, node.right)
-    if isinstance(node, exp.Anonymous) and node.name.lower() in _MAKERS:
-        return [(_amount(lower, node.expressions[0]), _MAKERS[node.name.lower()])]
+    if isinstance(node, exp.Anonymous) and node.name.lower() in MAKERS:
+        return [(_amount(lower, node.expressions[0]), MAKERS[node.name.lower()])]
     if isinstance(node, exp.ToDays):
         return [(_amount(lower, node.this), "day")]
     raise refused(node, "this form of interval", remedy="write INTERVAL 20 MINUTE, or to_minutes(n)")
 
 
-_MAKERS = {f"to_{name}s": name for name in ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")}
+MAKERS = {
+    f"to_{name}s": name
+    for name in (
+        *("year", "quarter", "month", "week", "day", "hour", "minute", "second", "millisecond", "microsecond"),
+    )
+}
 
 
 def _written(lower: Lower, node: exp.Interval) -> list[Part]:

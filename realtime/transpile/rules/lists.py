@@ -39,9 +39,12 @@ def _size(lower: Lower, node: exp.ArraySize) -> exp.Expr:
     return call("toInt64", call("length", _list(lower, node.this)))
 
 
+_SOUGHT = (Kind.INTEGER, Kind.TEXT, Kind.DATE, Kind.TIMESTAMP, Kind.BOOLEAN, Kind.DECIMAL)
+
+
 def _item(lower: Lower, node: exp.Expr, sought: exp.Expr, found: DuckType) -> exp.Expr:
     """``sought`` as an element of a list of type ``found`` is compared."""
-    if found.item.kind not in (Kind.INTEGER, Kind.TEXT, Kind.DATE, Kind.TIMESTAMP, Kind.BOOLEAN, Kind.DECIMAL):
+    if found.item.kind not in _SOUGHT:
         raise refused(node, f"searching {found}", remedy="search a list of numbers, text or dates")
     return lower.to(sought, found.item)
 
@@ -53,8 +56,8 @@ def _contains(lower: Lower, node: exp.ArrayContains) -> exp.Expr:
     return form("if(isNull(x), NULL, has(a, x))", a=_list(lower, node.this), x=sought)
 
 
-def _position(lower: Lower, node: exp.Anonymous) -> exp.Expr:
-    items, sought = node.expressions
+def _position(lower: Lower, node: exp.Anonymous | exp.ArrayPosition) -> exp.Expr:
+    items, sought = node.expressions if isinstance(node, exp.Anonymous) else (node.this, node.expression)
     x = _item(lower, node, sought, type_of(items))
     return form("toInt32(nullIf(indexOf(a, x), 0))", a=_list(lower, items), x=x)
 
@@ -109,6 +112,44 @@ def _sliced_array(lower: Lower, node: exp.ArraySlice) -> exp.Expr:
 def _concatenated(lower: Lower, node: exp.ArrayConcat) -> exp.Expr:
     found = type_of(node)
     return call("arrayConcat", *(_list_as(lower, x, found) for x in (node.this, *node.expressions)))
+
+
+def _appended(lower: Lower, node: exp.ArrayAppend) -> exp.Expr:
+    found = type_of(node)
+    return call(
+        "arrayPushBack",
+        _list_as(lower, node.this, found),
+        cast(lower.to(node.expression, found.item), found.item.clickhouse),
+    )
+
+
+def _prepended(lower: Lower, node: exp.ArrayPrepend) -> exp.Expr:
+    found = type_of(node)
+    return call(
+        "arrayPushFront",
+        _list_as(lower, node.this, found),
+        cast(lower.to(node.expression, found.item), found.item.clickhouse),
+    )
+
+
+def _overlaps(lower: Lower, node: exp.ArrayOverlaps) -> exp.Expr:
+    return call("hasAny", *_comparable(lower, node, node.this, node.expression))
+
+
+def _has_all(lower: Lower, node: exp.Anonymous) -> exp.Expr:
+    return call("hasAll", *_comparable(lower, node, *node.expressions))
+
+
+def _contains_all(lower: Lower, node: exp.ArrayContainsAll) -> exp.Expr:
+    return call("hasAll", *_comparable(lower, node, node.this, node.expression))
+
+
+def _comparable(lower: Lower, node: exp.Expr, left: exp.Expr, right: exp.Expr) -> list[exp.Expr]:
+    """Both lists without their NULLs, which ClickHouse takes for empty text and 0 here (26.7)."""
+    a, b = type_of(left), type_of(right)
+    if a != b or a.kind is not Kind.LIST or a.item.kind not in _SOUGHT:
+        raise refused(node, f"{a} and {b} in one search", remedy="search lists of one type, of numbers, text or dates")
+    return [form("arrayFilter(_v -> isNotNull(_v), a)", a=_list(lower, x)) for x in (left, right)]
 
 
 def _list_as(lower: Lower, node: exp.Expr, found: DuckType) -> exp.Expr:
@@ -216,6 +257,11 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.Split: rule(_split),
     exp.ArraySlice: rule(_sliced_array, "start end step"),
     exp.ArrayConcat: rule(_concatenated, "null_propagation"),
+    exp.ArrayAppend: rule(_appended, "null_propagation"),
+    exp.ArrayPrepend: rule(_prepended, "null_propagation"),
+    exp.ArrayOverlaps: rule(_overlaps),
+    exp.ArrayContainsAll: rule(_contains_all),
+    exp.ArrayPosition: rule(_position),
     exp.ArraySort: rule(_sort, "asc nulls_first"),
     exp.ArrayMin: rule(_extreme("min")),
     exp.ArrayMax: rule(_extreme("max")),
@@ -228,6 +274,7 @@ FUNCTIONS: dict[str, Rule] = {
     "list_element": rule(_extract),
     "list_first": rule(_end(1)),
     "list_last": rule(_end(-1)),
+    "list_has_all": rule(_has_all),
     "list_position": rule(_position),
     "list_slice": rule(_sliced),
     "list_count": rule(_of_list("toInt64(arrayCount(_v -> isNotNull(_v), a))")),
