@@ -61,7 +61,9 @@ GROUPS: tuple[tuple[str, str, str], ...] = (
     ("of these lists it has no exact form", "use list_transform and list_filter, or unnest",
      "array_pop_back flatten list_grade_up list_intersect list_reduce list_resize list_select "
      "list_where list_zip unpivot_list"),
-    ("a series is rows, not a list, in ClickHouse", "read it in FROM, or under unnest", "range generate_series generate_subscripts"), ("arrays of a fixed size have no exact form", "use a list, and l[1]", "array_extract array_value"),
+    ("a series is rows, not a list, in ClickHouse", "read it in FROM, or under unnest",
+     "range generate_series generate_subscripts"),
+    ("arrays of a fixed size have no exact form", "use a list, and l[1]", "array_extract array_value"),
     ("vectors are computed in another order of additions", "compute it in batch",
      "array_cosine_distance array_cosine_similarity array_cross_product array_distance array_inner_product "
      "array_negative_inner_product list_cosine_distance list_cosine_similarity list_distance list_inner_product "
