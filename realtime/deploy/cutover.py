@@ -15,11 +15,12 @@ from datetime import datetime, timedelta
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
-from realtime.clickhouse.moment import server_now
+from realtime.clickhouse.moment import micros, server_now
 from realtime.deploy.ledger import Work
 from realtime.deploy.live import Live
 from realtime.deploy.narrow import narrowed
 from realtime.emit.ddl import create_state, create_view
+from realtime.emit.landing import keep_after
 from realtime.errors import BusyError
 from realtime.planner.ir import State
 
@@ -46,6 +47,8 @@ def cut_over(work: Work, states: Sequence[State], live: Live) -> Mapping[str, da
         cuts |= {s.relation: moment for s in fresh}
     if cuts:
         _wait_until(work.client, max(cuts.values()))
+        for landing in _landings(states):
+            work.client.execute(keep_after(landing, micros(max(cuts.values()))))
         wait_for_inserts(work.client, _landings(states), max(cuts.values()), INSERT_TIMEOUT)
     return cuts
 

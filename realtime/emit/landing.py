@@ -92,6 +92,13 @@ def add_hidden(source: SourceSpec) -> list[str]:
     ]
 
 
+def keep_after(landing: str, moment: int) -> str:
+    """The statement by which no row of ``landing`` gets a time before ``moment`` (microseconds) any more, even if the
+    server's clock is set back: it would belong to neither side of a cut-over."""
+    floor = f"greatest(now64(6, 'UTC'), fromUnixTimestamp64Micro({moment}, 'UTC'))"
+    return f"ALTER TABLE {landing} MODIFY COLUMN {INGESTED_AT} DateTime64(6, 'UTC') DEFAULT {floor}"
+
+
 def column_ddl(source: SourceSpec, column: Column) -> str:
     """``name type`` as in a CREATE TABLE."""
     return f"{quoted(column.name)} {column_type(source, column)}"

@@ -24,6 +24,9 @@ def check_installed(adapter: str) -> None:
         )
 
 
+_DBT = "from realtime.project.parent import end_with_parent; end_with_parent(); from dbt.cli.main import cli; cli()"
+
+
 def run_dbt(
     arguments: Sequence[str],
     project_dir: Path,
@@ -37,7 +40,7 @@ def run_dbt(
     ``quiet`` keeps dbt's output unless it fails. CommandError with the lines that matter otherwise.
     """
     # Not `-m dbt.cli.main`: its package imports that module first, and Python warns about it on every run.
-    command = ["-c", "from dbt.cli.main import cli; cli()", "--no-use-colors", *arguments]
+    command = ["-P", "-c", _DBT, "--no-use-colors", *arguments]
     return _run(f"dbt {arguments[0]}", command, project_dir, profiles_dir, environment or {}, quiet)
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 from dbt.cli.main import dbtRunner
 
+from realtime.project.parent import end_with_parent
+
 _KINDS = ("model", "seed", "snapshot", "analysis")
 _BUILT_IN = frozenset({"unique", "not_null", "accepted_values", "relationships"})
 
@@ -58,6 +60,7 @@ def _needed(manifest: Any) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     # dbt makes many objects that stay and few that refer to each other: looking for these takes 6 % of its time.
     gc.set_threshold(100_000, 50, 1000)
     sys.exit(0 if render(sys.argv[1:]) else 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -12,12 +11,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from realtime.deploy.lock import exclusive
 from realtime.emit.landing import landing_ddl
 from realtime.errors import BusyError
 from tests.deploy.conftest import MODELS, Site, project
+from tests.server.running import until
 
 ROOT = Path(__file__).parents[2]
 # Lines that a deploy reports, in their order; "create state" comes before anything is made.
@@ -72,10 +73,21 @@ def _child(site: Site) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
+        until(lambda: not _group(process.pid), 5)  # its dbt goes with it
         assert process.stdout is not None
         process.stdout.close()
+
+
+def _group(leader: int) -> list[psutil.Process]:
+    """What lives of the processes that ``leader`` started."""
+    found = []
+    for process in psutil.process_iter(["status"]):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == leader and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def _bulk(site: Site, inserts: int, rows: int) -> None:
