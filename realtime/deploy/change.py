@@ -17,6 +17,8 @@ class Kind(enum.StrEnum):
     REBUILD_SOURCE = "rebuild landing table"
     DROP_COLUMN = "drop column"
     DROP_SOURCE = "drop landing table"
+    CONNECT_TOPIC = "connect topic"
+    DISCONNECT_TOPIC = "disconnect topic"
     CREATE_STATE = "create state"
     CREATE_REFRESH = "create refreshed table"
     BACKFILL_STATE = "backfill state"
@@ -46,6 +48,8 @@ UNBUILT = DROPPED | {
     Kind.RETIRE_LAMBDA,
     Kind.DROP_STAGING,
     Kind.DROP_SOURCE,
+    Kind.CONNECT_TOPIC,
+    Kind.DISCONNECT_TOPIC,
 }
 """What changes no read view and asks for no test."""
 

@@ -13,6 +13,7 @@ from realtime.deploy.live import Kept, Live, ReadView
 from realtime.deploy.merge import same_plan
 from realtime.deploy.options import DEFAULT, Options
 from realtime.deploy.source_changes import fits, source_changes
+from realtime.deploy.topics import topic_changes
 from realtime.errors import ConfigError
 from realtime.planner.ir import CarriedTest, DataTest, LambdaSpec, Plan, Refresh, State, Step
 
@@ -27,6 +28,7 @@ def changes(plan: Plan, live: Live, options: Options = DEFAULT) -> tuple[Change,
     found = [change for source in plan.sources for change in source_changes(source, live)]
     late = [c for c in found if c.kind is Kind.DROP_COLUMN]
     found = [c for c in found if c.kind is not Kind.DROP_COLUMN]
+    found += topic_changes(plan, live)
     found += _states(plan, live, options)
     found += _refreshes(plan, live)
     found += [change for step in plan.steps for change in _read_view(step, live)]

@@ -61,16 +61,25 @@ def create_landing(source: SourceSpec) -> str:
 
 
 def create_quarantine(source: SourceSpec) -> str:
-    """The table of refused rows: each as it came, with the columns at fault and the reasons."""
+    """The table of refused rows: each as it came, with the columns at fault and the reasons; the header line of a CSV
+    row, the message in which it came, and what became of it when it was replayed (see `realtime.ingest.quarantine`)."""
     return (
         f"CREATE TABLE IF NOT EXISTS {source.quarantine} (\n"
         "  received_at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC'),\n"
+        "  id UUID DEFAULT generateUUIDv4(),\n"
         "  request_id String,\n"
         "  row String,\n"
         "  header String,\n"
         "  columns Array(String),\n"
-        "  reasons Array(String)\n"
-        ")\nENGINE = MergeTree\nORDER BY received_at\n"
+        "  reasons Array(String),\n"
+        "  topic LowCardinality(String),\n"
+        "  partition Int32 DEFAULT -1,\n"
+        "  offset Int64 DEFAULT -1,\n"
+        "  replay String,\n"
+        "  replayed_row String,\n"
+        "  replayed Bool,\n"
+        "  revision UInt8\n"
+        ")\nENGINE = ReplacingMergeTree(revision)\nORDER BY (received_at, id)\n"
         f"TTL received_at + INTERVAL {QUARANTINE_DAYS} DAY\n"
         "SETTINGS non_replicated_deduplication_window = 10000"
     )

@@ -14,6 +14,7 @@ import yaml
 
 from realtime.emit.ddl import refresh_ddl, state_ddl
 from realtime.emit.jinja import escaped
+from realtime.emit.kafka import connect_ddl
 from realtime.emit.landing import landing_ddl
 from realtime.emit.tests import tests_on
 from realtime.planner.ir import Column, DataTest, Plan, SourceSpec, Step
@@ -31,7 +32,10 @@ def generate(plan: Plan) -> Files:
         "models/_sources.yml": _yaml(_sources_file(plan)),
     }
     for source in plan.sources:
-        out[f"ddl/{source.landing.split('.')[1]}.sql"] = _statements(landing_ddl(source))
+        name = source.landing.split(".")[1]
+        out[f"ddl/{name}.sql"] = _statements(landing_ddl(source))
+        if source.kafka is not None:
+            out[f"ddl/{name}__kafka.sql"] = _statements(connect_ddl(source, source.kafka))
     for step in plan.steps:
         out[f"models/{step.model}.sql"] = _model_file(step)
         out[f"models/{step.model}.yml"] = _yaml(_model_properties(step, plan))

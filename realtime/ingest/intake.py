@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 
 import msgspec
 
@@ -13,15 +13,17 @@ from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import NotFoundError
 from realtime.ingest.bodies import PIECE, decompressed, pieces, too_large
 from realtime.ingest.committer import Refused, Table
+from realtime.ingest.kafka import Readers, rows_in_pieces
 from realtime.ingest.landed import Landing
 from realtime.ingest.once import Once
-from realtime.ingest.piece import Piece
+from realtime.ingest.piece import Piece, Row
 from realtime.ingest.reasons import BadRow, sent
 from realtime.ingest.records import fingerprint, fingerprints
 from realtime.ingest.recovery import Recovery
 from realtime.ingest.request import Request, Source, Stored, Taken
 from realtime.ingest.room import Room, Share
 from realtime.ingest.schema import Checked, Schema
+from realtime.ingest.topics import Topic
 from realtime.ingest.writer import Writer
 from realtime.planner.ir import Plan
 from realtime.settings import Settings
@@ -58,6 +60,7 @@ class Intake:
         self.room = Room(self.limits.waiting)
         self.writer = Writer(endpoint)
         self._recovery = Recovery(self.writer)
+        self._readers = Readers(self.writer, self.take_rows)
         self._sources: dict[str, Source] = {}
         self._tables: dict[str, Table] = {}
         self._landings: dict[str, Landing] = {}
@@ -99,6 +102,18 @@ class Intake:
                 return (await self._store(request, found())).taken
             return await self._keyed().take(request, body, found)
 
+    async def take_rows(self, source: str, rows: Sequence[Row], key: str) -> None:
+        """Stores the rows of messages as a request with ``key`` does. Raises as `take` does."""
+        with self.room.share() as share:
+            share.add(sum(len(row.text) for row in rows))
+            request = Request(source=self._source(source), method="POST", id=key, share=share, key=key)
+            body = b"\n".join(row.text for row in rows)
+            await self._keyed().take(request, body, functools.partial(rows_in_pieces, rows, PIECE))
+
+    def topics(self) -> list[Topic]:
+        """How far the topics are read that this server reads."""
+        return self._readers.topics()
+
     async def read(self, chunks: AsyncIterable[bytes], share: Share) -> bytes:
         """A request's body as it was sent. BadRequestError where it is too long; OverloadedError where ``share``
         can't hold it."""
@@ -114,9 +129,11 @@ class Intake:
         """Takes rows for the sources of ``plan`` from now on; requests that are under way end as they began."""
         self._plan(plan)
         self._recovery.watch([self._landing(spec.landing) for spec in plan.sources] if plan else [])
+        self._readers.watch(self._database, plan.sources if plan else ())
 
     async def close(self) -> None:
         """Returns when all that was taken is stored."""
+        await self._readers.close()
         for once in list(self._once.values()):
             await once.drain()
         for table in list(self._tables.values()):

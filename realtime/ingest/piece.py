@@ -6,12 +6,21 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 
+class Origin(NamedTuple):
+    """The message that a row came in; of rows that came over HTTP it is this default."""
+
+    topic: str = ""
+    partition: int = -1
+    offset: int = -1
+
+
 class Row(NamedTuple):
     """A row as JSON and as it was sent; ``problem`` says why there is no JSON, where it can't be read at all."""
 
     json: bytes
     text: bytes
     problem: str = ""
+    origin: Origin = Origin()
 
 
 class Piece(NamedTuple):

@@ -17,12 +17,16 @@ class UnfitError(ValueError):
 
 class BadRow(msgspec.Struct, frozen=True):
     """A refused row: its text as sent, and for each column at fault the reason. No columns where the row is no
-    JSON object at all. ``header`` is the header line of a CSV row."""
+    JSON object at all. ``header`` is the header line of a CSV row; ``topic``,
+    ``partition`` and ``offset`` say in which message it came."""
 
     row: str
     columns: tuple[str, ...]
     reasons: tuple[str, ...]
     header: str = ""
+    topic: str = ""
+    partition: int = -1
+    offset: int = -1
 
 
 def sent(row: bytes) -> str:

@@ -6,6 +6,7 @@ import msgspec
 
 from realtime.errors import BadRequestError
 from realtime.ingest.batch import Batch
+from realtime.ingest.reasons import BadRow
 from realtime.ingest.records import declared
 from realtime.ingest.room import Share
 from realtime.ingest.schema import Schema
@@ -33,7 +34,7 @@ class Source:
         self.spec = spec
         self.declaration = declared(spec)
         self.quarantine = (
-            f"INSERT INTO {spec.quarantine} (request_id, row, header, columns, reasons) FORMAT JSONEachRow"
+            f"INSERT INTO {spec.quarantine} ({', '.join(('request_id', *BadRow.__struct_fields__))}) FORMAT JSONEachRow"
         )
         self._posts = Schema(spec)
         self._deletes = Schema(spec, deletes=True) if spec.deleted else None

@@ -92,7 +92,7 @@ class Schema:
                 if isinstance(found, dict):
                     good.append(found)
                 else:
-                    bad.append(_bad(row.text, found, header))
+                    bad.append(_bad(row, found, header))
         return Checked(self._lines(good), len(good), bad)
 
     def _slow(self, text: bytes) -> dict[str, Any] | list[tuple[str, str]]:
@@ -131,6 +131,6 @@ def _has_seventh_place(piece: bytes) -> bool:
     return b"\\u00" in piece and _ESCAPED_DIGIT.search(piece) is not None
 
 
-def _bad(text: bytes, reasons: Sequence[tuple[str, str]], header: str) -> BadRow:
+def _bad(row: Row, reasons: Sequence[tuple[str, str]], header: str) -> BadRow:
     columns = tuple(name for name, _ in reasons if name)
-    return BadRow(sent(text), columns, tuple(reason for _, reason in reasons), header)
+    return BadRow(sent(row.text), columns, tuple(reason for _, reason in reasons), header, *row.origin)

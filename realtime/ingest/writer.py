@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import aiohttp
@@ -101,6 +102,17 @@ TROUBLE_CODES: Mapping[int, str] = {
 }
 # What `duet deploy` makes, and is not there.
 MISSING_CODES: Mapping[int, str] = {16: "NO_SUCH_COLUMN_IN_TABLE", 60: "UNKNOWN_TABLE", 81: "UNKNOWN_DATABASE"}
+_HOLD = "SELECT sleepEachRow(0.2) FROM numbers(4000000000) FORMAT TSV"
+_HOLDING: Mapping[str, str] = {
+    "max_block_size": "1",
+    "function_sleep_max_microseconds_per_block": "0",
+    "max_execution_time": "0",
+    "output_format_parallel_formatting": "0",
+    "buffer_size": "1",
+    "http_wait_end_of_query": "0",
+    "log_queries": "0",
+}
+_ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=30)
 _VIEW = re.compile(r"while pushing to view ([^\s:]+?)[.:]*(?:\s|$)")
 
 
@@ -170,6 +182,25 @@ class Writer:
         text = await self._patiently(lambda _: self._post({**settings, **named}, body), "answer")
         return [msgspec.json.decode(line, type=kind) for line in text.splitlines()]
 
+    @contextlib.asynccontextmanager
+    async def held(self, name: str) -> AsyncIterator[asyncio.Event]:
+        """Holds the lock ``name``: a query that runs for as long as it is read, of which ClickHouse runs one. Yields an
+        event that is set when it is lost; UnavailableError where another process holds it."""
+        parameters = {**_HOLDING, "query": _HOLD, "query_id": name}
+        lost = asyncio.Event()
+        try:
+            async with self._open().post(self._endpoint.url, params=parameters, timeout=_ENDLESS) as answer:
+                first = await answer.content.readline()
+                if answer.status != 200 or not first.startswith(b"0"):
+                    raise UnavailableError(f"{name} is held by another server: {_reason(first.decode())}")
+                holding = asyncio.create_task(_hold(answer, lost))
+                try:
+                    yield lost
+                finally:
+                    holding.cancel()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnavailableError(f"{name} can't be held: {error}") from None
+
     async def execute(self, statement: str) -> None:
         """Runs a statement that has no answer."""
         await self._patiently(lambda _: self._post({"query": statement}, b""), "answer")
@@ -217,6 +248,16 @@ class Writer:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2.5)  # ClickHouse closes idle ones after 3 s
             self._session = aiohttp.ClientSession(connector=connector, headers=headers, timeout=_TIMEOUT)
         return self._session
+
+
+async def _hold(answer: aiohttp.ClientResponse, lost: asyncio.Event) -> None:
+    try:
+        while await answer.content.readany():
+            pass
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        pass
+    finally:
+        lost.set()
 
 
 class TroubleError(Exception):

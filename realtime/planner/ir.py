@@ -32,6 +32,15 @@ class Column(msgspec.Struct, frozen=True):
     description: str = ""
 
 
+class Kafka(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic whose messages are rows of a source: JSON objects. ``brokers`` as ``host:port,host:port``."""
+
+    brokers: str
+    topic: str
+    group: str
+    consumers: int = 1
+
+
 class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A source that takes rows: ``name`` is ``<source>.<table>``, as in ``source('chat', 'messages')``.
 
@@ -55,6 +64,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     order_by: tuple[str, ...] = ()
     partition_by: str = ""
     ttl: str = ""
+    kafka: Kafka | None = None
     description: str = ""
 
 

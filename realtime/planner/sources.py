@@ -8,12 +8,13 @@ from typing import Any
 
 from realtime.emit.landing import HIDDEN
 from realtime.errors import RefusedError, SourceError
-from realtime.planner.ir import Column, SourceSpec
+from realtime.planner.ir import Column, Kafka, SourceSpec
 from realtime.planner.options import nearest, unknown_options
 from realtime.project.binder import Binder
 from realtime.project.manifest import Source
 
-_OPTIONS = frozenset({"mode", "key", "version", "deleted", "event_time", "order_by", "partition_by", "ttl"})
+_OPTIONS = frozenset({"mode", "key", "version", "deleted", "event_time", "order_by", "partition_by", "ttl", "kafka"})
+_TOPIC = {"brokers": str, "topic": str, "group": str, "format": str, "consumers": int}
 _MODES = ("append", "upsert")
 
 
@@ -45,6 +46,7 @@ def plan_source(source: Source, binder: Binder, database: str) -> SourceSpec:
         order_by=_names(options, "order_by") or _names(options, "event_time"),
         partition_by=options.get("partition_by", ""),
         ttl=options.get("ttl", ""),
+        kafka=_kafka(source),
         description=source.description,
     )
 
@@ -80,6 +82,30 @@ def _check_options(source: Source) -> None:
         if missing:
             declared = ", ".join(source.columns)
             raise _wrong(source, f"{option} names {', '.join(missing)}", f"declared columns are {declared}")
+
+
+def _kafka(source: Source) -> Kafka | None:
+    """The topic that ``source`` names, if it does; SourceError where that is not whole."""
+    given = source.options.get("kafka")
+    if given is None:
+        return None
+    example = "name brokers, topic and group, as in `kafka: {brokers: 'host:9092', topic: orders, group: duet}`"
+    if not isinstance(given, Mapping):
+        raise _wrong(source, f"kafka is {given!r}", example)
+    brokers = given.get("brokers")
+    options = {**given, "brokers": ",".join(brokers) if isinstance(brokers, list) else brokers}
+    missing = [name for name in ("brokers", "topic", "group") if not options.get(name)]
+    wrong = [n for n, value in options.items() if n not in missing and not isinstance(value, _TOPIC.get(n, ()))]
+    if missing or wrong:
+        what = (
+            f"lacks {', '.join(missing)}" if missing else f"has {', '.join(map(str, wrong))}, which is not understood"
+        )
+        raise _wrong(source, f"kafka {what}", example)
+    if options.get("format", "json") != "json":
+        raise _wrong(source, f"kafka has format {options['format']!r}", "messages are JSON objects: format: json")
+    if options.get("consumers", 1) < 1:
+        raise _wrong(source, "kafka has no consumers", "name 1, or up to as many as the topic has partitions")
+    return Kafka(**{name: value for name, value in options.items() if name != "format"})
 
 
 def _wrong(source: Source, what: str, remedy: str) -> SourceError:

@@ -46,6 +46,7 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
         registry = Registry(upstream, database, intake.update)
         calls = Calls(upstream)
         metrics.watch(upstream, calls, registry)
+        metrics.watch_topics(intake.topics)
         await registry.refresh()
         recorder = Recorder(upstream, database, settings.number("DUET_SAMPLE_CALLS"))
         tasks = [asyncio.create_task(work) for work in (registry.poll(), recorder.run())]

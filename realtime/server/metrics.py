@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
+from realtime.ingest.topics import Topic
 from realtime.server.exchange import Exchange
 from realtime.serving.calls import Calls
 from realtime.serving.registry import Registry
 from realtime.serving.upstream import Upstream
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class _Topics(Collector):
+    """Partitions come and go, so their gauges are made when Prometheus asks."""
+
+    def __init__(self, topics: Callable[[], Iterable[Topic]]) -> None:
+        self._topics = topics
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        labels = ("source", "topic", "partition")
+        lag = GaugeMetricFamily("duet_topic_lag", "Messages that have not landed yet", labels=labels)
+        landed = GaugeMetricFamily("duet_topic_offset", "Offset of the last message that has landed", labels=labels)
+        for topic in self._topics():
+            where = (topic.source, topic.topic, str(topic.partition))
+            landed.add_metric(where, topic.landed)
+            if topic.lag is not None:
+                lag.add_metric(where, topic.lag)
+        yield lag
+        yield landed
 
 
 class Metrics:
@@ -56,6 +80,10 @@ class Metrics:
         gauge("duet_registry_up_to_date", "1 where the last refresh succeeded").set_function(
             lambda: float(not registry.problem)
         )
+
+    def watch_topics(self, topics: Callable[[], Iterable[Topic]]) -> None:
+        """Shows how far the topics are read that this server reads."""
+        self._registry.register(_Topics(topics))
 
     def text(self) -> bytes:
         """The exposition."""

@@ -1,0 +1,227 @@
+"""Topics of a real Apache Kafka through a real ClickHouse: every message once, whatever dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from realtime.clickhouse import local
+from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.endpoint import Endpoint
+from realtime.deploy.live import Live, read_live
+from realtime.deploy.topics import connect, disconnect, topic_changes
+from realtime.emit.landing import SETTINGS
+from realtime.errors import PortInUseError
+from realtime.ingest.intake import Intake
+from realtime.ingest.topics import read_topics
+from realtime.planner.ir import Kafka, Plan, SourceSpec
+from realtime.server.metrics import Metrics
+from realtime.settings import Settings
+from tests.ingest.rows import deployed
+from tests.kafka.broker import running
+from tests.landing import source
+
+COUNT = 20_000
+COLUMNS = {"id": "BIGINT", "name": "VARCHAR"}
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[str]:
+    with running() as address:
+        yield address
+
+
+def reading(database: str, broker: str, topic: str, group: str = "duet") -> SourceSpec:
+    kafka = Kafka(brokers=broker, topic=topic, group=group)
+    return msgspec.structs.replace(source(database, COLUMNS, not_null=("id",)), kafka=kafka)
+
+
+def connected(client: ClickHouse, plan: Plan, before: Plan | None = None) -> Live:
+    """What a deploy does about topics."""
+    live = msgspec.structs.replace(read_live(client, plan.database, plan), plan=before)
+    disconnect(client, plan, live)
+    connect(client, plan, live)
+    return msgspec.structs.replace(read_live(client, plan.database, plan), plan=plan)
+
+
+def made(client: ClickHouse, database: str, spec: SourceSpec) -> Plan:
+    """Landing table with a state on it, which counts what a materialized view is handed."""
+    plan = deployed(client, database, spec)
+    client.execute(f"CREATE DATABASE {database}_duet")
+    client.execute(
+        f"CREATE TABLE {database}_raw.counted (n UInt64) ENGINE = SummingMergeTree ORDER BY () SETTINGS {SETTINGS}"
+    )
+    client.execute(
+        f"CREATE MATERIALIZED VIEW {database}_raw.counting TO {database}_raw.counted AS "
+        f"SELECT count() AS n FROM {spec.landing}"
+    )
+    return plan
+
+
+def send(client: ClickHouse, kafka: Kafka | None, messages: str) -> None:
+    """Writes messages, which a SELECT gives, to the topic."""
+    assert kafka is not None
+    client.execute(
+        f"CREATE TABLE IF NOT EXISTS default.`{kafka.topic}` (message String) ENGINE = Kafka SETTINGS "
+        f"kafka_broker_list = '{kafka.brokers}', kafka_topic_list = '{kafka.topic}', kafka_group_name = 'sender', "
+        "kafka_format = 'RawBLOB'"
+    )
+    client.execute(f"INSERT INTO default.`{kafka.topic}` {messages}")
+
+
+def numbered(first: int, count: int) -> str:
+    return f"SELECT concat('{{\"id\":', toString(number), '}}') FROM numbers({first}, {count})"
+
+
+@contextlib.asynccontextmanager
+async def server(endpoint: Endpoint, plan: Plan) -> AsyncIterator[Intake]:
+    intake = Intake(endpoint, plan)
+    await intake.update(plan)
+    try:
+        yield intake
+    finally:
+        await intake.close()
+
+
+async def until(condition: Callable[[], Any], seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.1)
+
+
+def landed(client: ClickHouse, spec: SourceSpec) -> tuple[int, int, int]:
+    """Rows, different ids, and rows as the state counted them."""
+    database = spec.landing.split(".")[0]
+    rows, ids = client.rows(f"SELECT count() AS rows, uniqExact(id) AS ids FROM {spec.landing}")[0].values()
+    return rows, ids, int(client.value(f"SELECT sum(n) FROM {database}.counted") or 0)
+
+
+def rows_beyond(client: ClickHouse, spec: SourceSpec, count: int) -> bool:
+    return landed(client, spec)[0] > count
+
+
+async def killed(settings: Settings) -> None:
+    """ClickHouse, killed and started again."""
+    found = local.daemon(settings).running()
+    assert found is not None
+    os.kill(found.pid, signal.SIGKILL)
+    await until(lambda: is_free(settings.number("DUET_CLICKHOUSE_PORT")))
+    await asyncio.to_thread(local.start, settings)
+
+
+def is_free(port: int) -> bool:
+    try:
+        local.check_port(port, "")
+    except PortInUseError:
+        return False
+    return True
+
+
+def test_messages_land_and_what_does_not_fit_is_in_quarantine(
+    clickhouse: ClickHouse, endpoint: Endpoint, database: str, broker: str
+) -> None:
+    spec = reading(database, broker, f"{database}-orders")
+    plan = made(clickhouse, database, spec)
+    bad = ["no json", '{"id":1}{"id":2', '{"id":3', ',"name":"x"}', '{"id":"x"}', '{"id":1,"nmae":""}', "[1]", "\\xff"]
+    send(clickhouse, spec.kafka, numbered(0, 1000))
+    live = connected(clickhouse, plan)
+    assert not list(topic_changes(plan, live))
+    send(clickhouse, spec.kafka, f"SELECT arrayJoin({bad})")
+    lines: list[str] = []
+
+    async def run() -> None:
+        async with server(endpoint, plan) as intake:
+            await until(lambda: clickhouse.value(f"SELECT count() FROM {spec.quarantine}") == len(bad))
+            await until(lambda: [t.lag for t in intake.topics()] == [0, 0])
+            metrics = Metrics()
+            metrics.watch_topics(intake.topics)
+            lines.extend(metrics.text().decode().splitlines())
+
+    asyncio.run(run())
+    assert landed(clickhouse, spec) == (1000, 1000, 1000)
+    found = clickhouse.rows(f"SELECT * FROM {spec.quarantine} ORDER BY row")
+    assert {r["topic"] for r in found} == {f"{database}-orders"}
+    assert len({(r["partition"], r["offset"]) for r in found}) == len(bad)
+    reasons = {r["row"]: r["reasons"][0] for r in found}
+    assert reasons["no json"].startswith("the message is not JSON")
+    assert reasons['{"id":3'].startswith("the message is not JSON")  # the next message is not its other half
+    assert reasons['{"id":"x"}'] == 'expected a whole number, got "x"'
+    assert reasons['{"id":1,"nmae":""}'] == "is not declared; did you mean name?"
+    topics = read_topics(clickhouse, database, plan.sources)
+    assert [(t.source, t.partition, t.lag, t.problem) for t in topics] == [("shop.orders", p, 0, "") for p in (0, 1)]
+    assert sum(t.landed + 1 for t in topics) == 1000 + len(bad)
+    labels = f'{{partition="0",source="shop.orders",topic="{database}-orders"}}'
+    assert f"duet_topic_lag{labels} 0.0" in lines
+    assert f"duet_topic_offset{labels} {float(topics[0].landed)}" in lines
+
+
+def test_a_topic_that_is_read_again_from_its_beginning_counts_once(
+    clickhouse: ClickHouse, endpoint: Endpoint, database: str, broker: str
+) -> None:
+    spec = reading(database, broker, f"{database}-orders")
+    plan = made(clickhouse, database, spec)
+    send(clickhouse, spec.kafka, numbered(0, 500))
+    live = connected(clickhouse, plan)
+    other = msgspec.structs.replace(plan, sources=(reading(database, broker, f"{database}-orders", "another"),))
+
+    async def run() -> None:
+        async with server(endpoint, plan), server(endpoint, plan):  # one of them reads
+            await until(lambda: landed(clickhouse, spec)[0] >= 500)
+            (change,) = topic_changes(other, live)
+            assert change.reason.endswith("as group another now")
+            connected(clickhouse, other, plan)
+            send(clickhouse, spec.kafka, numbered(500, 100))
+            await until(lambda: clickhouse.value(f"SELECT count() FROM {spec.landing}__queue") == 1100)
+            await until(lambda: landed(clickhouse, spec)[0] >= 600)
+
+    asyncio.run(run())
+    assert landed(clickhouse, spec) == (600, 600, 600)
+    gone = msgspec.structs.replace(plan, sources=(msgspec.structs.replace(spec, kafka=None),))
+    assert [str(c.kind) for c in topic_changes(gone, live)] == ["disconnect topic"]
+    connected(clickhouse, gone, other)
+    tables = [r["name"] for r in clickhouse.rows(f"SHOW TABLES FROM {database}_raw")]
+    assert not [name for name in tables if "kafka" in name]
+    assert "shop__orders__queue" in tables
+
+
+def test_every_message_counts_once_whatever_is_killed(tmp_path: Path, broker: str) -> None:
+    settings = Settings.load(tmp_path, {"DUET_CLICKHOUSE_PORT": "0"})
+    local.start(settings)
+    endpoint = local.local_endpoint(settings)
+    assert endpoint is not None
+    again = Settings.load(tmp_path, {"DUET_CLICKHOUSE_PORT": str(endpoint.port)})
+    spec = reading("app", broker, "killed")
+    with ClickHouse(endpoint) as client:
+        plan = made(client, "app", spec)
+        connected(client, plan)
+
+    async def run() -> None:
+        for first in range(0, 2 * COUNT, COUNT):
+            async with server(endpoint, plan):
+                with ClickHouse(endpoint) as client:
+                    send(client, spec.kafka, numbered(first, COUNT))
+                    await until(partial(rows_beyond, client, spec, first))
+                await killed(again)
+            # and the server that read goes away, perhaps with a batch that it had begun
+        async with server(endpoint, plan):
+            with ClickHouse(endpoint) as client:
+                await until(partial(rows_beyond, client, spec, 2 * COUNT - 1), 60)
+            await asyncio.sleep(1)
+
+    try:
+        asyncio.run(run())
+        with ClickHouse(endpoint) as client:
+            assert landed(client, spec) == (2 * COUNT,) * 3
+    finally:
+        local.daemon(again).stop()
