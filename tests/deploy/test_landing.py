@@ -46,7 +46,7 @@ def test_columns_are_nullable_unless_declared_otherwise(site: Site) -> None:
     keys = site.rows("SELECT sorting_key, partition_key FROM system.tables WHERE database = '{db}_raw' ORDER BY name")
     assert [tuple(k.replace("`", "").strip("()") for k in row) for row in keys] == [
         ("at", "toYYYYMM(at"),
-        ("received_at", ""),
+        ("received_at, id", ""),
     ]
 
 

@@ -121,6 +121,7 @@ def test_options_and_sql_are_both_looked_at() -> None:
     assert "HASH(k)" in str(sql)
 
 
+TOPIC = {"brokers": ["a:9092"], "topic": "t", "group": "g"}
 WRONG_SOURCES = {
     "without types": (Declared({"id": "varchar", "n": "", "m": ""}), "columns without data_type: n, m"),
     "without columns": (Declared({}), "no columns declared"),
@@ -130,6 +131,18 @@ WRONG_SOURCES = {
     "upsert without key": (Declared({"id": "varchar"}, options={"mode": "upsert"}), "without key and version"),
     "append with key": (Declared({"id": "varchar"}, options={"key": "id"}), "go with mode: upsert"),
     "by an unknown column": (Declared({"id": "varchar"}, options={"event_time": "at"}), "event_time names at"),
+    "of a topic without brokers": (
+        Declared({"id": "varchar"}, options={"kafka": {"topic": "t", "group": "g"}}),
+        "kafka lacks brokers",
+    ),
+    "of a topic in another format": (
+        Declared({"id": "varchar"}, options={"kafka": {**TOPIC, "format": "avro"}}),
+        "kafka has format 'avro'",
+    ),
+    "of a topic with an unknown option": (
+        Declared({"id": "varchar"}, options={"kafka": {**TOPIC, "sasl": "x"}}),
+        "kafka has sasl, which is not understood",
+    ),
     "with the hidden column": (Declared({"_ingested_at": "timestamp"}), "hidden column"),
 }
 
