@@ -45,12 +45,15 @@ def stateless(select: exp.Select) -> bool:
 
 
 def own_expressions(select: exp.Select, *kinds: type[Node]) -> Iterator[Node]:
-    """Nodes of ``kinds`` in the select list and the conditions of ``select``; nested queries are not entered."""
+    """Nodes of ``kinds``, which are no columns, in the select list and the conditions of ``select``; nested queries
+    are not entered."""
     parts = [*select.expressions]
     parts += [
         select.args[p] for p in ("where", "group", "having", "qualify", "order") if select.args.get(p) is not None
     ]
     for part in parts:
+        if isinstance(part.unalias(), exp.Column):
+            continue  # most are, and none of them is asked for
         # Without a callback for every node sqlglot searches ten times as fast, and few expressions hold a query.
         if part.find(exp.Query) is None:
             yield from part.find_all(*kinds)

@@ -8,12 +8,15 @@ from typing import Any
 
 import duckdb
 from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.schema import MappingSchema
 
 from realtime.errors import RefusedError
 from realtime.transpile.types import DuckType, duck_type
 
 CATALOG, SCHEMA = "memory", "main"
+DUCKDB = DuckDB()
+"""By its name sqlglot makes one for every call."""
 
 
 class Binder:
@@ -23,7 +26,7 @@ class Binder:
         self._connection = duckdb.connect(":memory:")
         self._connection.execute("SET TimeZone = 'UTC'")
         self._attached = {CATALOG}
-        self.schema = MappingSchema(dialect="duckdb")
+        self.schema = MappingSchema(dialect=DUCKDB)
         self.columns: dict[tuple[str, str, str], dict[str, str]] = {}
         self.relations: dict[tuple[str, str, str], exp.Table] = {}
         """Every relation as it is spelled where it was declared, by its name in lower case."""
@@ -57,8 +60,10 @@ class Binder:
             self._run(f"CREATE VIEW {placed.sql('duckdb')} AS {sql}")
             self._register(relation)
         else:
-            named = ", ".join(f"{exp.to_identifier(n, quoted=True).sql('duckdb')} {kind}" for n, kind in columns)
-            self._run(f"CREATE TABLE {placed.sql('duckdb')} ({named})")
+            # The types are DuckDB's own words, which sqlglot might spell otherwise.
+            named = [exp.ColumnDef(this=exp.to_identifier(n, quoted=True), kind=exp.Var(this=k)) for n, k in columns]
+            definitions = exp.Schema(this=placed.copy(), expressions=named)
+            self._run(exp.Create(this=definitions, kind="TABLE").sql(DUCKDB, copy=False))
             self._note(placed, dict(columns))
         self.views[placed.catalog.lower(), placed.db.lower(), placed.name.lower()] = sql
 
@@ -121,7 +126,7 @@ class Binder:
         key = (placed.catalog.lower(), placed.db.lower(), placed.name.lower())
         self.columns[key], self.relations[key] = columns, placed
         # Only names matter to sqlglot here; the types come from the binder.
-        self.schema.add_table(placed, dict.fromkeys(columns, "UNKNOWN"), dialect="duckdb")
+        self.schema.add_table(placed, dict.fromkeys(columns, "UNKNOWN"), dialect=DUCKDB)
 
     def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
         try:

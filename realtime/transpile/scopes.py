@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from sqlglot import exp
 
 from realtime.errors import RefusedError
-from realtime.project.binder import Binder
+from realtime.project.binder import DUCKDB, Binder
 from realtime.transpile.types import DuckType, Kind, duck_type
 
 Outputs = tuple[tuple[str, DuckType], ...]
@@ -64,7 +64,7 @@ class Scopes:
             if any(t.kind is Kind.NULL for side in sides for _, t in side or ()):
                 return None
             question = exp.Union(this=_nulls(sides[0] or ()), expression=_nulls(sides[1] or ()), distinct=False)
-            self._binder.known[asked] = tuple(t for _, t in self._binder.describe(question.sql("duckdb")))
+            self._binder.known[asked] = tuple(t for _, t in self._binder.describe(question.sql(DUCKDB)))
         types = self._binder.known[asked]
         return tuple(zip((n for n, _ in sides[0] or ()), types or (), strict=True))
 
@@ -171,7 +171,7 @@ def _answers(asked: dict[int, exp.Expr], grouped: bool, binder: Binder) -> dict[
     if not asked:
         return {}
     try:
-        types = [t for _, t in binder.describe(_question(list(asked.values()), grouped).sql("duckdb", copy=False))]
+        types = [t for _, t in binder.describe(_question(list(asked.values()), grouped).sql(DUCKDB, copy=False))]
         return dict(zip(asked, types, strict=True))
     except RefusedError:
         keys = list(asked)

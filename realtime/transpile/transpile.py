@@ -13,7 +13,7 @@ from sqlglot.optimizer.qualify import qualify
 
 from realtime.errors import RefusedError
 from realtime.planner.ir import Column
-from realtime.project.binder import CATALOG, SCHEMA, Binder
+from realtime.project.binder import CATALOG, DUCKDB, SCHEMA, Binder
 from realtime.transpile.annotate import annotate, without_params
 from realtime.transpile.lower import Lower
 from realtime.transpile.parts import with_others
@@ -201,7 +201,7 @@ def qualified(tree: exp.Query, binder: Binder) -> exp.Query:
         found = qualify(
             mark_using(tree),
             schema=binder.schema,
-            dialect="duckdb",
+            dialect=DUCKDB,
             catalog=CATALOG,
             db=SCHEMA,
             validate_qualify_columns=True,
