@@ -223,6 +223,13 @@ def test_refusals_are_all_named(fresh: Project) -> None:
     assert "models/fees.sql:1:" in error
 
 
+def test_a_cycle(fresh: Project) -> None:
+    fresh.write("models/fees.sql", "select * from {{ ref('ranked') }}")
+    error = fresh.failed("compile")
+    assert "Found a cycle" in error
+    assert "model.library.fees" in error
+
+
 def test_unknown_column(fresh: Project) -> None:
     fresh.write("models/fees.sql", "select brunch from {{ source('desk', 'loans') }}\n")
     assert "brunch" in fresh.failed("compile")

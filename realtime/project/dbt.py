@@ -82,7 +82,9 @@ def _run(
 
 def _what_matters(output: str) -> str:
     """The error lines of dbt's output, each once, indented."""
-    lines = [line.split("  ", 1)[-1].rstrip() for line in output.splitlines()]
+    # What dbt did not foresee (a cycle, a file that is no UTF-8) it says before the traceback that it prints too.
+    said = output.partition("Traceback (most recent call last)")[0]
+    lines = [line.split("  ", 1)[-1].rstrip() for line in said.splitlines()]
     marks = ("error", "fail", "warn")
     start = next((i for i, line in enumerate(lines) if any(m in line.lower() for m in marks)), max(0, len(lines) - 15))
     chosen = [line for line in lines[start:] if line.strip()][:40]
