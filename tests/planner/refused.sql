@@ -38,7 +38,7 @@ select * from {{ ref('clock') }}
 -- says: add `meta: {realtime: true}`
 select * from {{ ref('opted_out') }}
 -- model: by_chance
--- says: models/by_chance.sql:1:21: 
+-- says: models/by_chance.sql:1:11: 
 select k, any_value(n) as n from {{ source('app', 'events') }} group by k
 -- model: any_order
 -- says: depends on chance
