@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from realtime.clickhouse.endpoint import database_name, find_endpoint
 from realtime.ingest.intake import Intake
 from realtime.ingest.intake import Limits as IntakeLimits
+from realtime.server import tools
 from realtime.server.access import Access
 from realtime.server.errors import HANDLERS
 from realtime.server.guard import Guard
@@ -50,16 +51,18 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
         await registry.refresh()
         recorder = Recorder(upstream, database, settings.number("DUET_SAMPLE_CALLS"))
         tasks = [asyncio.create_task(work) for work in (registry.poll(), recorder.run())]
+        manager = tools.session_manager()
         try:
-            yield {
-                "registry": registry,
-                "upstream": upstream,
-                "calls": calls,
-                "recorder": recorder,
-                "intake": intake,
-                "metrics": metrics,
-                "settings": settings,
-            }
+            async with manager.run():
+                yield {
+                    "registry": registry,
+                    "calls": calls,
+                    "recorder": recorder,
+                    "tools": manager,
+                    "intake": intake,
+                    "metrics": metrics,
+                    "settings": settings,
+                }
         finally:
             for task in tasks:
                 task.cancel()
@@ -68,7 +71,7 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
             await upstream.close()
 
     return Starlette(
-        routes=[*lambdas.routes, *events.routes, *docs.routes, *health.routes],
+        routes=[*lambdas.routes, *events.routes, *docs.routes, *health.routes, *tools.routes],
         middleware=[Middleware(Access, metrics=metrics), Middleware(Guard, origins=_origins(settings), public=public)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,

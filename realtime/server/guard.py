@@ -20,7 +20,7 @@ from realtime.serving.tokens import Bucket, ForbiddenError, Grant, Keyring, Unau
 
 OPEN = frozenset({"/", "/docs", "/console", "/healthz", "/readyz"})
 """Pages that hold nothing of the project, and what a load balancer asks."""
-_LAMBDA, _EVENTS = "/v1/lambdas/", "/v1/events/"
+_LAMBDA, _EVENTS, _TOOLS = "/v1/lambdas/", "/v1/events/", "/mcp"
 GRANT = "duet.grant"
 
 
@@ -96,6 +96,8 @@ def _wanted(path: str) -> tuple[str, str]:
     """What a token must be for, as `Grant.check` takes it."""
     if path.startswith(_LAMBDA):
         return "run", split_suffix(path.removeprefix(_LAMBDA).partition("/")[0])[0]
+    if path == _TOOLS:
+        return "list", path  # each tool is checked by itself
     if path.startswith(_EVENTS):
         return "ingest", path.removeprefix(_EVENTS)
     return "admin", path

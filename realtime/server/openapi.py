@@ -81,7 +81,9 @@ def _lambda(entry: Entry, *, pinned: bool) -> dict[str, Any]:
             **common,
             "operationId": f"call_{name}",
             "parameters": version_part,
-            "requestBody": _json("The parameters", _object(parameters), required=any(_needed(p) for p in parameters)),
+            "requestBody": _json(
+                "The parameters", object_schema(parameters), required=any(_needed(p) for p in parameters)
+            ),
         },
     }
 
@@ -119,7 +121,8 @@ def _description(parameter: Parameter) -> str:
     )
 
 
-def _object(parameters: list[Parameter]) -> dict[str, Any]:
+def object_schema(parameters: list[Parameter]) -> dict[str, Any]:
+    """The schema of a JSON body of ``parameters``."""
     return {
         "type": "object",
         "properties": {
@@ -131,7 +134,7 @@ def _object(parameters: list[Parameter]) -> dict[str, Any]:
 
 
 def _answer(columns: tuple[Column, ...]) -> dict[str, Any]:
-    row = _row(columns)
+    row = row_schema(columns)
     whole = {
         "type": "object",
         "properties": {
@@ -152,7 +155,7 @@ def _answer(columns: tuple[Column, ...]) -> dict[str, Any]:
     return {"description": "The rows", "headers": headers, "content": content}
 
 
-def _row(columns: tuple[Column, ...], needed: Collection[str] = ()) -> dict[str, Any]:
+def row_schema(columns: tuple[Column, ...], needed: Collection[str] = ()) -> dict[str, Any]:
     """A row's schema; ``needed`` names the columns that are never NULL."""
     properties = {}
     for column in columns:
@@ -178,11 +181,13 @@ def _events(source: SourceSpec) -> dict[str, Any]:
 
 def _rows(source: SourceSpec, columns: tuple[Column, ...], needed: set[str], summary: str, name: str) -> dict[str, Any]:
     body = _json(
-        "A JSON array of rows, or one object a line", {"type": "array", "items": _row(columns, needed)}, required=True
+        "A JSON array of rows, or one object a line",
+        {"type": "array", "items": row_schema(columns, needed)},
+        required=True,
     )
     header = ",".join(column.name for column in columns)
     body["content"] |= {
-        "application/x-ndjson": {"schema": _row(columns, needed)},
+        "application/x-ndjson": {"schema": row_schema(columns, needed)},
         "text/csv": {"schema": {"type": "string", "description": f"CSV with a header line, as in {header}"}},
         "application/vnd.apache.arrow.stream": {"schema": {"type": "string", "format": "binary"}},
     }

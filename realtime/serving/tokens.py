@@ -63,10 +63,14 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
     expires: str = ""
 
     def check(self, what: str, name: str) -> None:
-        """ForbiddenError where the token is not for ``what`` (run, ingest, admin) of ``name``."""
-        granted = self.admin if what == "admin" else bool({name, EVERYTHING} & {*getattr(self, what)})
+        """ForbiddenError where the token is not for ``what`` of ``name``: to run a lambda, to ingest into a source,
+        admin, or to list the lambdas that it may run."""
+        if what in ("admin", "list"):
+            granted = self.admin if what == "admin" else bool(self.run)
+        else:
+            granted = bool({name, EVERYTHING} & {*getattr(self, what)})
         if not granted:
-            wanted = "this" if what == "admin" else f"to {what} {name[:80]}"
+            wanted = "this" if what in ("admin", "list") else f"to {what} {name[:80]}"
             raise ForbiddenError(f"token {self.name} is not allowed {wanted}", remedy="ask for a token that is")
 
     def bind(
