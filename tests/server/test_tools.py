@@ -82,5 +82,5 @@ def test_a_token_shows_what_it_may_run(
             assert (await client.call_tool(name, arguments)).is_error
 
     with running(endpoint, database, tmp_path) as server:
-        connected(server, work, Authorization=f"Bearer {secret}")
+        connected(server, work, {"Authorization": f"Bearer {secret}"})
         assert server.ask("/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).status == 401
