@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,9 @@ lambdas = typer.Typer(no_args_is_help=True, help="Named SQL with parameters that
 app.add_typer(lambdas, name="lambda")
 tokens = typer.Typer(no_args_is_help=True, help="Who may call the server; once there is a token, every call needs one.")
 app.add_typer(tokens, name="token")
+
+quarantine = typer.Typer(no_args_is_help=True, help="Rows that did not fit their source: see, mend and replay them.")
+app.add_typer(quarantine, name="quarantine")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
@@ -201,6 +205,55 @@ def ingest(
     spec = source_of(deployed(context.obj), source)
     with show.progress(f"{source}: rows") as advance:
         taken = load(server_url(context.obj), spec, files, advance)
+    show.taken(spec, taken)
+    raise typer.Exit(0 if not taken.quarantined_rows else 1)
+
+
+@quarantine.command("list")
+def quarantine_list(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="A source's table; all where none is named.")] = "",
+    since: Annotated[datetime | None, typer.Option(help="Only rows that came since this moment, in UTC.")] = None,
+    reason: Annotated[str, typer.Option(help="Only rows whose columns or reasons hold this text.")] = "",
+    ndjson: Annotated[bool, typer.Option("--ndjson", help="Rows of SOURCE as lines to mend and replay.")] = False,
+    json: Json = False,
+) -> None:
+    """List the rows that wait in quarantine, with their reasons."""
+    from realtime.ingest.files import source_of
+    from realtime.ingest.quarantine import editable, waiting
+
+    wanted = deployed(context.obj)
+    sources = [source_of(wanted, source)] if source else list(wanted.sources)
+    if ndjson and not source:
+        raise BadRequestError("--ndjson is of one source", remedy="name it: duet quarantine list SOURCE --ndjson")
+    with clickhouse(context.obj) as client:
+        found = waiting(client, sources, since, reason)
+    if ndjson:
+        sys.stdout.buffer.writelines(editable(found, sources[0]))
+    else:
+        show.json_document(found) if json else show.quarantine(found)
+
+
+@quarantine.command("replay")
+def quarantine_replay(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="A source's table, as in chat.messages.")],
+    ids: Annotated[list[str] | None, typer.Option("--ids", help="Only these rows; may be given several times.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Rows as `list --ndjson` wrote them, mended.", dir_okay=False, exists=True)
+    ] = None,
+) -> None:
+    """Send rows in quarantine again: as they are, where their source takes them now, or mended. Each counts once, also
+    where this is killed and run again. Exit status 1 where rows do not fit still."""
+    from realtime.ingest.files import source_of
+    from realtime.ingest.quarantine import mended, replay
+    from realtime.services import server_url
+
+    spec, texts = source_of(deployed(context.obj), source), mended(file) if file else None
+    if texts is not None and ids:
+        texts = {row: text for row, text in texts.items() if row in ids}
+    with show.progress(f"{source}: rows") as advance, clickhouse(context.obj) as client:
+        taken = replay(client, server_url(context.obj), spec, advance, tuple(ids or ()), texts)
     show.taken(spec, taken)
     raise typer.Exit(0 if not taken.quarantined_rows else 1)
 

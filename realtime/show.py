@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from realtime.explain import Explained
     from realtime.ingest.export import Exported
     from realtime.ingest.files import Loaded
+    from realtime.ingest.quarantine import Row
     from realtime.ingest.topics import Topic
     from realtime.parity.answers import Answered
     from realtime.parity.compare import Compared
@@ -51,6 +54,7 @@ _ERR = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 _WIDEST = 40
 _DIFFERENCES = 10
 _MOST_PLACES = 5
+_NEWEST = 20
 
 
 def json_document(value: Any) -> None:
@@ -188,6 +192,28 @@ def taken(source: SourceSpec, loaded: Loaded) -> None:
         note(f"  {place}")
     if len(loaded.places) > _MOST_PLACES:
         note(f"  and {len(loaded.places) - _MOST_PLACES:,} places more")
+
+
+def quarantine(found: Sequence[Row]) -> None:
+    """How many rows wait for which reason, then the newest rows."""
+    counts = Counter((row.source, row.columns, row.reasons[0] if row.reasons else "") for row in found)
+    table = _table("source", "columns", "rows", "reason, of those of one kind")
+    kinds: dict[tuple[str, tuple[str, ...], str], tuple[int, str]] = {}
+    for (source, columns, reason), count in counts.items():
+        kind = (source, columns, re.sub(r"[0-9]+|\"[^\"]*\"|'[^']*'", "…", reason))
+        kinds[kind] = (kinds.get(kind, (0, ""))[0] + count, reason)
+    for (source, columns, _), (count, reason) in sorted(kinds.items()):
+        table.add_row(source, escape(", ".join(columns)), f"{count:,}", escape(reason))
+    _OUT.print(table)
+    rows = _table("id", "received", "source", "why", "row")
+    for row in found[-_NEWEST:]:
+        rows.add_row(
+            row.id, f"{row.received_at:%Y-%m-%d %H:%M:%S}", row.source, escape(row.why), escape(_short(row.row))
+        )
+    _OUT.print()
+    _OUT.print(rows)
+    if len(found) > _NEWEST:
+        note(f"the newest {_NEWEST} of {len(found):,} rows; --json or --ndjson has all")
 
 
 def exported(found: Iterable[Exported], lake: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from realtime.deploy.change import Change, Kind
 from realtime.deploy.live import Live, Table
 from realtime.deploy.widening import is_wider
-from realtime.emit.landing import BATCH_ID, HIDDEN, column_type, engine, is_nested, sorting_key
+from realtime.emit.landing import BATCH_ID, HIDDEN, QUARANTINE_NEWEST, column_type, engine, is_nested, sorting_key
 from realtime.emit.names import quoted
 from realtime.errors import SourceError
 from realtime.planner.ir import Column, Plan, SourceSpec
@@ -24,6 +24,8 @@ def source_changes(source: SourceSpec, live: Live) -> Iterator[Change]:
         return
     if source.quarantine not in live.landing:
         yield Change(Kind.CREATE_SOURCE, source.quarantine, "an earlier deploy did not finish")
+    elif QUARANTINE_NEWEST not in live.landing[source.quarantine].columns:
+        yield Change(Kind.ADD_COLUMN, f"{source.quarantine}.{QUARANTINE_NEWEST}", "it tells what was replayed")
     rebuilt = _rebuilt(source, table, live)
     if rebuilt:
         yield Change(Kind.REBUILD_SOURCE, source.landing, rebuilt, table.rows)

@@ -15,7 +15,15 @@ from realtime.deploy.ledger import Work
 from realtime.deploy.live import Live, Table
 from realtime.deploy.narrow import narrowed
 from realtime.deploy.rebuild import rebuild
-from realtime.emit.landing import BATCH_ID, add_column, add_hidden, column_ddl, landing_ddl
+from realtime.emit.landing import (
+    BATCH_ID,
+    QUARANTINE_NEWEST,
+    add_column,
+    add_hidden,
+    column_ddl,
+    landing_ddl,
+    remake_quarantine,
+)
 from realtime.emit.names import quoted
 from realtime.errors import CommandError, SourceError
 from realtime.planner.ir import Plan, SourceSpec, State, View
@@ -40,6 +48,10 @@ def _make(work: Work, source: SourceSpec, live: Live, found: Sequence[Change], p
     table = live.landing.get(source.landing)
     for statement in landing_ddl(source):
         work.client.execute(statement)
+    quarantine = live.landing.get(source.quarantine)
+    if quarantine is not None and QUARANTINE_NEWEST not in quarantine.columns:
+        for statement in remake_quarantine(source):
+            work.client.execute(statement)
     kinds = {change.kind for change in found}
     if table is not None and kinds & _ALTERED:
         _read_old_types(work, source, table, live, plan)

@@ -13,6 +13,8 @@ BATCH_PREFIX = "duet-"
 """Begins the query id of every insert that Duet sends into a landing table; the batch's number follows."""
 SETTINGS = "allow_nullable_key = 1, non_replicated_deduplication_window = 10000"
 QUARANTINE_DAYS = 90
+QUARANTINE_NEWEST = "revision"
+"""The column of quarantine tables that came last: one without it is of an older version."""
 
 # The server's time, one for an insert; and the number in the id of the query that the client sent, whichever shard
 # stores the rows (0 where another program inserts).
@@ -83,6 +85,18 @@ def create_quarantine(source: SourceSpec) -> str:
         f"TTL received_at + INTERVAL {QUARANTINE_DAYS} DAY\n"
         "SETTINGS non_replicated_deduplication_window = 10000"
     )
+
+
+def remake_quarantine(source: SourceSpec) -> list[str]:
+    """Statements that give an older quarantine the columns that a new one has; its rows stay."""
+    made, kept = f"{source.quarantine}__made", "received_at, request_id, row, columns, reasons"
+    return [
+        f"DROP TABLE IF EXISTS {made}",
+        create_quarantine(source).replace(source.quarantine, made, 1),
+        f"INSERT INTO {made} ({kept}) SELECT {kept} FROM {source.quarantine}",
+        f"EXCHANGE TABLES {made} AND {source.quarantine}",
+        f"DROP TABLE {made}",
+    ]
 
 
 def add_column(source: SourceSpec, column: Column) -> str:

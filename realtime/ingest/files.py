@@ -17,7 +17,7 @@ from realtime.ingest.readers import ROWS_A_REQUEST, Batch, Rows, rows_of
 from realtime.ingest.request import Taken
 from realtime.planner.ir import Plan, SourceSpec
 
-__all__ = ["ROWS_A_REQUEST", "Loaded", "load", "source_of"]
+__all__ = ["ROWS_A_REQUEST", "Loaded", "load", "send", "source_of"]
 
 _AT_ONCE = 8  # half of them wait for inserts, half for the records of theirs
 _PAUSES = (0.25, 0.5, 1.0, 2.0)  # seconds before each retry while the server is not there
@@ -59,7 +59,13 @@ def load(url: str, source: SourceSpec, files: Sequence[Path], progress: Callable
     BadRequestError naming file and line for a file that can't be read; UnavailableError where the server does not
     answer; what the server refuses, with the rows of the file in front.
     """
-    readable = [(path, rows_of(path, source)) for path in files]
+    return send(url, source, [(path, rows_of(path, source)) for path in files], progress)
+
+
+def send(
+    url: str, source: SourceSpec, readable: Sequence[tuple[Path, Rows]], progress: Callable[[int, int], None]
+) -> Loaded:
+    """Sends rows that are read already; their path is a name that tells them from others. Else as `load` does."""
     return asyncio.run(_Load(url, source, sum(rows.total for _, rows in readable), progress).run(readable))
 
 

@@ -38,10 +38,11 @@ def deployed(plan: Plan, rows: int = 0) -> Live:
     landing = Table(engine=engine, sorting_key=", ".join(chat.key or ("_ingested_at",)), rows=rows, columns=columns)
     states = [state for step in plan.steps for state in step.states]
     table = Table(engine="AggregatingMergeTree", sorting_key="", rows=0, columns={})
+    refused = Table(engine="ReplacingMergeTree", sorting_key="", rows=0, columns={"revision": "UInt8"})
     return Live(
         database=DB,
         plan=plan,
-        landing={chat.landing: landing, chat.quarantine: table},
+        landing={chat.landing: landing, chat.quarantine: refused},
         states={s.relation: table for s in states},
         views=frozenset(v.name for s in states for v in s.views),
         complete=frozenset(s.relation for s in states),

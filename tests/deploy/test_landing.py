@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from realtime.deploy.promote import settle
-from realtime.emit.landing import create_landing, landing_ddl
+from realtime.emit.landing import create_landing, landing_ddl, remake_quarantine
 from realtime.errors import SourceError
 from realtime.planner.ir import Plan
 from realtime.planner.planner import plan_project
@@ -24,6 +24,21 @@ def made(site: Site, columns: dict[str, str], not_null: list[str], **options: An
     for statement in landing_ddl(outcome.plan.sources[0]):
         site.client.execute(statement)
     return outcome.plan
+
+
+def test_an_older_quarantine_gets_new_columns_and_keeps_its_rows(site: Site) -> None:
+    plan = made(site, {"id": "bigint", "room": "varchar"}, [])
+    (spec,) = plan.sources
+    site.client.execute(f"DROP TABLE {spec.quarantine}")
+    site.client.execute(
+        f"CREATE TABLE {spec.quarantine} (received_at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC'), request_id String, "
+        "row String, columns Array(String), reasons Array(String)) ENGINE = MergeTree ORDER BY received_at"
+    )
+    site.client.execute(f"INSERT INTO {spec.quarantine} (request_id, row) VALUES ('r-1', 'a')")
+    for statement in remake_quarantine(spec):
+        site.client.execute(statement)
+    assert site.rows(f"SELECT request_id, row, replay, offset FROM {spec.quarantine} FINAL") == [("r-1", "a", "", -1)]
+    assert site.names("_raw") == ["chat__messages", "chat__messages__quarantine"]
 
 
 def test_columns_are_nullable_unless_declared_otherwise(site: Site) -> None:
