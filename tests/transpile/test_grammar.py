@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from realtime.clickhouse.client import ClickHouse
 from realtime.project.binder import Binder
 from tests.transpile.conftest import Loaded
-from tests.transpile.grammar import Grammar
-from tests.transpile.verdicts import Verdict, judged, random_query
+from tests.transpile.verdicts import GRAMMARS, Verdict, judged, random_query
 
 BUDGET = 200
 
@@ -22,7 +21,8 @@ BUDGET = 200
 @st.composite
 def queries(draw: st.DrawFn) -> str:
     """A query, drawn pick by pick, so that hypothesis can make it smaller."""
-    return Grammar(lambda items: draw(st.sampled_from(items))).query()
+    grammar = draw(st.sampled_from(GRAMMARS))
+    return grammar(lambda items: draw(st.sampled_from(items))).query()
 
 
 def test_generated_queries_are_exact_or_refused(schema: Binder, loaded: list[Loaded], clickhouse: ClickHouse) -> None:

@@ -31,10 +31,12 @@ from realtime.transpile.transpile import Compiled, transpile
 from tests.transpile import engines
 from tests.transpile.conftest import Loaded
 from tests.transpile.grammar import Grammar
+from tests.transpile.relational import RelationalGrammar
 
 # Errors about values: DuckDB may not have come to compute them, in a branch or of a row that a filter drops.
 _ABOUT_VALUES = {"395", "70", "153", "407", "349", "321", "6", "41", "69", "131"}
 _TOLERANCE = 1e-9
+GRAMMARS: tuple[type[Grammar], ...] = (Grammar, RelationalGrammar)
 
 
 class Verdict(enum.StrEnum):
@@ -111,8 +113,8 @@ def _answer_of_clickhouse(compiled: Compiled, tables: Loaded, clickhouse: ClickH
 
 
 def random_query(seed: int) -> str:
-    """The query of this seed."""
-    return Grammar(random.Random(seed).choice).query()
+    """The query of this seed, of one grammar or the other in turn."""
+    return GRAMMARS[seed % 2](random.Random(seed).choice).query()
 
 
 def main() -> int:

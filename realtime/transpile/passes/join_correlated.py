@@ -59,10 +59,20 @@ def _is_value(node: exp.Expr) -> bool:
     clause: exp.Expr = node
     while clause.parent is not None and clause.parent is not outer:
         clause = clause.parent
-    if clause.arg_key == "where":
+    if clause.arg_key == "where" or _is_aggregated(node):
         return True
     grouped = outer.args.get("group") is not None or any(aggregated(p) for p in outer.expressions)
     return not grouped and clause.arg_key in ("expressions", "qualify", "order")
+
+
+def _is_aggregated(node: exp.Expr) -> bool:
+    """Whether ``node`` is in the argument or the FILTER of an aggregate, and so a value of each row that it takes."""
+    at = node.parent
+    while at is not None and not isinstance(at, exp.Query):
+        if isinstance(at, exp.Filter) or is_aggregate(at):
+            return not isinstance(at.parent, exp.Window)
+        at = at.parent
+    return False
 
 
 def _join_value(node: exp.Expr, outer: exp.Select, number: int) -> None:
@@ -177,7 +187,7 @@ def _join_exists(node: exp.Exists, outer: exp.Select, number: int) -> None:
     """EXISTS where ClickHouse's own is wrong, or refused beside another."""
     query = node.this.unnest()
     assert isinstance(query, exp.Select)
-    if is_one_row(query) or (is_strict(query) and not _is_beside(node, outer)):
+    if is_one_row(query) or (is_strict(query) and not _is_beside(node, outer) and not _is_aggregated(node)):
         return
     copy = query.copy()
     copy.set("expressions", [exp.alias_(exp.Literal.number(1), "_found", quoted=True)])
