@@ -46,3 +46,5 @@ select x, count(*) as events from {{ source('app', 'events') }} group by x
 pivot (select k, flag, n from {{ source('app', 'events') }}) on flag in (true, false) using sum(n) as total, count(*) as events
 -- model: pivoted_in_from (aggregate)
 select k, low, high from (select k, n, g from {{ source('app', 'events') }}) pivot (sum(n) for g in (1 as low, 2 as high))
+-- model: of_a_constant (aggregate)
+select 'all' as segment, count(*) as events, sum(n) as total from {{ source('app', 'events') }} group by 1
