@@ -23,6 +23,7 @@ from realtime.serving.calls import Calls
 from realtime.serving.limits import Limits
 from realtime.serving.recorder import Recorder
 from realtime.serving.registry import Registry
+from realtime.serving.signed import Signed
 from realtime.serving.upstream import Upstream
 from realtime.settings import Settings
 
@@ -72,7 +73,10 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
 
     return Starlette(
         routes=[*lambdas.routes, *events.routes, *docs.routes, *health.routes, *tools.routes],
-        middleware=[Middleware(Access, metrics=metrics), Middleware(Guard, origins=_origins(settings), public=public)],
+        middleware=[
+            Middleware(Access, metrics=metrics),
+            Middleware(Guard, origins=_origins(settings), signed=Signed(settings), public=public),
+        ],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )

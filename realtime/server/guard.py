@@ -16,6 +16,7 @@ from realtime.server.errors import answer
 from realtime.server.exchange import exchange
 from realtime.server.origin import foreign
 from realtime.serving.formats import split_suffix
+from realtime.serving.signed import Signed, looks_signed
 from realtime.serving.tokens import Bucket, ForbiddenError, Grant, Keyring, UnauthorizedError
 
 OPEN = frozenset({"/", "/docs", "/console", "/healthz", "/readyz"})
@@ -28,20 +29,22 @@ class Guard:
     """Middleware that answers 401, 403 or 429, and leaves a call's `Grant` in ``scope["duet.grant"]``.
 
     ``origins`` are those of web pages that may call; ``public`` says that the server can be reached from elsewhere, and
-    so that nobody may call without a token, whatever is known of tokens. Plain ASGI: it is on the way of every call.
+    so that nobody may call without a token, whatever is known of tokens; ``signed`` checks JWTs. Plain ASGI: it is on
+    the way of every call.
     """
 
-    def __init__(self, app: ASGIApp, origins: frozenset[str], public: bool) -> None:
+    def __init__(self, app: ASGIApp, origins: frozenset[str], signed: Signed, public: bool) -> None:
         self._app = app
         self._origins = origins
-        self._public = public
+        self._signed = signed
+        self._closed = public or signed.configured
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         keyring: Keyring = scope["state"]["registry"].keyring
-        required = keyring.required or self._public
+        required = keyring.required or self._closed
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         origin = headers.get(b"origin", "")
         if origin in self._origins:
@@ -65,7 +68,8 @@ class Guard:
         """Where to send the answer; None where the request was refused."""
         here = exchange(scope)
         try:
-            grant, bucket = keyring.grant(_bearer(headers.get(b"authorization", "")))
+            secret = _bearer(headers.get(b"authorization", ""))
+            grant, bucket = (self._signed if looks_signed(secret) else keyring).grant(secret)
             here.caller = grant.name
             grant.check(*_wanted(scope["path"]))
         except (UnauthorizedError, ForbiddenError) as error:
