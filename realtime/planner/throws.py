@@ -12,18 +12,19 @@ from sqlglot import exp
 # ClickHouse functions that take every value that a landed row can hold, in the forms in which the compiler uses them.
 HARMLESS = frozenset(
     """
-CAST JSONExtractRaw JSONExtractString JSONHas JSONLength JSONType MD5 SHA256 abs accurateCastOrNull addDays
-addMonths addQuarters addWeeks addYears arrayAll arrayElement arrayElementOrNull arrayFilter arrayJoin arrayMap
-arrayReduce arrayReverseSort arraySort arrayStringConcat assumeNotNull bitAnd bitNot bitOr bitXor cbrt ceil coalesce
-concat dateDiff dateName dateTrunc empty endsWith exp extractAll extractGroups floor formatDateTime
-fromUnixTimestamp64Micro greatest has hex if ifNull indexOf isFinite isInfinite isNaN isNotNull isNull least leftPad
-length lengthUTF8 like log log10 log2 lower lowerUTF8 match multiIf negate notEmpty nullIf pi position positionUTF8
-positiveModulo pow regexpExtract reinterpretAsUInt128 reinterpretAsUInt64 replaceAll replaceRegexpAll
-replaceRegexpOne reverse round sign sin splitByString sqrt startsWith substring substringUTF8 toDate32 toDateTime64
-toDayOfMonth toDayOfWeek toDecimal256 toDecimal256OrNull toDecimalString toFloat64 toFloat64OrNull toHour toISOWeek
-toISOYear toInt128 toInt256 toInt256OrNull toInt32 toInt32OrZero toInt64 toInt64OrZero toMicrosecond toMinute
-toMonth toNullable toQuarter toSecond toStartOfMonth toString toUInt64 toUInt8 toUUIDOrNull toUnixTimestamp64Micro
-toYear toYearWeek translateUTF8 trimBoth trimRight trunc tuple unbin unhex upperUTF8 arrayEnumerate arrayResize
+CAST JSONExtractRaw JSONExtractString JSONHas JSONLength JSONType MD5 SHA256 abs accurateCastOrNull acos addDays
+addMonths addQuarters addWeeks addYears arrayAll arrayElement arrayElementOrNull arrayEnumerate arrayFilter arrayJoin
+arrayMap arrayPushBack arrayPushFront arrayReduce arrayResize arrayReverseSort arraySort arrayStringConcat asin
+assumeNotNull atan atan2 bitAnd bitNot bitOr bitXor cbrt ceil coalesce concat cos dateDiff dateName dateTrunc degrees
+empty endsWith exp extractAll extractGroups floor formatDateTime fromUnixTimestamp64Micro greatest has hasAll hasAny
+hex if ifNull indexOf isFinite isInfinite isNaN isNotNull isNull least leftPad length lengthUTF8 like log log10 log2
+lower lowerUTF8 match multiIf negate notEmpty nullIf pi position positionUTF8 positiveModulo pow radians regexpExtract
+reinterpretAsUInt128 reinterpretAsUInt64 replaceAll replaceRegexpAll replaceRegexpOne reverse round sign sin
+splitByString sqrt startsWith substring substringUTF8 tan toDate32 toDateTime64 toDayOfMonth toDayOfWeek toDecimal256
+toDecimal256OrNull toDecimalString toFloat64 toFloat64OrNull toHour toISOWeek toISOYear toInt128 toInt256
+toInt256OrNull toInt32 toInt32OrZero toInt64 toInt64OrZero toMicrosecond toMinute toMonth toNullable toQuarter
+toSecond toStartOfMonth toString toUInt64 toUInt8 toUUIDOrNull toUnixTimestamp64Micro toYear toYearWeek translateUTF8
+trimBoth trimRight trunc tuple tupleElement unbin unhex upperUTF8
 """.split()  # noqa: SIM905 - a list of quoted names would fill two pages
 )
 # Aggregate functions that take every value; here they have the suffix -State, -SimpleState or -IfState.

@@ -138,6 +138,8 @@ def probe(nodes: list[exp.Expr], select: exp.Select, group: exp.Expr | None, bin
             types = _ask([_standalone(n) for n in nodes], around, binder)
         except RefusedError:
             continue
+        if len(types) != len(nodes):  # DuckDB unnests a struct into a column for each field
+            break
         for node, found in zip(nodes, types, strict=True):
             node.meta["duck"] = found
         return

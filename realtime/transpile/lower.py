@@ -191,9 +191,10 @@ class Lower:
 
     def canonical(self, node: exp.Expr) -> exp.Expr:
         """``node`` so that equal values are the same bytes: for floats one NaN and one zero (grouping, DISTINCT)."""
-        if type_of(node).kind is Kind.FLOAT:
-            return one_float(self(node))
-        return self(node)
+        found = type_of(node)
+        if found.kind is not Kind.FLOAT and found.holds(Kind.FLOAT):
+            raise refused(node, f"equal values of {found} are not the same bytes", remedy="take its fields or elements")
+        return one_float(self(node)) if found.kind is Kind.FLOAT else self(node)
 
     def fresh(self, base: str) -> str:
         """An alias that no other query of this statement has."""

@@ -112,7 +112,7 @@ def _projection(lower: Lower, projection: exp.Expr, select: exp.Select, grouped:
         raise refused(value, "ClickHouse has no column of type INTERVAL", remedy="keep the number of seconds or days")
     if found.kind is Kind.NULL:
         lowered = cast(exp.null(), "Nullable(String)")
-    elif found.kind is Kind.FLOAT and ((grouped and not aggregated(value)) or select.args.get("distinct")):
+    elif found.holds(Kind.FLOAT) and ((grouped and not aggregated(value)) or select.args.get("distinct")):
         lowered = cast(lower.canonical(value), found.clickhouse)
     else:
         lowered = lower.typed(value)
@@ -191,6 +191,9 @@ def _side(lower: Lower, side: exp.Expr, names: list[str], types: list[DuckType],
     query = lower_query(lower, side)
     inner = list(side.named_selects)
     floats = canonical and any(t.kind is Kind.FLOAT for t in types)
+    nested = next((t for t in types if t.kind is not Kind.FLOAT and t.holds(Kind.FLOAT)), None)
+    if canonical and nested is not None:
+        raise refused(side, f"equal values of {nested} are not the same bytes", remedy="take its fields or elements")
     if given == types and inner == names and isinstance(query, exp.Select) and not floats:
         return query
     alias = lower.fresh("side")

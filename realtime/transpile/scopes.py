@@ -172,13 +172,15 @@ def _answers(asked: dict[int, exp.Expr], grouped: bool, binder: Binder) -> dict[
         return {}
     try:
         types = [t for _, t in binder.describe(_question(list(asked.values()), grouped).sql(DUCKDB, copy=False))]
-        return dict(zip(asked, types, strict=True))
+        if len(types) == len(asked):  # DuckDB unnests a struct into a column for each field
+            return dict(zip(asked, types, strict=True))
     except RefusedError:
-        keys = list(asked)
-        if len(keys) == 1:
-            return {}
-        halves = keys[: len(keys) // 2], keys[len(keys) // 2 :]
-        return {k: t for half in halves for k, t in _answers({k: asked[k] for k in half}, grouped, binder).items()}
+        pass
+    keys = list(asked)
+    if len(keys) == 1:
+        return {}
+    halves = keys[: len(keys) // 2], keys[len(keys) // 2 :]
+    return {k: t for half in halves for k, t in _answers({k: asked[k] for k in half}, grouped, binder).items()}
 
 
 def _question(nodes: list[exp.Expr], grouped: bool) -> exp.Select:

@@ -120,6 +120,11 @@ class DuckType:
         nested = self.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP)
         return self.base if nested else f"Nullable({self.base})"
 
+    def holds(self, kind: Kind) -> bool:
+        """Whether this is a type of ``kind``, or one of its elements or fields is."""
+        inner = [t for _, t in self.fields] + ([self.element] if self.element is not None else [])
+        return self.kind is kind or any(t.holds(kind) for t in inner)
+
     def __str__(self) -> str:
         return self.name
 
@@ -187,6 +192,11 @@ def _printed(node: exp.Expr) -> DuckType:
     text = node.sql("duckdb")
     if isinstance(node, exp.DataType) and node.is_type("decimal"):
         text = text.replace(" ", "")
+    if isinstance(node, exp.DataType) and node.is_type("array", "list"):
+        return duck_type(f"{_printed(node.expressions[0]).name}[]")
+    if isinstance(node, exp.DataType) and node.is_type("struct") and node.expressions[0].find(exp.ColumnDef):
+        inner = (f"{f.this.sql('duckdb')} {_printed(f.args['kind']).name}" for f in node.expressions)
+        return duck_type(f"STRUCT({', '.join(inner)})")
     return duck_type(_SPELLING.get(text, text))
 
 

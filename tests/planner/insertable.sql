@@ -142,3 +142,11 @@ cbrt(x)
 not flag
 k is distinct from "order"
 length(k) > 2 and n > 0 or flag
+cos(x)
+tan(x)
+asin(x / 1e300)
+acos(x / 1e300)
+atan(x)
+atan2(x, n)
+degrees(x)
+radians(x)

@@ -19,3 +19,11 @@ list_max(list_transform(tags, lambda t: length(t)))
 array_to_string(tags, ',')
 coalesce(tags[1], 'none')
 nullif(len(tags), 0)
+who.a
+who.b
+who
+{'t': id, 'a': who.a}
+list_append(tags, 'z')
+list_prepend('z', tags)
+list_has_any(tags, ['a', 'b'])
+list_has_all(tags, ['a'])

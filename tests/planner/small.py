@@ -231,6 +231,8 @@ def comparable(value: Any) -> Any:
         return value
     if isinstance(value, (list, tuple)):
         return tuple(comparable(v) for v in value)
+    if isinstance(value, dict):
+        return tuple((name, comparable(v)) for name, v in value.items())
     return value
 
 

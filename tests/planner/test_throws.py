@@ -33,7 +33,9 @@ def extremes() -> list[Row]:
 
 
 DOCUMENTS = {
-    "app.documents": Declared({"id": "varchar", "doc": "json", "tags": "varchar[]"}, not_null=("tags",)),
+    "app.documents": Declared(
+        {"id": "varchar", "doc": "json", "tags": "varchar[]", "who": "struct(a integer, b varchar)"}, not_null=("tags",)
+    ),
 }
 
 
@@ -41,7 +43,11 @@ def documents() -> list[Row]:
     """Rows with documents and lists of every kind, empty ones among them."""
     docs = ['{"a": 1}', "[]", "null", '"x"', None, '{"a": {"b": [1, null]}}', '{"a": [true, "ä"]}', '{"a": null}', "{}"]
     lists: list[list[str | None]] = [[], ["a"], ["b", None, "a"], [""], ["ä", "b"]]
-    return [{"id": str(i), "doc": doc, "tags": lists[i % len(lists)]} for i, doc in enumerate(docs)]
+    structs: list[dict[str, Any]] = [{"a": 1, "b": "x"}, {"a": None, "b": ""}, {"a": -(2**31), "b": None}]
+    return [
+        {"id": str(i), "doc": doc, "tags": lists[i % len(lists)], "who": structs[i % len(structs)]}
+        for i, doc in enumerate(docs)
+    ]
 
 
 SETS: dict[str, tuple[str, Mapping[str, Declared], Sequence[Row]]] = {

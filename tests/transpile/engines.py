@@ -62,7 +62,7 @@ def load(connection: duckdb.DuckDBPyConnection, clickhouse: ClickHouse, database
         shown = ", ".join(f"{_quoted(c)} {t.clickhouse if variant == 'rows' else t.base}" for c, t in columns)
         clickhouse.execute(f"CREATE TABLE {database}.{name} ({shown}) ENGINE = MergeTree ORDER BY tuple()")
         fields = ", ".join(_text(c, t) for c, t in columns)
-        rows = [json.dumps(r) for r in connection.execute(f'SELECT {fields} FROM "{name}"').fetchall()]
+        rows = [json.dumps(r, default=str) for r in connection.execute(f'SELECT {fields} FROM "{name}"').fetchall()]
         if rows:
             clickhouse.execute(f"INSERT INTO {database}.{name} FORMAT JSONCompactEachRow " + "\n".join(rows))
 
@@ -78,7 +78,7 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[str, 
 def _text(column: str, kind: DuckType) -> str:
     """A column in the text that ClickHouse reads."""
     name = f'"{column}"'
-    if kind.kind is Kind.LIST or kind.name in ("INTEGER", "BOOLEAN"):
+    if kind.kind in (Kind.LIST, Kind.STRUCT) or kind.name in ("INTEGER", "BOOLEAN"):
         return name
     if kind.kind is Kind.TIMESTAMPTZ:
         name = f"{name}::TIMESTAMP"
@@ -109,8 +109,8 @@ def ask_clickhouse(clickhouse: ClickHouse, sql: str, params: dict[str, Any], col
 
 
 def _bare(clickhouse_type: str) -> str:
-    """The type without Nullable: whether a column may be NULL follows from the tables."""
-    return re.sub(r"Nullable\(((?:[^()]|\([^()]*\))*)\)", r"\1", clickhouse_type)
+    """The type without Nullable, which follows from the tables, and without the quotes that a field's name may need."""
+    return re.sub(r"Nullable\(((?:[^()]|\([^()]*\))*)\)", r"\1", clickhouse_type.replace("`", ""))
 
 
 def canonical(value: Any, kind: DuckType) -> Any:
@@ -163,6 +163,8 @@ def same(a: Any, b: Any, tolerance: float) -> bool:
         return a == b or math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(same(x, y, tolerance) for x, y in zip(a, b, strict=True))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key], tolerance) for key in a)
     return type(a) is type(b) and bool(a == b)
 
 

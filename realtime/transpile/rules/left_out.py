@@ -71,8 +71,8 @@ GROUPS: tuple[tuple[str, str, str], ...] = (
     ("a missing key is NULL in DuckDB and 0 or '' in ClickHouse's maps", "keep a JSON text, and read it with ->>",
      "map cardinality map_concat map_contains map_contains_entry map_entries map_extract map_extract_value "
      "map_from_entries map_keys map_values"),
-    ("structs are built and taken apart by DuckDB alone", "keep their fields as columns",
-     "struct_pack row struct_concat struct_contains struct_extract struct_extract_at struct_insert struct_keys "
+    ("this form of a struct has none in ClickHouse", "write {'a': x}, and s.a",
+     "row struct_concat struct_contains struct_extract_at struct_insert struct_keys "
      "struct_position struct_update struct_values remap_struct"),
     ("ClickHouse has no such type", "keep one column per kind of value", "union_extract union_tag union_value"),
     ("an enumeration is text in ClickHouse", "compare texts",

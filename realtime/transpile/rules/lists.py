@@ -14,6 +14,7 @@ from sqlglot.dialects.duckdb import DuckDB
 from realtime.transpile.form import call, cast, form
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
 from realtime.transpile.rules.order import UNORDERED
+from realtime.transpile.rules.structs import field
 from realtime.transpile.rules.text import constant_of, text_of, whole
 from realtime.transpile.types import DuckType, Kind
 
@@ -66,6 +67,8 @@ def _element(lower: Lower, node: exp.Bracket) -> exp.Expr:
     """``xs[i]``; sqlglot stores the index counted from 0, unless it knows the type to be another than a list."""
     if len(node.expressions) == 1 and isinstance(node.expressions[0], exp.Slice):
         return _slice(lower, node, node.this, node.expressions[0].this, node.expressions[0].expression)
+    if type_of(node.this).kind is Kind.STRUCT and len(node.expressions) == 1 and node.expressions[0].is_string:
+        return field(lower, node, node.this, node.expressions[0].name)
     written = DuckDB().generator().bracket_offset_expressions(node)
     at = whole(written[0]) if len(written) == 1 else None
     if at is None:
