@@ -16,6 +16,7 @@ from realtime.ingest.committer import Refused, Table
 from realtime.ingest.kafka import Readers, rows_in_pieces
 from realtime.ingest.landed import Landing
 from realtime.ingest.once import Once
+from realtime.ingest.patches import Patches
 from realtime.ingest.piece import Piece, Row
 from realtime.ingest.reasons import BadRow, sent
 from realtime.ingest.records import fingerprint, fingerprints
@@ -25,12 +26,13 @@ from realtime.ingest.room import Room, Share
 from realtime.ingest.schema import Checked, Schema
 from realtime.ingest.topics import Topic
 from realtime.ingest.writer import Writer
-from realtime.planner.ir import Plan
+from realtime.planner.ir import Plan, SourceSpec
 from realtime.settings import Settings
 
 _BLOCK = 8 * 2**20  # bytes of one request that go into one insert
 _IN_THREAD = 2**18  # compressed bodies from this size on are read beside the event loop
 _MIB = 2**20
+_NO_ROW = "is missing, and no row has this key"
 _encoder = msgspec.json.Encoder()
 
 
@@ -64,6 +66,7 @@ class Intake:
         self._sources: dict[str, Source] = {}
         self._tables: dict[str, Table] = {}
         self._landings: dict[str, Landing] = {}
+        self._merging: dict[SourceSpec, Patches] = {}
         self._once: dict[str, Once] = {}
         self._database = ""
         self._plan(plan)
@@ -77,13 +80,14 @@ class Intake:
         encoding: str = "",
         idempotency_key: str = "",
         request_id: str = "",
-        delete: bool = False,
+        method: str = "POST",
         share: Share | None = None,
     ) -> Taken:
         """Stores the rows of ``body`` (see `pieces`). Rows that don't fit go to quarantine with reasons.
 
         With ``idempotency_key`` the rows are stored once, however often the request comes, also to another server
-        (see `Once`). With ``delete`` the rows hold key and version of what is deleted from an upserted source.
+        (see `Once`). ``method`` PATCH changes the columns that are given of rows of an upserted
+        source, DELETE deletes them: its rows hold key and version.
         ``share`` is the caller's, if it has one.
 
         NotFoundError for an unknown source; BadRequestError for a body that can't be read; KeyReusedError where the
@@ -91,7 +95,6 @@ class Intake:
         does not take the rows.
         """
         known = self._source(source)
-        method = "DELETE" if delete else "POST"
         known.schema(method)
         with contextlib.ExitStack() as stack:
             share = share or stack.enter_context(self.room.share())
@@ -136,6 +139,8 @@ class Intake:
         await self._readers.close()
         for once in list(self._once.values()):
             await once.drain()
+        for patches in list(self._merging.values()):
+            await patches.drain()
         for table in list(self._tables.values()):
             await table.drain()
         await self._recovery.close()
@@ -172,6 +177,13 @@ class Intake:
     def _landing(self, relation: str) -> Landing:
         return self._landings.setdefault(relation, Landing(self.writer, relation))
 
+    def _patches(self, source: Source) -> Patches:
+        spec = source.spec
+        found = self._merging.get(spec)
+        if found is None:
+            found = self._merging[spec] = Patches(self.writer, spec, source.schema("PATCH").needed)
+        return found
+
     async def _plain(self, body: bytes, encoding: str, share: Share) -> bytes:
         if len(body) >= _IN_THREAD and encoding:
             body = await asyncio.to_thread(decompressed, body, encoding, self.limits.body)
@@ -192,7 +204,25 @@ class Intake:
         share.add(sum(len(piece.json) for piece in found))
         return functools.partial(iter, found)
 
+    async def _patch(self, request: Request, found: Iterator[Piece]) -> Stored:
+        schema = request.source.schema(request.method)
+        good: list[tuple[Row, str, dict[str, object]]] = []
+        bad: list[BadRow] = []
+        for piece in found:
+            for row in piece.rows():
+                values = schema.given(row, piece.header)
+                bad.append(values) if isinstance(values, BadRow) else good.append((row, piece.header, values))
+            await asyncio.sleep(0)
+        refused = await self._patches(request.source).put([values for *_, values in good])
+        for place, columns in refused.items():
+            row, header, _ = good[place]
+            bad.append(BadRow(sent(row.text), columns, (_NO_ROW,) * len(columns), header, *row.origin))
+        await self._quarantine(request, bad)
+        return Stored(Taken(len(good) - len(refused), len(bad)), fingerprints(b.row for b in bad))
+
     async def _store(self, request: Request, found: Iterator[Piece]) -> Stored:
+        if request.method == "PATCH":
+            return await self._patch(request, _among(request.only, found))
         spec, schema = request.source.spec, request.source.schema(request.method)
         landing = self._table(spec.landing, views=True)
         inserts: list[asyncio.Future[list[Refused]]] = []

@@ -40,8 +40,13 @@ class Source:
         self._deletes = Schema(spec, deletes=True) if spec.deleted else None
 
     def schema(self, method: str) -> Schema:
-        """The checks of a POST or a DELETE; BadRequestError where rows can't be deleted."""
-        if method == "POST":
+        """The checks of a POST, a PATCH or a DELETE; BadRequestError where rows can't be changed or deleted."""
+        if method == "PATCH" and self.spec.mode != "upsert":
+            raise BadRequestError(
+                f"rows of source {self.spec.name} can't be changed: it takes appended rows only",
+                remedy="declare meta.realtime with mode: upsert, key and version, and deploy",
+            )
+        if method != "DELETE":
             return self._posts
         if self._deletes is None:
             upserted = self.spec.mode == "upsert"
@@ -54,7 +59,7 @@ class Source:
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """``method`` is POST or DELETE; ``key`` is empty and ``batch`` None for a request without an Idempotency-Key.
+    """``method`` is POST, PATCH or DELETE; ``key`` is empty and ``batch`` None for one without an Idempotency-Key.
 
     The inserts of one with a key are parts of its ``batch``. ``only`` are fingerprints of the rows that are taken,
     those that an earlier request left in quarantine: what does not fit still, is there. None takes all.

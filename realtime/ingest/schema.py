@@ -46,6 +46,8 @@ class Schema:
             c.name: codec(t) if c.name in required else optional(codec(t)) for c, t in zip(columns, types, strict=True)
         }
         self._required = {n for n, c in self._codecs.items() if n in required or not c.nullable}
+        self._identity = frozenset({*source.key, source.version})
+        self.needed = tuple(sorted(self._required - self._identity))
         self._timed = any(t.kind in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.LIST, Kind.STRUCT, Kind.MAP) for t in types)
         row = row_type({n: (c.type, n in self._required) for n, c in self._codecs.items()}, omit=True)
         self._decoder = msgspec.json.Decoder(row) if row else None
@@ -62,6 +64,12 @@ class Schema:
         except (ValueError, ArithmeticError):  # msgspec's errors are ValueErrors too
             return self._one_by_one(piece.rows(), piece.header)
         return Checked(self._lines(found), len(found), [])
+
+    def given(self, row: Row, header: str) -> dict[str, Any] | BadRow:
+        """The values of the columns that ``row`` gives, NULL among them, or why it does not fit: that it must have key
+        and version, and no others."""
+        found = [("", row.problem)] if row.problem else self._slow(row.json, self._identity)
+        return found if isinstance(found, dict) else _bad(row, found, header)
 
     def _fast(self, piece: bytes) -> list[Any]:
         if self._decoder is None or (self._timed and _has_seventh_place(piece)):
@@ -95,8 +103,9 @@ class Schema:
                     bad.append(_bad(row, found, header))
         return Checked(self._lines(good), len(good), bad)
 
-    def _slow(self, text: bytes) -> dict[str, Any] | list[tuple[str, str]]:
-        """The row's values, or the columns at fault with their reasons."""
+    def _slow(self, text: bytes, needed: frozenset[str] | None = None) -> dict[str, Any] | list[tuple[str, str]]:
+        """The row's values, or the columns at fault with their reasons. Where only some columns are ``needed``, the
+        values of those that are given."""
         try:
             given = _fields.decode(text)
         except UnicodeDecodeError:
@@ -108,10 +117,14 @@ class Schema:
         values: dict[str, Any] = {}
         reasons = [(n, self._only or unknown_column(n, self._codecs)) for n in given if n not in self._codecs]
         for name, each in self._codecs.items():
+            if needed is not None and name not in given and name not in needed:
+                continue
             try:
                 values[name] = self._read(name, each, given.get(name))
             except UnfitError as error:
                 reasons.append((name, str(error)))
+        if needed is not None:
+            return reasons or values
         return reasons or {n: v for n, v in values.items() if v is not None}
 
     def _read(self, name: str, each: Codec, raw: msgspec.Raw | None) -> Any:

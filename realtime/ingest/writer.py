@@ -182,6 +182,13 @@ class Writer:
         text = await self._patiently(lambda _: self._post({**settings, **named}, body), "answer")
         return [msgspec.json.decode(line, type=kind) for line in text.splitlines()]
 
+    async def change(self, rest: bytes, query_id: str) -> None:
+        """Runs an INSERT that reads what it inserts; ``rest`` is what follows that word. One with ``query_id`` runs at
+        a time. UnavailableError where the server does not take it."""
+        settings = {**_READING, **SETTINGS, "query": "INSERT", "query_id": query_id}
+        await self._patiently(lambda _: self._post(settings, rest), "take the rows")
+        self.inserts += 1
+
     @contextlib.asynccontextmanager
     async def held(self, name: str) -> AsyncIterator[asyncio.Event]:
         """Holds the lock ``name``: a query that runs for as long as it is read, of which ClickHouse runs one. Yields an

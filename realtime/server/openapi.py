@@ -172,10 +172,13 @@ def _events(source: SourceSpec) -> dict[str, Any]:
     """Rows in; for an upserted source that has a column for it, also what is deleted."""
     needed = {*source.not_null, *source.key}
     found = {"post": _rows(source, source.columns, needed, "Rows for", "events")}
+    identity = {*source.key, source.version} - {""}
+    if source.mode == "upsert":
+        summary = "Columns to change, by key and version, of rows of"
+        found["patch"] = _rows(source, source.columns, identity, summary, "patch_events")
     if source.deleted:
-        kept = {*source.key, source.version} - {""}
-        columns = tuple(c for c in source.columns if c.name in kept)
-        found["delete"] = _rows(source, columns, kept, "Keys of rows to delete from", "delete_events")
+        columns = tuple(c for c in source.columns if c.name in identity)
+        found["delete"] = _rows(source, columns, identity, "Keys of rows to delete from", "delete_events")
     return found
 
 

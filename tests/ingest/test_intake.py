@@ -285,9 +285,9 @@ def test_deletions_are_rows(endpoint: Endpoint, clickhouse: ClickHouse, database
         rows = ndjson(*({"id": i, "version": 1, "name": f"n{i}", "gone": False} for i in (1, 2)))
         assert await intake.take("app.users", rows) == Taken(2, 0)
         deletions = ndjson({"id": 1, "version": 2}, {"id": 2}, {"id": 2, "version": 2, "name": "x"})
-        assert await intake.take("app.users", deletions, delete=True) == Taken(1, 2)
+        assert await intake.take("app.users", deletions, method="DELETE") == Taken(1, 2)
         with pytest.raises(BadRequestError, match="appended rows only"):
-            await intake.take("app.events", deletions, delete=True)
+            await intake.take("app.events", deletions, method="DELETE")
 
     run(endpoint, plan, work)
     rows = clickhouse.rows(f"SELECT id, version, gone FROM {spec.landing} FINAL ORDER BY id")

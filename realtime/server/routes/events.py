@@ -1,4 +1,4 @@
-"""``POST`` and ``DELETE /v1/events/{source}``: rows in."""
+"""``POST``, ``PATCH`` and ``DELETE /v1/events/{source}``: rows in."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def events(request: Request) -> Response:
             encoding=headers.get("content-encoding", ""),
             idempotency_key=headers.get("idempotency-key", ""),
             request_id=exchange(request.scope).request_id,
-            delete=request.method == "DELETE",
+            method=request.method,
             share=share,
         )
     return Response(_encoder.encode(taken), media_type="application/json")
@@ -44,4 +44,4 @@ def _length(given: str) -> int:
         raise BadRequestError(f"Content-Length {given!r} is not a number") from None
 
 
-routes: list[Route] = [Route("/v1/events/{source}", events, methods=["POST", "DELETE"])]
+routes: list[Route] = [Route("/v1/events/{source}", events, methods=["POST", "PATCH", "DELETE"])]
