@@ -2,9 +2,9 @@
 
 They are merged when they come, not when they are read: what lands is a whole row, so batch and real time see the same
 one. A merge is one query that reads the newest rows and inserts the merged ones; ClickHouse runs one of a source at a
-time, whichever server sends it, for all carry one query id. So no update that was acknowledged is overwritten by another
-that did not see it. One whose version is older than the newest changes nothing, as an older row does not. To merge
-twice changes nothing more, so a try whose outcome is not known is sent again.
+time, whichever server sends it, for all carry one query id. So no update that was acknowledged is overwritten by
+another that did not see it. One whose version is older than the newest changes nothing, as an older row does not. To
+merge twice changes nothing more, so a try whose outcome is not known is sent again.
 """
 
 from __future__ import annotations
@@ -136,9 +136,7 @@ class Patches:
         structure = [*(column_ddl(self._source, c) for c in self._source.columns)]
         structure += [f"{_GIVEN} Array(String)", f"{_PLACE} UInt32", f"{_WHOLE} Bool"]
         lines = _encoder.encode_lines(
-            [
-                {**rows[p], _GIVEN: list(rows[p]), _PLACE: p, _WHOLE: self._needed <= set(rows[p])} for p in places
-            ]
+            [{**rows[p], _GIVEN: list(rows[p]), _PLACE: p, _WHOLE: self._needed <= set(rows[p])} for p in places]
         )
         tag = f"$t{secrets.token_hex(8)}$"
         return f"format(JSONEachRow, {_text(', '.join(structure))}, {tag}{lines.decode()}{tag})"
