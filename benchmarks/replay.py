@@ -14,7 +14,6 @@ import argparse
 import datetime as dt
 import itertools
 import json
-import shutil
 import statistics
 import tempfile
 import time
@@ -22,6 +21,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from example import copied
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import find_endpoint
@@ -35,7 +36,6 @@ from realtime.settings import Settings
 AT_ONCE = 4
 """Requests of `duet ingest` in flight."""
 ROOT = Path(__file__).parents[1]
-PROJECT = ("dbt_project.yml", "profiles", "models", "macros", "realtime/lambdas", "data_tests")
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="runs of each side")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings.load(_copy(Path(folder)), {"DUET_CLICKHOUSE_PORT": "0", "DUET_SERVER_PORT": "0"})
+        settings = Settings.load(copied(Path(folder)), {"DUET_CLICKHOUSE_PORT": "0", "DUET_SERVER_PORT": "0"})
         try:
             start(settings)
             plan = compile_project(settings).plan
@@ -56,14 +56,6 @@ def main() -> None:
                     _measure(settings, plan, spec, client, options.rows, options.runs)
         finally:
             stop(settings)
-
-
-def _copy(root: Path) -> Path:
-    for part in PROJECT:
-        target = root / part
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, target)
-    return root
 
 
 def _measure(settings: Settings, plan: Plan, spec: SourceSpec, client: ClickHouse, rows: int, runs: int) -> None:
