@@ -37,7 +37,8 @@ class Explained:
         for source in self.sources:
             yield f"-- landing table of {source.name}\n{_statements(landing_ddl(source))}"
         for state in self.step.states:
-            yield f"-- state {state.relation}\n{_statements(state_ddl(state))}"
+            why = f": ordered {state.why}" if state.why else ": ordered by its keys; no lambda looks it up"
+            yield f"-- state {state.relation}{why}\n{_statements(state_ddl(state))}"
         if self.step.refresh is not None:
             refresh = self.step.refresh
             yield f"-- refreshed every {refresh.every.lower()}: {refresh.relation}\n{_statements(refresh_ddl(refresh))}"

@@ -32,7 +32,7 @@ from realtime.deploy.topics import connect, disconnect
 from realtime.emit.names import quoted
 from realtime.emit.project import generate, write
 from realtime.errors import ConfigError
-from realtime.planner.ir import Plan, State, plan_id
+from realtime.planner.ir import Plan, State
 from realtime.settings import Settings
 
 Report = Callable[[str], None]
@@ -131,7 +131,7 @@ def _activate(deploy: Deploy) -> None:
     plan, ledger, live = deploy.plan, deploy.work.ledger, deploy.live
     ledger.register(spec for spec in plan.lambdas if (spec.name, spec.version) not in live.lambdas)
     if live.plan is not None and live.plan != plan:
-        ledger.keep(changed_models(live.plan, plan), plan_id(live.plan), deploy.options.keep_days)
+        ledger.keep(changed_models(live.plan, plan), live.deployment, deploy.options.keep_days)
     if live.plan != plan:
         ledger.activate(plan, deploy.note)
 

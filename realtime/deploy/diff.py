@@ -65,8 +65,8 @@ def is_whole(state: State, live: Live) -> bool:
 def same_version(one: Step, other: Step) -> bool:
     """Whether both keep and answer the same: a description may differ."""
     typed = ([(c.name, c.type, c.clickhouse) for c in step.columns] for step in (one, other))
-    kept = (one.select, one.states, one.refresh) == (other.select, other.states, other.refresh)
-    return kept and next(typed) == next(typed)
+    tables = (objects_of(step) for step in (one, other))  # named by all that they keep
+    return one.select == other.select and next(tables) == next(tables) and next(typed) == next(typed)
 
 
 def versions_before(plan: Plan, live: Live, options: Options) -> dict[str, Kept]:

@@ -51,11 +51,13 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     ``late`` only the ones from a moment on; ``lambdas`` pairs of name and version; ``staging`` the databases that an
     unfinished deploy left; ``kept`` what can be rolled back to, by model, at the moment ``now``; ``landed`` all landing
     and quarantine tables that a deploy ever made; ``expiring`` the rows that a changed TTL would delete, by landing
-    table; ``note`` says what made ``plan`` the active one if no deploy did.
+    table; ``note`` says what made ``plan`` the active one if no deploy did, ``deployment`` is the id that it was stored
+    under.
     """
 
     database: str
     plan: Plan | None = None
+    deployment: str = ""
     note: str = ""
     landing: Mapping[str, Table] = {}
     landed: frozenset[str] = frozenset()
@@ -89,10 +91,11 @@ def read_live(client: ClickHouse, database: str, wanted: Plan | None = None) -> 
     if "deployments" not in known:
         return live
     ledger = Ledger(client, database)
-    plan, note = _newest(client, database, known)
+    plan, deployment, note = _newest(client, database, known)
     return msgspec.structs.replace(
         live,
         plan=plan,
+        deployment=deployment,
         note=note,
         landed=ledger.deployed("sources", "landing") | ledger.deployed("sources", "quarantine"),
         expiring=_expiring(client, plan, wanted, live.landing),
@@ -130,15 +133,19 @@ def deployed_plan(settings: Settings, client: ClickHouse) -> Plan:
     return plan
 
 
-def _newest(client: ClickHouse, database: str, known: frozenset[str]) -> tuple[Plan | None, str]:
-    """The active plan, None where this version can't read it, and its note."""
+def _newest(client: ClickHouse, database: str, known: frozenset[str]) -> tuple[Plan | None, str, str]:
+    """The active plan, None where this version can't read it, its id and its note."""
     try:
         plan = active_plan(client, database)
     except ConfigError:
-        return None, ""
-    if "kept" not in known or plan is None:
-        return plan, ""
-    return plan, str(client.value(f"SELECT note FROM `{database}_duet`.deployments ORDER BY at DESC, id DESC LIMIT 1"))
+        return None, "", ""
+    if plan is None:
+        return None, "", ""
+    note = "note" if "kept" in known else "''"
+    (row,) = client.rows(
+        f"SELECT id, {note} AS note FROM `{database}_duet`.deployments ORDER BY at DESC, id DESC LIMIT 1"
+    )
+    return plan, row["id"], row["note"]
 
 
 def _kept(ledger: Ledger) -> dict[str, Kept]:

@@ -6,6 +6,8 @@ from realtime.emit.landing import SETTINGS
 from realtime.emit.names import quoted
 from realtime.planner.ir import Refresh, State, View
 
+_COMPACT = 1 << 30
+
 
 def state_ddl(state: State) -> list[str]:
     """Statements that make ``state`` and its views, the table first; names are quoted where needed."""
@@ -22,7 +24,8 @@ def create_state(state: State) -> str:
     )
     if state.ttl:
         clauses.append(f"TTL {state.ttl}")
-    clauses.append(f"SETTINGS index_granularity = {state.index_granularity}, {SETTINGS}")
+    compact = f", min_bytes_for_wide_part = {_COMPACT}" if state.compact else ""
+    clauses.append(f"SETTINGS index_granularity = {state.index_granularity}, {SETTINGS}{compact}")
     clauses.append(f"EMPTY AS\n{state.views[0].select}")
     return "\n".join(clauses)
 

@@ -80,9 +80,10 @@ class View(msgspec.Struct, frozen=True):
     select: str
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A state table and the views that feed it. ``fingerprint`` names its version; ``latest`` says that it
-    keeps the newest row per key. Its columns are what its first view selects."""
+    keeps the newest row per key. Its columns are what its first view selects. ``compact`` keeps the columns of a part
+    in one file up to a gigabyte; ``why`` says what the order and the index are made for, where lambdas decide."""
 
     name: str
     relation: str
@@ -94,6 +95,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     views: tuple[View, ...] = ()
     latest: bool = False
     fingerprint: str = ""
+    compact: bool = False
+    why: str = ""
 
 
 class Refresh(msgspec.Struct, frozen=True, kw_only=True):

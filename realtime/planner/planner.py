@@ -18,6 +18,7 @@ from realtime.dialects.translate import source_in_duckdb, to_duckdb
 from realtime.emit.tests import carried_tests, custom_tests
 from realtime.errors import DuetError, RefusedError, SourceError
 from realtime.planner.data_tests import plan_test
+from realtime.planner.design import designed
 from realtime.planner.dimensions import tested_keys
 from realtime.planner.ir import DataTest, LambdaSpec, Plan, Shape, SourceSpec, Step
 from realtime.planner.lambdas import plan_lambda
@@ -60,7 +61,8 @@ def plan_project(project: Project, database: str, cache: Cache | None = None) ->
         tests=tuple(planner.test(t) for t in custom_tests(project, [*planner.specs, *planner.steps])),
         carried=carried_tests(project, [*planner.specs, *planner.steps]),
     )
-    return Outcome(plan, tuple(planner.refused.refusals))
+    hints = {model.unique_id: model.options or {} for model in project.realtime_models()}
+    return Outcome(designed(plan, hints), tuple(planner.refused.refusals))
 
 
 def trace_model(project: Project, database: str, name: str) -> tuple[Stage, ...]:

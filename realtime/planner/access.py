@@ -1,0 +1,67 @@
+"""By which columns the lambdas look rows of a model up: compared with a parameter for equality, or as a range."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import sqlglot
+from sqlglot import exp
+
+from realtime.planner.ir import LambdaSpec
+from realtime.transpile.form import CLICKHOUSE
+
+_RANGES = (exp.GT, exp.GTE, exp.LT, exp.LTE)
+
+
+@dataclasses.dataclass
+class Access:
+    """How many lambdas compare each column of a model with ``=``, and how many as a range; ``lambdas`` names them."""
+
+    equal: Counter[str] = dataclasses.field(default_factory=Counter)
+    ranged: Counter[str] = dataclasses.field(default_factory=Counter)
+    lambdas: list[str] = dataclasses.field(default_factory=list)
+
+
+def accesses(lambdas: Iterable[LambdaSpec]) -> dict[str, Access]:
+    """How ``lambdas`` look up rows, by the name of the model that they read."""
+    found: dict[str, Access] = {}
+    for spec in lambdas:
+        seen = {(model, column, equal) for model, column, equal in _conditions(spec)}
+        for model, column, equal in sorted(seen):
+            access = found.setdefault(model, Access())
+            (access.equal if equal else access.ranged)[column] += 1
+            if spec.name not in access.lambdas:
+                access.lambdas.append(spec.name)
+    return found
+
+
+def _conditions(spec: LambdaSpec) -> Iterator[tuple[str, str, bool]]:
+    """Model, column and whether it is an equality, of every condition that each row of the model must meet."""
+    for select in sqlglot.parse_one(spec.select, read=CLICKHOUSE).find_all(exp.Select):
+        tables = {t.alias_or_name: t.name for t in _read(select) if t.name in spec.depends_on}
+        where = select.args.get("where")
+        for condition in _all_of(where.this) if where is not None else ():
+            for column, other in ((condition.left, condition.right), (condition.right, condition.left)):
+                if isinstance(column, exp.Column) and column.table in tables and other.find(exp.Placeholder):
+                    yield tables[column.table], column.name, isinstance(condition, exp.EQ)
+
+
+def _read(select: exp.Select) -> Iterator[exp.Table]:
+    """The tables that ``select`` itself reads."""
+    start = select.args.get("from_")
+    joins = [join.this for join in select.args.get("joins") or []]
+    for source in [start.this, *joins] if start is not None else joins:
+        if isinstance(source, exp.Table):
+            yield source
+
+
+def _all_of(condition: exp.Expr) -> Iterator[exp.Binary]:
+    """The comparisons that are joined by AND."""
+    found = condition.unnest()
+    if isinstance(found, exp.And):
+        yield from _all_of(found.left)
+        yield from _all_of(found.right)
+    elif isinstance(found, (exp.EQ, *_RANGES)):
+        yield found
