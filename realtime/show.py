@@ -170,7 +170,7 @@ def changes(found: Sequence[Change], orphans: Sequence[Change] = (), allowed: bo
 def _total(found: Sequence[Change]) -> str:
     rows = sum(change.rows for change in found if "state" in change.kind)
     lost = sum(change.destructive for change in found)
-    parts = [f"{len(found)} changes"] + [f"about {rows:,} rows to backfill"] * bool(rows)
+    parts = [f"{len(found)} change{'s' * (len(found) > 1)}"] + [f"about {rows:,} rows to backfill"] * bool(rows)
     return ", ".join(parts + [f"[bold red]{lost} destructive[/] (! needs --allow-destructive)"] * bool(lost))
 
 
@@ -380,18 +380,22 @@ def rates() -> Iterator[Callable[[str, int, int], None]]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*parts, console=_ERR) as bar:
-        tasks: dict[str, TaskID] = {}
-        begun: dict[str, tuple[float, int]] = {}
+    bar = Progress(*parts, console=_ERR)
+    tasks: dict[str, TaskID] = {}
+    begun: dict[str, tuple[float, int]] = {}
 
-        def advance(label: str, done: int, total: int) -> None:
-            if label not in tasks:
-                tasks[label], begun[label] = bar.add_task(escape(label), total=total, rate=""), (time.monotonic(), done)
-            since, first = begun[label]
-            rate = (done - first) / max(time.monotonic() - since, 1e-3)
-            bar.update(tasks[label], completed=done, total=total, rate=f"{rate:,.0f}/s" if done > first else "")
+    def advance(label: str, done: int, total: int) -> None:
+        if label not in tasks:
+            bar.start()  # not before: an empty one leaves a line behind
+            tasks[label], begun[label] = bar.add_task(escape(label), total=total, rate=""), (time.monotonic(), done)
+        since, first = begun[label]
+        rate = (done - first) / max(time.monotonic() - since, 1e-3)
+        bar.update(tasks[label], completed=done, total=total, rate=f"{rate:,.0f}/s" if done > first else "")
 
+    try:
         yield advance
+    finally:
+        bar.stop()
 
 
 @contextlib.contextmanager

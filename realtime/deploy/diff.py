@@ -17,6 +17,9 @@ from realtime.deploy.topics import topic_changes
 from realtime.errors import ConfigError
 from realtime.planner.ir import CarriedTest, DataTest, LambdaSpec, Plan, Refresh, State, Step
 
+ROLLBACK = "rollback of "
+"""Begins the note of what is active by a rollback; the models follow."""
+
 
 def changes(plan: Plan, live: Live, options: Options = DEFAULT) -> tuple[Change, ...]:
     """What has to be done so that the server runs ``plan``, in the order of a deploy; empty where it does already.
@@ -180,7 +183,8 @@ def _read_view(step: Step, live: Live) -> Iterator[Change]:
 
 def _rolled_back(step: Step, live: Live) -> str:
     """What to say of a view that a rollback made."""
-    return f"; the server runs it after a {live.note}" if step.model in live.note.split(": ")[-1].split(", ") else ""
+    back = live.note.removeprefix(ROLLBACK).split(", ") if live.note.startswith(ROLLBACK) else []
+    return f"; the server runs the version before, after a {live.note}" if step.model in back else ""
 
 
 def _reads_staging(view: ReadView, live: Live) -> bool:

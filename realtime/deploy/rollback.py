@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from realtime.clickhouse.client import ClickHouse
 from realtime.deploy.apply import Deploy, carry_out, working
 from realtime.deploy.change import Change, Kind
-from realtime.deploy.diff import changed_models, changes, versions_before
+from realtime.deploy.diff import ROLLBACK, changed_models, changes, versions_before
 from realtime.deploy.live import Kept, Live, read_live
 from realtime.deploy.merge import merged
 from realtime.deploy.options import Options
@@ -37,7 +37,7 @@ def rollback(settings: Settings, client: ClickHouse, database: str, model: str, 
         _check(model, found)
         for change in found:
             report(str(change))
-        note = f"rollback of {model}: {', '.join(models)}"
+        note = ROLLBACK + ", ".join([model, *(other for other in models if other != model)])
         carry_out(
             Deploy(settings, wanted, work, live, found, options, note), lambda: stage_views(settings, client, wanted)
         )

@@ -48,7 +48,7 @@ def test_back_and_forth_under_load(site: Site) -> None:
     assert load.errors == []
     assert site.per_room() == batch_per_room(load.inserted)
     notes = [one.what for one in Ledger(site.client, site.database).history()]
-    assert notes[:2] == ["rollback of per_room: busiest, per_room", "rollback of busiest: busiest, per_room"]
+    assert notes[:2] == ["rollback of per_room, busiest", "rollback of busiest, per_room"]
     with pytest.raises(NotFoundError, match="per_sender") as caught:
         rollback(site.settings, site.client, site.database, "per_sender", site.said.append)
     assert "busiest (until" in caught.value.remedy
@@ -73,7 +73,7 @@ def _the_next_deploy_would_go_forward_without_a_backfill(site: Site, second: Pla
     found = site.changes(second)
     assert [c.kind for c in found] == [Kind.REPLACE_VIEW, Kind.REPLACE_VIEW, Kind.MOVE_LAMBDA, Kind.KEEP_STATE]
     assert found[0].reason == (
-        "model per_room has changed; the server runs it after a rollback of per_room: busiest, per_room"
+        "model per_room has changed; the server runs the version before, after a rollback of per_room, busiest"
     )
     assert found[2].reason == "latest is one now"
 
