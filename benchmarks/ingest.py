@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+import psutil
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import find_endpoint
@@ -85,6 +86,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run")
     parser.add_argument("--runs", type=int, default=3, help="runs of each side")
+    parser.add_argument(
+        "--rate", type=int, default=1_000, help="single-row requests a second beside which it is measured"
+    )
     parser.add_argument("--gaps", type=int, nargs="*", default=[], help="measure freshness for these, in ms")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +102,7 @@ def main() -> None:
             if not options.gaps:
                 bench.rates(options.runs)
             for gap in options.gaps or [GAP]:
-                bench.freshness(gap)
+                bench.freshness(gap, options.rate)
         finally:
             stop(_settings(Path(folder), GAP))
 
@@ -119,6 +123,7 @@ class Bench:
         self._client = ClickHouse(find_endpoint(self.settings))
         deploy(self.settings, self._plan, self._client, lambda _: None, build=stage_views)
         wait_until_served(self.settings, self._plan)
+        self._server, self._clickhouse = server_url(self.settings), find_endpoint(self.settings).url
 
     def rates(self, runs: int) -> None:
         """Prints both sides' rows a second for large and for single-row requests."""
@@ -135,16 +140,19 @@ class Bench:
             record["ratio"] = round(record["ours rows/s"] / record["direct rows/s"], 2)
             print(json.dumps(record), flush=True)
 
-    def freshness(self, gap: int) -> None:
-        """Prints how soon a lambda sees a row, at 1,000 requests of one row a second and at 20 of 1,000 rows."""
+    def freshness(self, gap: int, rate: int) -> None:
+        """Prints how soon a lambda sees a row, at ``rate`` requests of one row a second and at 20 of 1,000 rows."""
         process.daemon(self.settings).stop()
         self.settings = _settings(self._folder, gap)
         process.start(self.settings)
         wait_until_served(self.settings, self._plan)
-        for rows, each in ((1_000, 1), (20_000, 1_000)):
+        self._server = server_url(self.settings)
+        for rows, each in ((rate, 1), (20_000, 1_000)):
             moment = micros(server_now(self._client))
             since = f"_ingested_at >= fromUnixTimestamp64Micro({moment}, 'UTC')"
+            server = self._cpu()
             waits, acknowledged, sent, parts = asyncio.run(self._open(rows / each, each))
+            used = (self._cpu() - server) / (sent / each) * 1e6
             inserts = self._client.value(f"SELECT uniqExact(_batch_id) FROM {self._source.landing} WHERE {since}")
             record = {
                 "case": f"freshness, {rows} rows/s by {each}, gap {gap} ms",
@@ -153,6 +161,7 @@ class Bench:
                 **{f"seen p{p} ms": _at(waits, p / 100) for p in (50, 99)},
                 "inserts/min": round(inserts * 60 / self._seconds),
                 "most parts": parts,
+                "server's µs of CPU a request": round(used),
             }
             print(json.dumps(record), flush=True)
 
@@ -199,14 +208,14 @@ class Bench:
                 if passed * PROBES > probed:
                     probed += 1
                     tasks.add(asyncio.create_task(probe()))
+                    if probed % PROBES == 0:
+                        most = max(most, await asyncio.to_thread(self._parts))
                 await asyncio.sleep(0.001)
-                if probed % PROBES == 0:
-                    most = max(most, await asyncio.to_thread(self._parts))
             await asyncio.gather(*tasks)
         return seen, acknowledged, sent * rows, most
 
     async def _ours(self, session: aiohttp.ClientSession, rows: bytes) -> None:
-        async with session.post(f"{server_url(self.settings)}/v1/events/{self._source.name}", data=rows) as answer:
+        async with session.post(f"{self._server}/v1/events/{self._source.name}", data=rows) as answer:
             assert answer.status == 200, await answer.text()
             await answer.read()
 
@@ -217,12 +226,12 @@ class Bench:
             "insert_deduplication_token": uuid.uuid4().hex,
             "query": f"INSERT INTO {self._source.landing} ({columns}) FORMAT JSONEachRow",
         }
-        async with session.post(find_endpoint(self.settings).url, params=parameters, data=rows) as answer:
+        async with session.post(self._clickhouse, params=parameters, data=rows) as answer:
             assert answer.status == 200, await answer.text()
             await answer.read()
 
     async def _is_seen(self, session: aiohttp.ClientSession, page: str) -> bool:
-        url = f"{server_url(self.settings)}/v1/lambdas/page"
+        url = f"{self._server}/v1/lambdas/page"
         async with session.get(url, params={"page": page}) as answer:
             return bool((await answer.json())["data"])
 
@@ -232,6 +241,12 @@ class Bench:
         return "".join(
             text.format(n, page or f"page {n % 997}", n % 1000, n // 60 % 60, n % 60) for n in numbers
         ).encode()
+
+    def _cpu(self) -> float:
+        record = process.daemon(self.settings).running()
+        assert record is not None
+        times = psutil.Process(record.pid).cpu_times()
+        return float(times.user + times.system)
 
     def _parts(self) -> int:
         sql = "SELECT count() FROM system.parts WHERE active AND concat(database, '.', table) = {landing:String}"

@@ -21,7 +21,7 @@ QUARANTINE_NEWEST = "revision"
 _NUMBER = f"toUInt64OrZero(substring(initialQueryID(), {len(BATCH_PREFIX) + 1}))"
 _HIDDEN = {
     INGESTED_AT: "DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')",
-    BATCH_ID: f"UInt64 MATERIALIZED {_NUMBER} CODEC(Delta, ZSTD)",
+    BATCH_ID: f"UInt64 MATERIALIZED {_NUMBER} CODEC(ZSTD)",
 }
 HIDDEN = tuple(_HIDDEN)
 # What is asked for is young: parts hold rows that came together, so this leaves only the newest to be read.

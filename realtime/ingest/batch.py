@@ -15,7 +15,7 @@ import msgspec
 
 from realtime.emit.landing import BATCH_PREFIX
 
-_COUNTED = 24  # bits of a process's own count; neighbours in time are near each other, which compresses well
+_COUNTED = 24  # bits of a process's own count: few of the bytes of neighbours in time differ, which compresses well
 _LEASE = 64 - _COUNTED
 
 

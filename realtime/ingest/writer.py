@@ -80,6 +80,7 @@ ROW_CODES: Mapping[int, str] = {
 # A server in trouble, which passes: timeouts, memory, too many parts or queries, a query of the same id.
 TROUBLE_CODES: Mapping[int, str] = {
     3: "UNEXPECTED_END_OF_FILE",
+    75: "CANNOT_WRITE_TO_FILE_DESCRIPTOR",
     159: "TIMEOUT_EXCEEDED",
     202: "TOO_MANY_SIMULTANEOUS_QUERIES",
     203: "NO_FREE_CONNECTION",
