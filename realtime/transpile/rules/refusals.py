@@ -39,6 +39,12 @@ NAMES: dict[str, tuple[str, str]] = {
 }
 
 
+def is_clock(node: exp.Expr) -> bool:
+    """Whether ``node`` reads the clock."""
+    name = node.name.lower() if isinstance(node, exp.Anonymous) else ""
+    return _CLOCK in (NODES.get(type(node)), NAMES.get(name))
+
+
 def _refusal(reason: str, remedy: str) -> Callable[[Lower, Any], exp.Expr]:
     def build(lower: Lower, node: exp.Expr) -> exp.Expr:
         raise refused(node, reason, remedy=remedy)

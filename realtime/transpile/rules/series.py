@@ -12,9 +12,11 @@ from realtime.transpile.form import call, cast, form, number
 from realtime.transpile.lower import Lower, refused, type_of
 from realtime.transpile.rules.casts import constant as constant_of
 from realtime.transpile.rules.intervals import ADD, MICROSECONDS, parts
+from realtime.transpile.rules.refusals import is_clock
 from realtime.transpile.types import BIGINT, TIMESTAMP, Kind
 
 _VARIABLE = (exp.Column, exp.Parameter, exp.Placeholder, exp.Query)
+_FIXED = "end it at a fixed date that is late enough, and filter by {{ as_of() }} in the lambda"
 _EPOCH = datetime.datetime(1970, 1, 1)
 # A series of months from the 29th or later moves on from the last day of the first short month that it meets.
 _ALWAYS_THERE = 28
@@ -42,7 +44,9 @@ def constant(lower: Lower, node: exp.GenerateSeries) -> Numbered | None:
     if start.find(*_VARIABLE) is not None or end.find(*_VARIABLE) is not None:
         return None
     for side in (start, end):
-        lower(side)  # what depends on the clock is refused
+        if any(map(is_clock, side.walk())):
+            raise refused(side, "a series up to the clock has other rows in every run", remedy=_FIXED)
+        lower(side)
     inclusive = not node.args.get("is_end_exclusive")
     first, last = (_value(lower, node, side) for side in (start, end))
     if first is None or last is None:
