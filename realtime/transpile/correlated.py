@@ -139,6 +139,8 @@ def _conjuncts(query: exp.Select) -> Iterator[exp.Expr]:
 
 def _over_distinct(query: exp.Select, around: exp.Select, joins: int, alias: str) -> Detached | None:
     named = list(dict.fromkeys(c.copy() for c in outer_columns(query)))
+    if any(outer_columns(unnested) for unnested in query.find_all(exp.Explode)):
+        return None  # lists are no keys
     seen = _seen(around, joins)
     if any(j.side in ("RIGHT", "FULL") for j in query.args.get("joins") or []) or around.args.get("from_") is None:
         return None

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from sqlglot import exp
 
+from realtime.transpile.correlated import outer_columns
 from realtime.transpile.form import call, column, number, quote
 from realtime.transpile.lower import Lower, refused, type_of
 from realtime.transpile.origins import cte_of
@@ -40,6 +41,10 @@ def _source(lower: Lower, source: exp.Expr) -> exp.Expr:
     if isinstance(source, exp.Subquery):
         if source.args["alias"].args.get("columns"):
             raise refused(source, "column names in the alias of a subquery", remedy="name the columns inside")
+        if outer_columns(source.this):
+            raise refused(
+                source, "a LATERAL query of this form", remedy="select from one table, or unnest a list of the values"
+            )
         alias = exp.TableAlias(this=quote(source.alias))
         return exp.Subquery(this=lower.query(source.this), alias=alias)
     raise refused(source, f"{source.key} in FROM has no exact form", remedy="read a table, a CTE or a subquery")
