@@ -12,6 +12,7 @@ from realtime.planner.ir import Column, Kafka, SourceSpec
 from realtime.planner.options import nearest, unknown_options
 from realtime.project.binder import Binder
 from realtime.project.manifest import Source
+from realtime.transpile.types import DuckType
 
 _OPTIONS = frozenset({"mode", "key", "version", "deleted", "event_time", "order_by", "partition_by", "ttl", "kafka"})
 _TOPIC = {"brokers": str, "topic": str, "group": str, "format": str, "consumers": int}
@@ -56,11 +57,18 @@ def _columns(source: Source, binder: Binder) -> tuple[Column, ...]:
     try:
         binder.add_table(source.relation, typed)
         bound = binder.describe(f"SELECT * FROM {source.relation.sql('duckdb')}")
-        return tuple(Column(n, t.name, t.base, source.descriptions.get(n, "")) for n, t in bound)
+        return tuple(Column(n, t.name, _base(n, t), source.descriptions.get(n, "")) for n, t in bound)
     except RefusedError as error:
         raise _wrong(
             source, error.message, "declare each column with a DuckDB type, as in `data_type: timestamp`"
         ) from None
+
+
+def _base(name: str, found: DuckType) -> str:
+    try:
+        return found.base
+    except RefusedError:
+        raise RefusedError(f"column {name} is {found}, for which ClickHouse has no type") from None
 
 
 def _check_options(source: Source) -> None:

@@ -172,7 +172,7 @@ def _nested(name: str, parsed: exp.DataType) -> DuckType:
     if parsed.is_type("decimal") and len(inner) == 2:
         precision, scale = (int(p.name) for p in inner)
         return DuckType(name, Kind.DECIMAL, precision=precision, scale=scale)
-    if parsed.is_type("array", "list"):
+    if parsed.is_type("array", "list") and not parsed.args.get("values"):
         return DuckType(name, Kind.LIST, element=_printed(inner[0]))
     if parsed.is_type("struct") and all(isinstance(f, exp.ColumnDef) for f in inner):
         fields = tuple((f.name, _printed(f.args["kind"])) for f in inner)

@@ -26,6 +26,7 @@ from realtime.transpile.rules.components import (
     comparable,
     nullable,
     rank,
+    valued,
 )  # fmt: skip
 from realtime.transpile.types import HUGEINT, INTEGERS, VARCHAR, DuckType, Kind, duck_type
 
@@ -125,8 +126,8 @@ def _count(lower: Lower, found: Call) -> Aggregate:
     if type_of(value).kind is Kind.NULL:
         return Aggregate((Component("count", (cast(exp.null(), "Nullable(String)"),)),), _as_bigint)
     if found.distinct:
-        return Aggregate((Component("uniqExact", (nullable(lower.canonical(value)),)),), _as_bigint)
-    return Aggregate((Component("count", (nullable(lower(value)),)),), _as_bigint)
+        return Aggregate((Component("uniqExact", (valued(lower.canonical(value), type_of(value)),)),), _as_bigint)
+    return Aggregate((Component("count", (valued(lower(value), type_of(value)),)),), _as_bigint)
 
 
 def _as_bigint(x: exp.Expr) -> exp.Expr:
@@ -341,7 +342,8 @@ def _ordered_list(lower: Lower, found: Call, shown: exp.Expr, condition: exp.Exp
     descending = _direction(found)
     by = rank(lower, found.order, "isNotNull" if descending else "isNull")
     collect = "groupUniqArray" if found.distinct else "groupArray"
-    part = Component(collect, (call("tuple", by, nullable(shown)),), condition)
+    kind = type_of(found.value) if condition is None else VARCHAR
+    part = Component(collect, (call("tuple", by, valued(shown, kind)),), condition)
     sort = "arrayReverseSort" if descending else "arraySort"
     template = f"arrayMap(_p -> tupleElement(_p, 2), {sort}(_p -> tupleElement(_p, 1), a))"
     return Aggregate((part,), lambda a: form(template, a=a))

@@ -10,7 +10,7 @@ from sqlglot import exp
 from realtime.transpile.form import call, form
 from realtime.transpile.lower import Lower, type_of
 from realtime.transpile.rules.order import comparable_uuid
-from realtime.transpile.types import Kind
+from realtime.transpile.types import DuckType, Kind
 
 Over = Callable[[exp.Expr], exp.Expr]
 UNORDERED = (Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.JSON, Kind.INTERVAL)
@@ -55,6 +55,11 @@ Spec = Callable[[Lower, Call], Aggregate]
 def nullable(x: exp.Expr) -> exp.Expr:
     """``x`` in a type that may be NULL, of which no rows give NULL."""
     return call("toNullable", x)
+
+
+def valued(x: exp.Expr, of: DuckType) -> exp.Expr:
+    """``x`` in a type that may be NULL, unless it is a list, a struct or a map, which never is."""
+    return x if of.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP) else nullable(x)
 
 
 def rank(lower: Lower, order: tuple[exp.Ordered, ...], null: str) -> exp.Expr:
