@@ -11,6 +11,7 @@ from orchestration.defs.dbt.assets import dbt_definitions
 from orchestration.defs.jobs import job_definitions
 from orchestration.defs.lake.assets import lake_assets
 from orchestration.defs.parity.checks import parity_checks
+from orchestration.defs.publish.assets import publish_assets
 from orchestration.prepared import prepare
 from realtime.settings import Settings
 
@@ -28,7 +29,7 @@ def collect(settings: Settings) -> dg.Definitions:
     return dg.Definitions.merge(
         dbt_definitions(prepared),
         dg.Definitions(
-            assets=[deploy_assets(prepared), *lake_assets(prepared)],
+            assets=[deploy_assets(prepared), *lake_assets(prepared), *publish_assets(prepared)],
             asset_checks=parity_checks(prepared),
             # Steps share one DuckDB file and load the project once; a process per step would do neither.
             executor=dg.in_process_executor,

@@ -37,6 +37,11 @@ def refreshed_key(model: str) -> dg.AssetKey:
     return dg.AssetKey(["refreshed", model])
 
 
+def published_key(model: str) -> dg.AssetKey:
+    """Of the table that takes a published model's rows from batch, whatever its version."""
+    return dg.AssetKey(["published", model])
+
+
 def batch_key(model: str) -> dg.AssetKey:
     """Of a model in the batch warehouse."""
     return dg.AssetKey(["batch", model])

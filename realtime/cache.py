@@ -109,7 +109,9 @@ class Digests:
             node = self._project.models.get(unique_id)
             named = [unique_id, node.name] if node is not None else [unique_id]
             keys = [sorted(sorted(key) for key in self._unique.get(name, ())) for name in named]
-            content = [self._common, unique_id, keys, self._declared.get(unique_id), self._content(node)]
+            source = self._project.sources.get(unique_id)
+            types = source.columns if source is not None else {}
+            content = [self._common, unique_id, keys, self._declared.get(unique_id), types, self._content(node)]
             self._found[unique_id] = _digest(content)
         return self._found[unique_id]
 
@@ -117,7 +119,7 @@ class Digests:
         if model is None:
             return []
         above = [self.of(unique_id) for unique_id in model.depends_on]
-        said = [model.description, model.descriptions, model.options, model.kind, model.ephemeral]
+        said = [model.description, model.descriptions, model.options, model.kind, model.ephemeral, model.types]
         return [model.name, model.sql, model.relation.sql("duckdb"), above, said]
 
 

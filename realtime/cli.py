@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from realtime import show
-from realtime.errors import BadRequestError, ConfigError, DuetError, NotCompiledError, ParityError
+from realtime.errors import BadRequestError, ConfigError, DuetError, NotBuiltError, NotCompiledError, ParityError
 from realtime.settings import Settings
 
 app = typer.Typer(
@@ -272,14 +272,37 @@ def export(context: typer.Context, wait: Wait = 600, json: Json = False) -> None
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def batch(context: typer.Context, wait: Wait = 600) -> None:
-    """Run `dbt build` on the batch target over the lake. Other arguments are handed to dbt, as in
-    `duet batch --select orders`."""
+    """Run `dbt build` on the batch target over the lake, and publish what it built of published models. Other arguments
+    are handed to dbt, as in `duet batch --select orders`."""
     from realtime.project.batch import run_batch
+    from realtime.publish.publish import built_models
     from realtime.turn import BATCH, turn
 
     wanted = deployed(context.obj)
     with turn(context.obj, BATCH, wait, show.note):
         run_batch(context.obj, wanted, ("build", *context.args))
+        for model in built_models(context.obj, wanted):
+            try:
+                _publish(context.obj, [model])
+            except NotBuiltError as error:
+                show.note(f"{error.message}: it differs from what is deployed. Run duet deploy, which publishes it")
+
+
+@app.command()
+def publish(
+    context: typer.Context,
+    models: Annotated[list[str] | None, typer.Argument(help="Published models; all where none is named.")] = None,
+    wait: Wait = 600,
+    json: Json = False,
+) -> None:
+    """Copy published models, as batch has built them, into ClickHouse: readers see the old rows or the new ones. `duet
+    batch` does so by itself."""
+    from realtime.turn import BATCH, turn
+
+    with turn(context.obj, BATCH, wait, show.note):
+        found = _publish(context.obj, models or [])
+    if json:
+        show.json_document(found)
 
 
 @app.command()
@@ -506,6 +529,16 @@ def tags_of(settings: Settings, client: Any) -> Any:
     latest = {spec.name: spec.version for spec in plan.lambdas}
     known = {name: sorted(found, key=lambda v: v == latest.get(name)) for name, found in ledger.versions().items()}
     return Tags(client, plan.database, known)
+
+
+def _publish(settings: Settings, models: list[str]) -> Any:
+    from realtime.publish.publish import publish as run
+
+    with clickhouse(settings) as client, show.rates() as advance:
+        found = run(settings, client, models, advance)
+    for copied in found:
+        show.note(str(copied))
+    return found
 
 
 def compiled(settings: Settings) -> Any:

@@ -17,6 +17,7 @@ from realtime.parity.compare import parity
 from realtime.planner.ir import Plan, SourceSpec
 from realtime.project.batch import run_batch
 from realtime.project.profile import duckdb_path
+from realtime.publish.publish import publish
 from realtime.services import server_url, start, wait_until_served
 from realtime.settings import Settings
 
@@ -42,6 +43,8 @@ def run_demo(settings: Settings) -> None:
         show.exported(export(settings, plan, client), settings.lake_dir)
         run_batch(settings, plan, ("build", "--quiet"))
         show.note("dbt build: models and tests passed")
+        for copied in publish(settings, client):
+            show.note(str(copied))
         show.heading("6  parity: every model, every row, batch against real time")
         compared = parity(settings, plan, client)
         show.parity(compared)

@@ -4,6 +4,7 @@ Every message names the thing, the place, the cause and the next step.
 
 DuetError
 ├── ConfigError        a setting, profile or project file is missing or wrong
+│   └── NotBuiltError  batch has not built a model, or not as it is now
 ├── SourceError        a source's declaration is incomplete or contradictory
 ├── RefusedError       SQL that cannot be kept exactly; carries project, model, file, line and column
 │   └── WaitingError   a model that reads what is refused, and has nothing against it itself
@@ -45,6 +46,12 @@ class ConfigError(DuetError):
     """A setting, profile or project file is missing or wrong."""
 
     code = "config"
+
+
+class NotBuiltError(ConfigError):
+    """Batch has not built a model that is to be copied, or not with the columns that it has now."""
+
+    code = "not_built"
 
 
 class SourceError(DuetError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from realtime.emit.ddl import refresh_ddl, state_ddl
+from realtime.emit.ddl import create_published, refresh_ddl, state_ddl
 from realtime.emit.landing import landing_ddl
 from realtime.errors import NotFoundError
 from realtime.planner.ir import Plan, SourceSpec, Step
@@ -42,6 +42,10 @@ class Explained:
         if self.step.refresh is not None:
             refresh = self.step.refresh
             yield f"-- refreshed every {refresh.every.lower()}: {refresh.relation}\n{_statements(refresh_ddl(refresh))}"
+        if self.step.published is not None:
+            copied = self.step.published
+            yield f"-- copied from batch, {self.step.batch}, to {copied.relation}: duet batch, duet publish"
+            yield _statements([create_published(copied, self.step.columns)])
         yield f"-- read view {self.step.relation}\n{self.step.select}"
 
 

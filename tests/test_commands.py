@@ -52,8 +52,14 @@ select branch, fees, rank() over (order by fees desc nulls last) as place
 from {{ ref('fees') }}
 """,
     "models/shares.sql": """
-select branch, loans, sum(loans) over () as all_loans
-from {{ ref('fees') }}
+select fees.branch, fees.loans, sum(fees.loans) over () as all_loans, codes.code
+from {{ ref('fees') }} as fees
+left join {{ ref('codes') }} as codes on codes.branch is not distinct from fees.branch
+""",
+    "models/codes.sql": """
+select branch, hash(branch) as code, {'fees': [sum(fee)], 'days': map([min(lent_at)], [1::hugeint])} as more
+from {{ source('desk', 'loans') }}
+group by branch
 """,
     "models/models.yml": """
 models:
@@ -64,6 +70,9 @@ models:
     config: {meta: {realtime: true}}
   - name: ranked
     config: {meta: {realtime: true}}
+  - name: codes
+    config: {meta: {realtime: {mode: published}}}
+    columns: [{name: branch, data_tests: [unique]}]
   - name: shares
     config: {meta: {realtime: {mode: refresh, refresh_every: 1 hour}}}
 """,
@@ -140,6 +149,18 @@ def _parity(project: Project) -> dict[str, Any]:
     return {record["model"]: record for record in json.loads(project.done("parity", "--json"))}
 
 
+def test_reading_what_is_not_published_yet(project: Project) -> None:
+    status = project.duet("status")
+    assert status.returncode == 1
+    assert "it is not published yet: run duet batch" in status.stdout
+    assert "model codes is not built in batch" in project.failed("publish")
+    assert "no model fees is published" in project.failed("publish", "fees")
+    assert json.loads(project.done("plan", "--json")) == []
+    found = {r["model"]: r for r in json.loads(project.duet("parity", "--json").stdout)}
+    for model in ("codes", "shares"):
+        assert "model codes is not published yet: run duet batch" in found[model]["reason"]
+
+
 def test_whole_path_to_zero_differences(project: Project) -> None:
     project.done("export")
     project.done("batch")
@@ -148,6 +169,7 @@ def test_whole_path_to_zero_differences(project: Project) -> None:
         "fees": ("aggregate", 4, 4, 0),
         "last_loans": ("latest", 4, 4, 0),
         "ranked": ("read", 4, 4, 0),
+        "codes": ("published", 4, 4, 0),
         "shares": ("refresh", 4, 4, 0),
     }
 
@@ -173,6 +195,21 @@ def test_parity_says_what_differs(project: Project) -> None:
     assert _parity(project)["fees"]["rows_realtime"] == 5
 
 
+def test_published_columns_that_change(project: Project) -> None:
+    project.write(
+        "models/codes.sql", FILES["models/codes.sql"].replace("hash(branch) as code", "hash(branch) as code, 1 as one")
+    )
+    error = project.failed("deploy")
+    assert "model codes is not built in batch: columns differ: batch lacks one; the version before goes on" in error
+    assert "duet batch, duet deploy" in error
+    assert not _parity(project)["codes"]["differing"]
+    assert "Run duet deploy, which publishes it" in project.duet("batch", "--select", "codes").stderr
+    project.done("deploy")
+    assert not _parity(project)["codes"]["differing"]
+    assert json.loads(project.done("plan", "--json")) == []
+    assert "rows published" in project.duet("publish", "codes").stderr
+
+
 def test_malformed_events_go_to_quarantine(project: Project) -> None:
     project.write("bad.ndjson", '{"loan_id": "x"}\n{"loan_id": 1, "colour": "red"}\nnonsense\n')
     found = project.duet("ingest", "desk.loans", str(project.root / "bad.ndjson"))
@@ -182,8 +219,9 @@ def test_malformed_events_go_to_quarantine(project: Project) -> None:
 
 def test_status_names_the_addresses(project: Project) -> None:
     status = json.loads(project.done("status", "--json"))
-    assert [(m["model"], m["problem"]) for m in status["models"]] == [("shares", "")]
+    assert [(m["model"], m["problem"]) for m in status["models"]] == [("codes", ""), ("shares", "")]
     assert "shares  refresh" in project.done("status")
+    assert {m["model"] for m in status["models"] if m["as_of"]} == {"codes", "shares"}
     found = {s["name"]: s for s in status["services"]}
     assert found["clickhouse"]["running"]
     with urllib.request.urlopen(found["server"]["address"] + "/readyz", timeout=10) as answer:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from realtime.errors import CommandError, UnavailableError
 
 # It logs a refused connection before it raises it.
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+
+
+Block = bytes  # the class below has a method of this name
 
 
 class ClickHouse:
@@ -86,6 +90,15 @@ class ClickHouse:
         """Runs the INSERT ``sql``, which names its FORMAT, with the file ``path`` as its rows."""
         try:
             self._client.command(sql, data=path.read_bytes(), settings=dict(settings or {}))
+        except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+            raise self._failed(error, sql) from None
+
+    def stream(self, sql: str, body: Iterable[Block], settings: Mapping[str, Any] | None = None) -> None:
+        """Runs the INSERT ``sql``, which names its FORMAT, with the bytes of ``body`` as they come."""
+        blocks = itertools.chain([f"{sql}\n".encode()], body)
+        try:
+            # Without a table, the statement begins the block.
+            self._client.raw_insert("", insert_block=(b for b in blocks), settings=dict(settings or {}))
         except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
             raise self._failed(error, sql) from None
 

@@ -17,14 +17,14 @@ SELECT query_id, elapsed, query AS text, '' AS target FROM system.processes
 WHERE query_kind IN ('Insert', 'AsyncInsertFlush')
   AND now64(6, 'UTC') - toIntervalMicrosecond(toInt64(elapsed * 1e6) + 10000)
     < fromUnixTimestamp64Micro({before:Int64}, 'UTC')
-  AND NOT match(query, {refresh:String})
+  AND NOT match(query, {derived:String})
 UNION ALL
 SELECT entries.query_id[1], dateDiff('microsecond', first_update, now64(6, 'UTC')) / 1e6, query,
   concat(database, '.', table)
 FROM system.asynchronous_inserts WHERE first_update < fromUnixTimestamp64Micro({before:Int64}, 'UTC')
 """
-# How a refreshable view fills the table that it then puts in place of its target: it reads landing tables only.
-_REFRESH = r"^INSERT INTO [^ ]+\.`\.tmp\.inner_id\."
+# A refresh, or a backfill: it reads landing tables and writes to a state database, also one that is only just made.
+_DERIVED = r"^INSERT INTO `?\w+_state`?\."
 
 
 def wait_for_inserts(client: ClickHouse, tables: Sequence[str], before: datetime, timeout: float = 60) -> None:
@@ -50,7 +50,7 @@ def wait_for_inserts(client: ClickHouse, tables: Sequence[str], before: datetime
 
 
 def _older(client: ClickHouse, tables: Sequence[str], before: datetime) -> list[dict[str, Any]]:
-    rows = client.rows(_RUNNING, {"before": micros(before), "refresh": _REFRESH}, {"log_queries": 0})
+    rows = client.rows(_RUNNING, {"before": micros(before), "derived": _DERIVED}, {"log_queries": 0})
     names = [table.split(".")[-1] for table in tables]
     return [r for r in rows if (r["target"] in tables if r["target"] else any(name in r["text"] for name in names))]
 

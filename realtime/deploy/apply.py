@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
@@ -24,6 +24,7 @@ from realtime.deploy.live import Live, read_live
 from realtime.deploy.lock import exclusive
 from realtime.deploy.options import Options
 from realtime.deploy.promote import build_staging, settle, staging_database, swap_to_staging
+from realtime.deploy.published import PATIENCE, make_placeholder, make_published, publishing
 from realtime.deploy.rebuild import reopen
 from realtime.deploy.refreshes import make_refreshed
 from realtime.deploy.source_changes import orphans
@@ -111,7 +112,7 @@ def carry_out(deploy: Deploy, build: Callable[[], None]) -> None:
     disconnect(work.client, plan, live)
     make_sources(work, plan, live, deploy.found)
     _fill_states(deploy, wanted)
-    make_refreshed(work, [refresh for refresh in refreshes_of(plan).values() if not is_filled(refresh, live)])
+    _fill_refreshed(work, plan, live, make_published(deploy.settings, work, plan, live))
     rebuilt = not {change.kind for change in deploy.found} <= UNBUILT
     if rebuilt:
         build()
@@ -182,6 +183,15 @@ def _fill_states(deploy: Deploy, states: Sequence[State]) -> None:
     drop_lakes(work, sources)
 
 
+def _fill_refreshed(work: Work, plan: Plan, live: Live, unpublished: Mapping[str, str]) -> None:
+    """Makes the refreshed tables that are missing; one that reads what is ``unpublished`` waits for it."""
+    missing = {r: refresh for r, refresh in refreshes_of(plan).items() if not is_filled(refresh, live)}
+    make_refreshed(work, [refresh for r, refresh in missing.items() if r not in unpublished])
+    for step in plan.steps:
+        if step.refresh is not None and step.refresh.relation in unpublished.keys() & missing.keys():
+            make_placeholder(work.client, step.refresh.relation, step, unpublished[step.refresh.relation])
+
+
 def _test_views(settings: Settings, deploy: Deploy, build: Build) -> None:
     """Tests the new version, unless its tests had passed and only the swap was interrupted."""
     staging = staging_database(deploy.plan)
@@ -230,8 +240,9 @@ def _drop_unused(deploy: Deploy, grace: float) -> None:
     if tables or columns:
         # An insert that still feeds a dropped view fails if the view's table goes too.
         wait_for_inserts(work.client, sorted(live.landing), server_now(work.client), INSERT_TIMEOUT)
-    for table in tables:
-        work.client.execute(f"DROP TABLE IF EXISTS {_quoted(table)}")
+    with publishing(work.client, plan.database, PATIENCE) if tables else nullcontext():
+        for table in tables:
+            work.client.execute(f"DROP TABLE IF EXISTS {_quoted(table)}")
     drop_columns(work, columns)
     for name in live.staging:
         work.client.execute(f"DROP DATABASE IF EXISTS {quoted(name)} SYNC")

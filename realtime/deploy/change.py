@@ -21,6 +21,7 @@ class Kind(enum.StrEnum):
     DISCONNECT_TOPIC = "disconnect topic"
     CREATE_STATE = "create state"
     CREATE_REFRESH = "create refreshed table"
+    PUBLISH = "publish"
     BACKFILL_STATE = "backfill state"
     KEEP_STATE = "keep state"
     DROP_STATE = "drop state"

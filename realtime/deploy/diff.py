@@ -12,10 +12,12 @@ from realtime.deploy.change import Change, Kind
 from realtime.deploy.live import Kept, Live, ReadView
 from realtime.deploy.merge import same_plan
 from realtime.deploy.options import DEFAULT, Options
+from realtime.deploy.replace import NEXT
 from realtime.deploy.source_changes import fits, source_changes
 from realtime.deploy.topics import topic_changes
+from realtime.deploy.unpublished import unpublished_of
 from realtime.errors import ConfigError
-from realtime.planner.ir import CarriedTest, DataTest, LambdaSpec, Plan, Refresh, State, Step
+from realtime.planner.ir import CarriedTest, DataTest, LambdaSpec, Plan, Published, Refresh, State, Step
 
 ROLLBACK = "rollback of "
 """Begins the note of what is active by a rollback; the models follow."""
@@ -33,6 +35,7 @@ def changes(plan: Plan, live: Live, options: Options = DEFAULT) -> tuple[Change,
     found = [c for c in found if c.kind is not Kind.DROP_COLUMN]
     found += topic_changes(plan, live)
     found += _states(plan, live, options)
+    found += _published(plan, live)
     found += _refreshes(plan, live)
     found += [change for step in plan.steps for change in _read_view(step, live)]
     found += _tests(plan, live)
@@ -121,7 +124,8 @@ def kept_objects(kept: Mapping[str, Kept]) -> dict[str, str]:
 def objects_of(step: Step) -> list[str]:
     """Relations of the tables that keep ``step`` and of the views that fill them."""
     found = [name for state in step.states for name in (state.relation, *(view.name for view in state.views))]
-    return found + ([step.refresh.relation, step.refresh.view] if step.refresh is not None else [])
+    found += [step.refresh.relation, step.refresh.view] if step.refresh is not None else []
+    return found + ([step.published.relation] if step.published is not None else [])
 
 
 def _states(plan: Plan, live: Live, options: Options) -> Iterator[Change]:
@@ -149,17 +153,27 @@ def _new_state(plan: Plan, step: Step, state: State, live: Live, options: Option
     return Change(Kind.CREATE_STATE, state.relation, why, rows, destructive=before)
 
 
-def _refreshes(plan: Plan, live: Live) -> Iterator[Change]:
+def _published(plan: Plan, live: Live) -> Iterator[Change]:
     for step in plan.steps:
-        if step.refresh is not None and not is_filled(step.refresh, live):
-            yield Change(Kind.CREATE_REFRESH, step.refresh.relation, _why_new(step, step.refresh, live))
+        if step.published is not None and step.published.relation not in live.states:
+            yield Change(Kind.PUBLISH, step.published.relation, _why_new(step, step.published, live))
 
 
-def _why_new(step: Step, made: State | Refresh, live: Live) -> str:
+def _refreshes(plan: Plan, live: Live) -> Iterator[Change]:
+    unpublished = unpublished_of(plan, live)
+    for step in plan.steps:
+        refresh = step.refresh
+        if refresh is None or is_filled(refresh, live):
+            continue
+        if not (refresh.relation in unpublished and refresh.relation in live.states):
+            yield Change(Kind.CREATE_REFRESH, refresh.relation, _why_new(step, refresh, live))
+
+
+def _why_new(step: Step, made: State | Refresh | Published, live: Live) -> str:
     if made.relation in live.states:
         return "an earlier deploy did not finish it"
-    tables = (states_of, refreshes_of)
-    before = {t.name for of in tables for t in of(live.plan).values()} if live.plan is not None else set()
+    steps = live.plan.steps if live.plan is not None else ()
+    before = {t.name for s in steps for t in (*s.states, s.refresh, s.published) if t is not None}
     return f"what model {step.model} keeps has changed" if made.name in before else f"model {step.model} is new"
 
 
@@ -233,6 +247,8 @@ def _leftovers(plan: Plan, live: Live, options: Options) -> Iterator[Change]:
     used = {name for step in plan.steps for name in objects_of(step)}
     kept = versions_before(plan, live, options)
     held, already = kept_objects(kept), kept_objects(live.kept)
+    # Another process may be filling the next one of a table that is in use.
+    used |= {relation + NEXT for relation in used}
     for relation in sorted({*live.states, *live.views} - used):
         if relation not in held:
             kind = Kind.DROP_MATERIALIZED_VIEW if relation in live.views else Kind.DROP_STATE

@@ -27,6 +27,11 @@ class Table(msgspec.Struct, frozen=True):
     rows: int
     columns: Mapping[str, str]
 
+    @property
+    def is_view(self) -> bool:
+        """Whether it only stands for a table that is not published yet (see `realtime.deploy.unpublished`)."""
+        return self.engine == "View"
+
 
 class ReadView(msgspec.Struct, frozen=True):
     """An object in the database of read views, by name what callers select from. ``deployed`` says that a deploy

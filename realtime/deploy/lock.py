@@ -35,10 +35,11 @@ PATIENCE = 5.0
 
 
 class Lock:
-    """The lock on one database, held by this process."""
+    """The lock on one kind of ``work`` in one database, held by this process."""
 
-    def __init__(self, client: ClickHouse, database: str) -> None:
-        self.query_id = f"duet-deploy-{database}"
+    def __init__(self, client: ClickHouse, database: str, work: str = "deploy") -> None:
+        self.query_id = f"duet-{work}-{database}"
+        self._work = work
         self._client = client
         self._database = database
         self._mark = uuid.uuid4().hex
@@ -51,17 +52,17 @@ class Lock:
         while not self._try():
             if time.monotonic() > deadline:
                 raise BusyError(
-                    f"another deploy to {self._database} is running (query {self.query_id})",
-                    remedy="wait until it is done, then deploy again",
+                    f"another {self._work} to {self._database} is running (query {self.query_id})",
+                    remedy=f"wait until it is done, then {self._work} again",
                 )
             time.sleep(0.1)
 
     def check(self) -> None:
-        """UnavailableError where the server ended the lock: then another deploy may have begun."""
+        """UnavailableError where the server ended the lock: then another may have begun the same work."""
         if self._ended.is_set():
             raise UnavailableError(
                 f"the lock on {self._database} is lost: {self._error or 'its query ended'}",
-                remedy="run the deploy again; it continues where it stopped",
+                remedy=f"run the {self._work} again; it continues where it stopped",
             )
 
     def release(self) -> None:
@@ -92,9 +93,9 @@ class Lock:
 
 
 @contextlib.contextmanager
-def exclusive(client: ClickHouse, database: str, patience: float = PATIENCE) -> Iterator[Lock]:
-    """Holds the lock on ``database``; BusyError where another deploy does, still after ``patience`` seconds."""
-    lock = Lock(client, database)
+def exclusive(client: ClickHouse, database: str, patience: float = PATIENCE, work: str = "deploy") -> Iterator[Lock]:
+    """Holds the lock on ``work`` in ``database``; BusyError where another does, still after ``patience`` seconds."""
+    lock = Lock(client, database, work)
     lock.acquire(patience)
     try:
         yield lock

@@ -7,28 +7,34 @@ from collections.abc import Iterable
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.deploy.ledger import Work
-from realtime.emit.ddl import refresh_ddl
+from realtime.deploy.replace import NEXT, put_in_place
+from realtime.emit.ddl import create_refresh, create_refreshed
 from realtime.errors import CommandError
 from realtime.planner.ir import Plan, Refresh
 
-_CAUSE = re.compile(r"Refresh failed: (?:Code: \d+\. )?(?:DB::Exception: )?(.*?)(?:: while executing .*)?$")
+_CAUSE = re.compile(r".*Code: \d+\. (?:DB::Exception: )?(.*?)(?:: while executing .*)?$")
 
 
 def make_refreshed(work: Work, refreshes: Iterable[Refresh]) -> None:
-    """Makes the tables and views of ``refreshes``, in their order, and fills each once.
+    """Makes the tables and views of ``refreshes``, in their order: each table is there when it is filled.
 
-    CommandError naming the model where its first refresh fails.
+    CommandError naming the model where that fails.
     """
     for refresh in refreshes:
         work.check()
         # What was recorded of a table by this name does not hold for the one that is made now.
         work.ledger.mark([refresh.relation], "dropped")
-        for name in (refresh.view, refresh.relation):
+        beside = refresh.relation + NEXT
+        for name in (refresh.view, beside):
             work.client.execute(f"DROP TABLE IF EXISTS {name} SYNC")
-        for statement in refresh_ddl(refresh):
-            work.client.execute(statement)
+        work.client.execute(create_refreshed(refresh, beside))
         work.report(f"first refresh of {refresh.name}")
-        refresh_now(work.client, refresh)
+        try:
+            work.client.execute(f"INSERT INTO {beside}\n{refresh.select}", settings={"log_comment": work.comment})
+        except CommandError as error:
+            raise _failed(refresh, error) from None
+        put_in_place(work.client, refresh.relation)
+        work.client.execute(create_refresh(refresh))
         work.ledger.mark([refresh.relation], "complete")
 
 
@@ -41,10 +47,14 @@ def refresh_now(client: ClickHouse, refresh: Refresh) -> None:
     try:
         client.execute(f"SYSTEM WAIT VIEW {refresh.view}")
     except CommandError as error:
-        raise CommandError(
-            f"model {refresh.name} can't be refreshed: {cause(error.message)}",
-            remedy="mend the row or the model: `try_cast`, a wider type, `nullif(divisor, 0)` keep a row from failing",
-        ) from None
+        raise _failed(refresh, error) from None
+
+
+def _failed(refresh: Refresh, error: CommandError) -> CommandError:
+    return CommandError(
+        f"model {refresh.name} can't be refreshed: {cause(error.message)}",
+        remedy="mend the row or the model: `try_cast`, a wider type, `nullif(divisor, 0)` keep a row from failing",
+    )
 
 
 def refresh_below(client: ClickHouse, plan: Plan, models: Iterable[str]) -> dict[str, str]:
@@ -79,6 +89,6 @@ def cause(text: str) -> str:
     >>> cause("Refresh failed: Code: 395. DB::Exception: bad row: while executing 'FUNCTION throwIf(x)'.")
     'bad row'
     """
-    first = text.strip().splitlines()[0] if text.strip() else ""
-    found = _CAUSE.search(first if "Refresh failed: " in first else f"Refresh failed: {first}")
+    first = text.strip().partition("\n")[0]
+    found = _CAUSE.match(first)
     return found[1] if found else first

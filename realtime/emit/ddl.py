@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from realtime.emit.landing import SETTINGS
-from realtime.emit.names import quoted
-from realtime.planner.ir import Refresh, State, View
+from realtime.emit.names import literal, quoted
+from realtime.planner.ir import Column, Published, Refresh, State, View
 
 _COMPACT = 1 << 30
 
@@ -37,11 +39,38 @@ def create_view(state: State, view: View, select: str | None = None) -> str:
 
 def refresh_ddl(refresh: Refresh) -> list[str]:
     """Statements that make the table of ``refresh`` and the view that replaces its rows, which has not run yet then."""
-    clauses = [f"CREATE TABLE IF NOT EXISTS {refresh.relation}", "ENGINE = MergeTree"]
-    if refresh.partition_by:
-        clauses.append(f"PARTITION BY {refresh.partition_by}")
-    clauses.append(f"ORDER BY ({', '.join(quoted(c) for c in refresh.order_by)})")
-    clauses.append(f"SETTINGS index_granularity = {refresh.index_granularity}, allow_nullable_key = 1")
-    clauses.append(f"EMPTY AS\n{refresh.select}")
-    view = f"CREATE MATERIALIZED VIEW IF NOT EXISTS {refresh.view}\nREFRESH EVERY {refresh.every} TO {refresh.relation}"
-    return ["\n".join(clauses), f"{view}\nEMPTY AS\n{refresh.select}"]
+    return [create_refreshed(refresh, refresh.relation), create_refresh(refresh)]
+
+
+def create_refreshed(refresh: Refresh, relation: str) -> str:
+    """An empty table ``relation`` of the columns that ``refresh`` selects."""
+    return f"CREATE TABLE IF NOT EXISTS {relation}\n{_clauses(refresh)}\nEMPTY AS\n{refresh.select}"
+
+
+def create_refresh(refresh: Refresh) -> str:
+    """The refreshable view over the table of ``refresh``; it waits for its time."""
+    view = f"CREATE MATERIALIZED VIEW IF NOT EXISTS {refresh.view}"
+    return f"{view}\nREFRESH EVERY {refresh.every} TO {refresh.relation}\nEMPTY AS\n{refresh.select}"
+
+
+def create_published(published: Published, columns: Iterable[Column], relation: str = "", comment: str = "") -> str:
+    """An empty table that takes a copy of batch rows: that of ``published``, or one of another name."""
+    listed = ",\n".join(f"  {quoted(c.name)} {c.clickhouse}" for c in columns)
+    said = f"\nCOMMENT {literal(comment)}" if comment else ""
+    return f"CREATE TABLE {relation or published.relation} (\n{listed}\n)\n{_clauses(published)}{said}"
+
+
+def placeholder(columns: Iterable[Column], model: str) -> str:
+    """The select that stands for the rows of ``model`` until it is published: an error."""
+    words = literal(f"model {model} is not published yet: run duet batch")
+    values = ", ".join(f"defaultValueOfTypeName({literal(c.clickhouse)}) AS {quoted(c.name)}" for c in columns)
+    return f"SELECT {values} FROM system.one WHERE throwIf(1, {words})"
+
+
+def _clauses(made: Refresh | Published) -> str:
+    clauses = ["ENGINE = MergeTree"]
+    if made.partition_by:
+        clauses.append(f"PARTITION BY {made.partition_by}")
+    clauses.append(f"ORDER BY ({', '.join(quoted(c) for c in made.order_by)})")
+    clauses.append(f"SETTINGS index_granularity = {made.index_granularity}, allow_nullable_key = 1")
+    return "\n".join(clauses)

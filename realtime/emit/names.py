@@ -10,3 +10,12 @@ def quoted(name: str) -> str:
     `a\\`b`
     """
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def literal(text: str) -> str:
+    """``text`` as a string in ClickHouse SQL.
+
+    >>> print(literal("it's"))
+    'it\\'s'
+    """
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

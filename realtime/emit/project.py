@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from realtime.emit.ddl import refresh_ddl, state_ddl
+from realtime.emit.ddl import create_published, refresh_ddl, state_ddl
 from realtime.emit.jinja import escaped
 from realtime.emit.kafka import connect_ddl
 from realtime.emit.landing import landing_ddl
@@ -43,6 +43,9 @@ def generate(plan: Plan) -> Files:
             out[f"ddl/{state.relation.split('.')[1]}.sql"] = _statements(state_ddl(state))
         if step.refresh is not None:
             out[f"ddl/{step.refresh.relation.split('.')[1]}.sql"] = _statements(refresh_ddl(step.refresh))
+        if step.published is not None:
+            relation = step.published.relation
+            out[f"ddl/{relation.split('.')[1]}.sql"] = _statements([create_published(step.published, step.columns)])
     for test in plan.tests:
         if test.select:
             out[f"tests/{test.name}.sql"] = _test_file(test)
@@ -104,6 +107,7 @@ duet_realtime:
 def _sources_file(plan: Plan) -> Mapping[str, Any]:
     states = [(state.relation, f"State of {state.name}.") for step in plan.steps for state in step.states]
     states += [(s.refresh.relation, f"Rows of {s.model}, refreshed.") for s in plan.steps if s.refresh is not None]
+    states += [(s.published.relation, f"Rows of {s.model}, copied.") for s in plan.steps if s.published is not None]
     landing = [_landing_properties(source, plan) for source in plan.sources]
     sources = [{"name": "landing", "schema": f"{plan.database}_raw", "tables": landing}]
     if states:

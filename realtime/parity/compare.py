@@ -16,14 +16,14 @@ import duckdb
 import msgspec
 
 from realtime.clickhouse.client import ClickHouse
-from realtime.deploy.freshness import freshness
+from realtime.deploy.freshness import Fresh, freshness
 from realtime.deploy.refreshes import refresh_below, with_upstream
 from realtime.errors import NotFoundError
 from realtime.ingest.lake import open_batch
 from realtime.parity.age import Age
 from realtime.parity.matching import Example, differing_rows, examples, match
 from realtime.parity.sides import Side, batch_side, realtime_side
-from realtime.planner.ir import Plan, Step
+from realtime.planner.ir import Plan, Shape, Step
 from realtime.project.profile import duckdb_path
 from realtime.settings import Settings
 
@@ -89,6 +89,7 @@ class _Comparison:
         self, settings: Settings, plan: Plan, client: ClickHouse, connection: duckdb.DuckDBPyConnection, folder: Path
     ) -> None:
         self.plan, self.client, self.connection, self.folder = plan, client, connection, folder
+        self.fresh: tuple[Fresh, ...] = ()
         self.age = Age(settings, plan, client, connection)
         for setting, value in {
             "TimeZone": "UTC",
@@ -102,12 +103,10 @@ class _Comparison:
 
     def run(self, steps: Sequence[Step]) -> tuple[Compared, ...]:
         problems = refresh_below(self.client, self.plan, [step.model for step in steps])
-        fresh = {each.model: each for each in freshness(self.client, self.plan)}
+        self.fresh = freshness(self.client, self.plan)
+        ages = {each.model: each.as_of for each in self.fresh}
         return tuple(
-            msgspec.structs.replace(
-                self._compare(step, problems), as_of=fresh[step.model].as_of if step.model in fresh else None
-            )
-            for step in steps
+            msgspec.structs.replace(self._compare(step, problems), as_of=ages.get(step.model)) for step in steps
         )
 
     def _compare(self, step: Step, problems: Mapping[str, str]) -> Compared:
@@ -122,14 +121,23 @@ class _Comparison:
         except duckdb.Error as error:
             problem = f"the rows can't be compared: {str(error).splitlines()[0]}"
             return self._apart(step, msgspec.structs.replace(batch, problem=problem), realtime)
-        stale = [problems[name] for name in sorted(with_upstream(self.plan, [step.model]) & set(problems))]
-        reason = "; ".join(filter(None, [*stale, self.age.reason(step) if differing else ""]))
+        below = with_upstream(self.plan, [step.model])
+        stale = [problem for name, problem in problems.items() if name in below]
+        if differing:
+            stale += [self.age.reason(step), *(_copied(f) for f in self.fresh if f.model in below)]
+        reason = "; ".join(filter(None, stale))
         return _compared(step, batch, realtime, differing, reason, found)
 
     def _apart(self, step: Step, batch: Side, realtime: Side) -> Compared:
         """The sides can't be laid beside each other."""
         reason = "; ".join(problem for problem in (batch.problem, realtime.problem) if problem)
         return _compared(step, batch, realtime, max(1, batch.rows + realtime.rows), reason, ())
+
+
+def _copied(found: Fresh) -> str:
+    """When a published model was copied, which batch may have built again since."""
+    published = found.shape == Shape.PUBLISHED and found.as_of is not None
+    return f"{found.model} is published as of {found.as_of:%Y-%m-%d %H:%M:%S}Z: run duet publish" if published else ""
 
 
 def _compared(

@@ -44,7 +44,7 @@ def batch_side(connection: duckdb.DuckDBPyConnection, step: Step) -> Side:
         rows = _count(connection, name)
         actual = {row[0]: row[1] for row in connection.execute(f"DESCRIBE {name}").fetchall()}
         declared = {column.name: column.type for column in step.columns}
-        problem = _columns_differ("batch", actual, declared)
+        problem = columns_differ("batch", actual, declared)
         if not problem:
             _create_view(connection, "batch", [exp.column(c.name, quoted=True) for c in step.columns], step, relation)
         return Side(rows, problem)
@@ -64,7 +64,7 @@ def realtime_side(connection: duckdb.DuckDBPyConnection, client: ClickHouse, ste
         return Side(problem="real-time view is missing: run duet deploy")
     actual = {row["name"]: _plain(row["type"]) for row in described}
     declared = {column.name: _plain(column.clickhouse) for column in step.columns}
-    problem = _columns_differ("real time", actual, declared)
+    problem = columns_differ("real time", actual, declared)
     try:
         if problem:
             count = exp.select(exp.Count(this=exp.Star())).from_(relation)
@@ -111,7 +111,7 @@ def _comparable(value: exp.Expr, kind: DuckType) -> exp.Expr:
     return value
 
 
-def _columns_differ(side: str, actual: Mapping[str, str], declared: Mapping[str, str]) -> str:
+def columns_differ(side: str, actual: Mapping[str, str], declared: Mapping[str, str]) -> str:
     """What is wrong with the columns or types of a side; empty where they are as planned."""
     missing = [name for name in declared if name not in actual]
     extra = [name for name in actual if name not in declared]

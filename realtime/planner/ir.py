@@ -21,6 +21,7 @@ class Shape(enum.StrEnum):
     LATEST = "latest"
     READ = "read"
     REFRESH = "refresh"
+    PUBLISHED = "published"
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -118,6 +119,18 @@ class Refresh(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str = ""
 
 
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """A table ``relation`` that takes a copy of the model's rows in batch, with the columns of its step.
+    ``fingerprint`` names the version: it changes with the columns, not with how batch computes them."""
+
+    name: str
+    relation: str
+    order_by: tuple[str, ...] = ()
+    partition_by: str = ""
+    index_granularity: int = 8192
+    fingerprint: str = ""
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """A model and how it is kept.
 
@@ -125,7 +138,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     relation of the same model in the batch engine, ``select`` the read view's ClickHouse SQL.
     ``depends_on`` names the models and sources (``chat.messages``) it reads, as authored. ``keys`` are the
     columns that identify a row of the model; empty where they are not known, or it has one row. ``remedy`` says what
-    would keep on insert a model that is computed when read. ``refresh`` is the table of a model that is refreshed.
+    would keep on insert a model that is computed when read. ``refresh`` is the table of a model that is refreshed,
+    ``published`` that of one which is copied from batch.
     """
 
     model: str
@@ -140,6 +154,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
     states: tuple[State, ...] = ()
     refresh: Refresh | None = None
+    published: Published | None = None
     description: str = ""
     remedy: str = ""
 

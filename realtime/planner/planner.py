@@ -23,6 +23,7 @@ from realtime.planner.dimensions import tested_keys
 from realtime.planner.ir import DataTest, LambdaSpec, Plan, Shape, SourceSpec, Step
 from realtime.planner.lambdas import plan_lambda
 from realtime.planner.passes.inline_streams import inline_streams
+from realtime.planner.published import batch_columns, is_published, plan_published
 from realtime.planner.refresh import keep_refreshed
 from realtime.planner.refused import Refused
 from realtime.planner.relations import Relations, key_of, reads_only
@@ -109,7 +110,7 @@ def open_planner(project: Project, database: str, cache: Cache | None = None) ->
 def _sources(
     project: Project, models: Iterable[Model], binder: Binder, database: str, refused: Refused
 ) -> dict[str, SourceSpec]:
-    """Sources that opted in, and those that a real-time model reads."""
+    """Sources that opted in, and those that a real-time model reads; not what only batch reads."""
     specs: dict[str, SourceSpec] = {}
     for source in _used_sources(project, models):
         try:
@@ -126,12 +127,13 @@ def _sources(
 
 def _used_sources(project: Project, models: Iterable[Model]) -> list[Source]:
     seen: set[str] = {u for u, s in project.sources.items() if s.opted_in}
-    waiting = [u for m in models for u in m.depends_on]
+    waiting = [m.unique_id for m in models]
     while waiting:
         unique_id = waiting.pop()
         if unique_id not in seen:
             seen.add(unique_id)
-            waiting += project.models[unique_id].depends_on if unique_id in project.models else ()
+            model = project.models.get(unique_id)
+            waiting += model.depends_on if model is not None and not is_published(model) else ()
     return [project.sources[u] for u in sorted(seen) if u in project.sources]
 
 
@@ -159,6 +161,9 @@ class Planner:
 
     def add(self, model: Model, trace: Trace | None = None) -> None:
         """Plans ``model``, or notes why not; ``trace`` takes what each pass makes of it."""
+        if is_published(model):
+            self._publish(model, trace)
+            return
         reads = list(self._nodes(model.depends_on))
         for check in (self._check_name, check_options):
             with self.refused.noting(model):
@@ -208,6 +213,29 @@ class Planner:
         self.know(model.depends_on)
         self.refused.declare(model)
 
+    def _publish(self, model: Model, trace: Trace | None) -> None:
+        """Plans ``model``, whose SQL only batch has to understand."""
+        for check in (self._check_name, check_options):
+            with self.refused.noting(model):
+                check(model)
+        if not self.refused.is_refused(model) and trace is None and self.recalled(model):
+            return
+        with self.refused.noting(model):
+            self.know(model.depends_on)
+            columns = batch_columns(model, self.project, self.binder)
+            reads = self._names(model.depends_on)
+            step = plan_published(model, columns, reads, self.relations, self.database, self.project.adapter)
+            if not self.refused.is_refused(model):
+                self._keep_published(model, step)
+                self._memory.keep(model, Kept(step, inline=False))
+                return
+        self.refused.add(model, ())
+        self._declare(model)
+
+    def _keep_published(self, model: Model, step: Step) -> None:
+        self.steps[model.unique_id] = step
+        self.binder.add_table(model.relation, [(c.name, c.type) for c in step.columns])
+
     def know(self, unique_ids: Iterable[str]) -> None:
         """Gives DuckDB and the streams those recalled models that ``unique_ids`` are made of."""
         made_of, waiting = set[str](), list(unique_ids) if self._unknown else []
@@ -218,6 +246,9 @@ class Planner:
                 waiting += self.project.models[unique_id].depends_on
         for unique_id in [u for u in self._unknown if u in made_of]:
             model, inline = self.project.models[unique_id], self._unknown.pop(unique_id)
+            if is_published(model):
+                self._keep_published(model, self.steps[unique_id])
+                continue
             tree = None
             if inline or self.project.adapter != "duckdb":
                 tree = inline_streams(to_duckdb(model.sql, self.project.adapter, self.binder), self._stream)
@@ -279,7 +310,7 @@ class Planner:
             raise RefusedError(
                 f"a {model.kind} has no SQL to keep in real time",
                 construct=model.name,
-                remedy="set `meta: {realtime: false}` on it",
+                remedy="let batch make it and copy it, `meta: {realtime: {mode: published}}`; or set `realtime: false`",
             )
 
     def _check_name(self, model: Model) -> None:
@@ -343,7 +374,8 @@ def _not_kept(model: Model, reader: Model | Query) -> RefusedError:
         return RefusedError(
             f"reads the {model.kind} {model.name}, which ClickHouse does not have",
             construct=reads,
-            remedy="declare a source for its rows and send them as events",
+            remedy=f"copy it from batch, `meta: {{realtime: {{mode: published}}}}` on {model.name}; or declare a "
+            "source for its rows and send them as events",
         )
     return RefusedError(
         f"reads {model.name}, which is not kept in real time",

@@ -39,9 +39,9 @@ def refresh_every(options: Mapping[str, Any]) -> str:
             construct="meta.realtime.refresh_every",
             remedy="add `mode: refresh`, or drop `refresh_every`",
         )
-    if "ttl" in options and options.get("mode") == "refresh":
+    if "ttl" in options and options.get("mode") in ("refresh", "published"):
         raise RefusedError(
-            "meta.realtime.ttl is set, but all rows of the model are replaced at every refresh",
+            "meta.realtime.ttl is set, but the model's rows are replaced as a whole",
             construct="meta.realtime.ttl",
             remedy="drop `ttl`, and leave old rows out in the model's WHERE",
         )

@@ -13,6 +13,9 @@ from realtime.project.manifest import Model, Project, Query, Source
 
 Node = Model | Source
 
+_NO_FORM = "see docs/sql.md"
+_PUBLISH = "let batch compute the model and copy it: `mode: published` (docs/shapes.md)"
+
 
 class Refused:
     """Refusals in the order in which they were found. ``binder`` learns the columns of what is not kept, where DuckDB
@@ -34,7 +37,11 @@ class Refused:
         try:
             yield
         except (RefusedError, *UNFORESEEN) as error:
-            self.refusals += refusals_of(error, of, self._project.name)
+            found = refusals_of(error, of, self._project.name)
+            for refusal in found:
+                if isinstance(of, Model) and refusal.remedy.startswith(_NO_FORM):
+                    refusal.remedy += f"; or {_PUBLISH}"
+            self.refusals += found
             self._own.add((of.path, of.name))
 
     def is_refused(self, of: Model | Query) -> bool:

@@ -53,6 +53,12 @@ def compile_dbt(project_dir: Path, profiles_dir: Path, meanwhile: Callable[[], o
     _run("dbt compile", command, project_dir, profiles_dir, {}, True, meanwhile)
 
 
+def dbt_environment() -> dict[str, str]:
+    """The environment of a process that runs dbt."""
+    env = {name: value for name, value in os.environ.items() if name not in _OF_THE_CALLER}
+    return env | {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DBT_TARGET_PATH": "target"}
+
+
 def _run(
     title: str,
     command: Sequence[str],
@@ -63,8 +69,7 @@ def _run(
     meanwhile: Callable[[], object] = lambda: None,
 ) -> str:
     folders = ["--project-dir", str(project_dir), "--profiles-dir", str(profiles_dir)]
-    env = {name: value for name, value in os.environ.items() if name not in _OF_THE_CALLER}
-    env |= {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DBT_TARGET_PATH": "target", **environment}
+    env = {**dbt_environment(), **environment}
     with subprocess.Popen(
         [sys.executable, *command, *folders], cwd=project_dir, env=env, text=True,
         stdin=subprocess.DEVNULL,

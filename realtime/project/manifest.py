@@ -48,7 +48,8 @@ class Source:
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A dbt model, Jinja resolved. ``options`` is ``meta.realtime`` (None: not opted in); ``raw`` the file's text;
-    ``kind`` is model, Python model, seed or snapshot. dbt writes an ephemeral model into those that read it."""
+    ``kind`` is model, Python model, seed or snapshot; ``types`` are those that its columns are declared with
+    (empty where missing). dbt writes an ephemeral model into those that read it."""
 
     unique_id: str
     name: str
@@ -63,6 +64,7 @@ class Model:
     kind: str = "model"
     ephemeral: bool = False
     materialized: str = "view"
+    types: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +216,7 @@ def _model(node: Mapping[str, Any], root: Path) -> Model:
         sql=node.get("compiled_code") or node.get("raw_code") or "",
         relation=_relation(node),
         depends_on=tuple((node.get("depends_on") or {}).get("nodes") or ()),
-        options=_options(node, "realtime") if node["resource_type"] == "model" else None,
+        options=_options(node, "realtime"),
         description=node.get("description") or "",
         descriptions={c["name"]: c.get("description") or "" for c in node["columns"].values()},
         path=node["original_file_path"],
@@ -222,7 +224,14 @@ def _model(node: Mapping[str, Any], root: Path) -> Model:
         kind="Python model" if node.get("language") == "python" else node["resource_type"],
         ephemeral=(node.get("config") or {}).get("materialized") == "ephemeral",
         materialized=(node.get("config") or {}).get("materialized") or "view",
+        types=_types(node),
     )
+
+
+def _types(node: Mapping[str, Any]) -> dict[str, str]:
+    """Declared types by column; dbt has those of a seed in its config too."""
+    declared = {c["name"]: c.get("data_type") or "" for c in node["columns"].values()}
+    return {**declared, **((node.get("config") or {}).get("column_types") or {})}
 
 
 def _test(node: Mapping[str, Any], root: Path) -> Test:

@@ -171,8 +171,11 @@ class _Run:
 
     def _in_real_time(self, test: UnitTest, batch: Result | None) -> tuple[Verdict, Verdict]:
         reason = batch_only(test)
-        if test.model not in {step.unique_id for step in self.plan.steps}:
+        step = next((s for s in self.plan.steps if s.unique_id == test.model), None)
+        if step is None:
             reason = "the model is not kept in real time"
+        elif step.published is not None:
+            reason = "the model is computed in batch only, and copied"
         elif batch is None or not batch.sql:
             reason = reason or "dbt did not compile it, see batch"
         if reason or batch is None:

@@ -25,6 +25,8 @@ OPTIONS: dict[str, dict[str, Any] | None] = {
     "not_refreshed": {"refresh_every": "1 minute"},
     "refreshed_in_no_order": {"mode": "refresh", "order_by": ["id", "gone"]},
     "published": {"mode": "published"},
+    "published_null": {"mode": "published"},
+    "published_of_no_known_type": {"mode": "published"},
     "wrong_order": {"order_by": ["k", "n"]},
     "latest_asked_for": {"mode": "latest"},
 }

@@ -7,7 +7,7 @@ import dagster as dg
 
 from orchestration.defs.dbt.translator import RealtimeTranslator, column_schema
 from orchestration.failure import explained
-from orchestration.keys import group_of, refreshed_key, source_key, state_key
+from orchestration.keys import group_of, published_key, refreshed_key, source_key, state_key
 from orchestration.prepared import Prepared
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import find_endpoint
@@ -88,6 +88,7 @@ def _state_spec(state: State, group: str, prepared: Prepared) -> dg.AssetSpec:
 def _refreshed_spec(refresh: Refresh, group: str, prepared: Prepared) -> dg.AssetSpec:
     below = {source.landing: source_key(source.name) for source in prepared.plan.sources}
     below |= {state.relation: state_key(state.name) for state, _ in _states(prepared)}
+    below |= {s.published.relation: published_key(s.model) for s in prepared.plan.steps if s.published is not None}
     below |= {other.relation: refreshed_key(other.name) for other, _ in _refreshes(prepared)}
     return dg.AssetSpec(
         refreshed_key(refresh.name),

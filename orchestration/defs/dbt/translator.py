@@ -12,6 +12,7 @@ from orchestration.keys import (
     batch_key,
     group_of,
     lake_key,
+    published_key,
     realtime_key,
     refreshed_key,
     source_key,
@@ -57,8 +58,8 @@ class BatchTranslator(DagsterDbtTranslator):
 
 
 class RealtimeTranslator(DagsterDbtTranslator):
-    """The generated project: ``realtime/<model>``, over ``source/…`` (landing tables), ``state/…`` and
-    ``refreshed/…``."""
+    """The generated project: ``realtime/<model>``, over ``source/…`` (landing tables), ``state/…``,
+    ``refreshed/…`` and ``published/…``."""
 
     def __init__(self, prepared: Prepared) -> None:
         super().__init__(DagsterDbtTranslatorSettings(enable_source_metadata=False))
@@ -69,6 +70,11 @@ class RealtimeTranslator(DagsterDbtTranslator):
         }
         self._sources |= {
             ("state", _table(s.refresh.relation)): refreshed_key(s.model) for s in plan.steps if s.refresh is not None
+        }
+        self._sources |= {
+            ("state", _table(s.published.relation)): published_key(s.model)
+            for s in plan.steps
+            if s.published is not None
         }
         self._steps = {step.model: step for step in plan.steps}
         self._authored = prepared.batch["nodes"]

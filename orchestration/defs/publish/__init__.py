@@ -1,0 +1,1 @@
+"""The copies of what only batch computes."""
