@@ -13,7 +13,8 @@ DuetError
 ├── PortInUseError     a port that is needed is taken
 ├── BusyError          another Duet process holds what is needed
 ├── BadRequestError    malformed input: an event, a parameter, a body
-│   └── KeyReusedError an Idempotency-Key that stands for other rows already
+│   ├── KeyReusedError an Idempotency-Key that stands for other rows already
+│   └── SlowBodyError  a request's body that does not come
 ├── NotFoundError      no such source, model, lambda, version or tag
 ├── OverloadedError    more work than can be taken now; carries the seconds to wait
 ├── ParityError        batch and real time differ
@@ -179,6 +180,13 @@ class KeyReusedError(BadRequestError):
 
     code = "idempotency_key_reused"
     status = 422
+
+
+class SlowBodyError(BadRequestError):
+    """A request's body that does not come."""
+
+    code = "request_timeout"
+    status = 408
 
 
 class NotFoundError(DuetError):

@@ -106,7 +106,7 @@ _DECOMPRESS: dict[str, Callable[[bytes, int], bytes]] = {
 def _array(body: bytes) -> list[msgspec.Raw]:
     try:
         return _raws.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise BadRequestError(
             f"the body starts as a JSON array but is not one: {error}", remedy="send a whole array, or NDJSON"
         ) from None
@@ -116,7 +116,7 @@ def _is_document(body: bytes) -> bool:
     """Whether it is one JSON value, perhaps printed over several lines."""
     try:
         _raw.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False
     return True
 

@@ -205,7 +205,7 @@ def _document(field: bytes) -> bytes:
     value = _unquoted(field)
     try:
         _raw.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _text(field)
     return msgspec.json.format(value, indent=-1) if b"\n" in value or b"\r" in value else value
 

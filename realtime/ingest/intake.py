@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Se
 import msgspec
 
 from realtime.clickhouse.endpoint import Endpoint
-from realtime.errors import NotFoundError
+from realtime.errors import NotFoundError, SlowBodyError
 from realtime.ingest.bodies import PIECE, decompressed, pieces, too_large
 from realtime.ingest.committer import Refused, Table
 from realtime.ingest.kafka import Readers, rows_in_pieces
@@ -32,17 +32,19 @@ from realtime.settings import Settings
 _BLOCK = 8 * 2**20  # bytes of one request that go into one insert
 _IN_THREAD = 2**18  # compressed bodies from this size on are read beside the event loop
 _MIB = 2**20
+_SLOWEST = 16 * 1024  # bytes a second of a body
 _NO_ROW = "is missing, and no row has this key"
 _encoder = msgspec.json.Encoder()
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """``gap`` in seconds between two inserts into one table; ``body`` and ``waiting`` in bytes: of one body
-    after decompression, and of all that is held at once."""
+    """``gap`` in seconds between two inserts into one table; ``body`` and ``waiting`` in bytes: of one body after
+    decompression, and of all that is held at once. ``patience`` are the seconds in which a body begins to come."""
 
     gap: float = 0.02
     body: int = 64 * _MIB
     waiting: int = 256 * _MIB
+    patience: float = 30
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -118,14 +120,23 @@ class Intake:
         return self._readers.topics()
 
     async def read(self, chunks: AsyncIterable[bytes], share: Share) -> bytes:
-        """A request's body as it was sent. BadRequestError where it is too long; OverloadedError where ``share``
-        can't hold it."""
+        """A request's body as it was sent. BadRequestError where it is too long, SlowBodyError where it comes too
+        slowly: what has come takes the place of others. OverloadedError where ``share`` can't hold it."""
         body = bytearray()
-        async for chunk in chunks:
-            share.add(len(chunk))
-            body += chunk
-            if len(body) > self.limits.body:
-                raise too_large(self.limits.body)
+        begin = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout_at(begin + self.limits.patience) as patience:
+                async for chunk in chunks:
+                    share.add(len(chunk))
+                    body += chunk
+                    if len(body) > self.limits.body:
+                        raise too_large(self.limits.body)
+                    patience.reschedule(begin + self.limits.patience + len(body) / _SLOWEST)
+        except TimeoutError:
+            raise SlowBodyError(
+                f"the body comes too slowly: {len(body):,} bytes in {self.limits.patience:g} s and more",
+                remedy=f"send at least {_SLOWEST // 1024} KiB a second, or smaller bodies",
+            ) from None
         return bytes(body)
 
     async def update(self, plan: Plan | None) -> None:

@@ -244,6 +244,8 @@ def _problem(text: bytes) -> str:
         _raw.decode(text)
     except UnicodeDecodeError:
         return "the message is not UTF-8"
+    except RecursionError:
+        return "the message is nested too deeply"
     except msgspec.DecodeError as error:
         return f"the message is not JSON: {error}" if text else "the message is empty"
     return ""

@@ -61,7 +61,7 @@ class Schema:
         """Checks the rows of ``piece``."""
         try:
             found = self._fast(piece.json)
-        except (ValueError, ArithmeticError):  # msgspec's errors are ValueErrors too
+        except (ValueError, ArithmeticError, RecursionError):  # msgspec's errors are ValueErrors too
             return self._one_by_one(piece.rows(), piece.header)
         return Checked(self._lines(found), len(found), [])
 
@@ -95,7 +95,7 @@ class Schema:
         for row in rows:
             try:
                 good += self._fast(row.json or b"!")
-            except (ValueError, ArithmeticError):
+            except (ValueError, ArithmeticError, RecursionError):
                 found = [("", row.problem)] if row.problem else self._slow(row.json)
                 if isinstance(found, dict):
                     good.append(found)
@@ -114,6 +114,8 @@ class Schema:
             return [("", "the row is JSON, but not an object")]
         except msgspec.DecodeError as error:
             return [("", f"the row is not JSON: {error}")]
+        except RecursionError:
+            return [("", "the row is nested too deeply")]
         values: dict[str, Any] = {}
         reasons = [(n, self._only or unknown_column(n, self._codecs)) for n in given if n not in self._codecs]
         for name, each in self._codecs.items():

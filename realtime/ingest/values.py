@@ -86,6 +86,8 @@ def _value(raw: Any) -> Any:
         raise UnfitError("is not UTF-8") from None
     except msgspec.DecodeError as error:
         raise UnfitError(f"is not JSON ({error})") from None
+    except RecursionError:
+        raise UnfitError("is nested too deeply") from None
 
 
 # -- numbers

@@ -328,3 +328,11 @@ def test_every_type_reads_back(endpoint: Endpoint, clickhouse: ClickHouse, datab
         "t": "23:59:59.500000",
     }
     assert row["ms"].replace(tzinfo=None) == dt.datetime(1969, 12, 31, 23, 59, 59, 999000)
+
+
+@pytest.mark.parametrize("kind", ["JSON", "VARCHAR", "BIGINT[]", "STRUCT(a BIGINT)"])
+def test_what_is_nested_too_deeply_is_refused(kind: str) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    found = checked({"v": kind}, '{"v":' + deep + "}", '{"v":null}' if kind in ("JSON", "VARCHAR") else '{"v":1}', deep)
+    assert {b.reasons[0] for b in found.bad} & {"is nested too deeply", "the row is nested too deeply"}
+    assert len(found.bad) == (2 if kind in ("JSON", "VARCHAR") else 3)
