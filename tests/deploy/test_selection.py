@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from realtime.deploy.selection import selected_plan
+from realtime.clickhouse.client import ClickHouse
+from realtime.deploy.selection import select_plan, selected_plan
 from realtime.errors import ConfigError
 from realtime.planner.ir import Plan
 from realtime.planner.planner import plan_project
 from realtime.project.manifest import Source
 from tests.deploy.conftest import COLUMNS, MODELS, PER_SENDER, RENAMED, generic_test, project, source
+from tests.landing import project as folder
 
 LARGEST = {**MODELS, "per_room": MODELS["per_room"].replace("count(*)", "max(size) as largest, count(*)")}
 BOTH = {**MODELS, "per_sender": PER_SENDER}
@@ -66,3 +70,15 @@ def test_all_of_it_is_the_project_itself() -> None:
     plan = planned(BOTH)
     empty = plan_project(project({}), "shop").plan
     assert selected_plan(plan, empty, names(*BOTH)) == plan
+
+
+def test_dbt_reads_the_selection(clickhouse: ClickHouse, database: str, tmp_path: Path) -> None:
+    settings = folder(tmp_path)
+    for name in BOTH:
+        (tmp_path / "models" / f"{name}.sql").write_text("select 1 as id")
+    (tmp_path / "models" / "per_sender.sql").write_text("{{ config(tags=['nightly']) }} select 1 as id")
+    plan = plan_project(project(BOTH), database).plan
+    found = select_plan(settings, clickhouse, plan, ["tag:nightly", "config.materialized:table"])
+    assert [s.model for s in found.steps] == ["per_sender"]
+    with pytest.raises(ConfigError, match="--select tag:weekly names nothing that is kept"):
+        select_plan(settings, clickhouse, plan, ["tag:weekly"])

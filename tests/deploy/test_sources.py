@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 
 from realtime.deploy.apply import deploy
@@ -106,3 +107,17 @@ def test_a_state_may_begin_now_and_be_filled_later(site: Site) -> None:
         site.settings, site.compile(project(models)), site.client, site.said.append, Options(backfill=True), stage_views
     )
     assert [messages for _, messages, _ in site.per_room()] == [4, 3, 3]
+
+
+def test_a_source_that_is_gone_keeps_its_rows_until_that_is_allowed(site: Site) -> None:
+    plan = site.deploy(project({"per_room": PER_ROOM}), build=stage_views)
+    site.insert(0, 3)
+    empty = msgspec.structs.replace(plan, sources=(), steps=())
+    deploy(site.settings, empty, site.client, site.said.append, Options(), stage_views)
+    assert site.names("_raw") == ["chat__messages", "chat__messages__quarantine"]
+    assert site.names("_state") == site.names("") == []
+    assert site.said[-2].endswith(
+        "chat__messages stays, though the project has no such source any more: --allow-destructive drops it"
+    )
+    deploy(site.settings, empty, site.client, site.said.append, ALLOWED, stage_views)
+    assert site.names("_raw") == []
