@@ -119,8 +119,10 @@ def _topics(found: Iterable[Topic]) -> None:
     table = _table("source", "topic", "partition", "last offset", "messages behind", "problem")
     for t in found:
         lag = "" if t.lag is None else f"{t.lag:,}"
-        problem = f"[red]{escape(_short(t.problem))}[/]" if t.problem else ""
-        table.add_row(t.source, escape(t.topic), str(t.partition), str(t.landed), lag, problem)
+        problem = f"[red]{escape(t.problem)}[/]" if t.problem else ""
+        table.add_row(
+            t.source, escape(t.topic), str(t.partition) if t.partition >= 0 else "", str(t.landed), lag, problem
+        )
     _OUT.print()
     _OUT.print(table)
 

@@ -11,6 +11,8 @@ from realtime.emit.kafka import engine_of
 from realtime.emit.names import quoted
 from realtime.planner.ir import SourceSpec
 
+_NOT_READ = "ClickHouse reads no partition: is the broker reached, and the topic there?"
+
 Where = tuple[str, int]
 """A topic and one of its partitions."""
 
@@ -78,13 +80,15 @@ def named(source: SourceSpec) -> dict[str, str]:
 
 
 def topics(source: SourceSpec, consumers: Sequence[Consumer], positions: Mapping[Where, int]) -> tuple[Topic, ...]:
-    """Every partition that is read, or was."""
+    """Every partition that is read, or was; where none is read now, that is the problem."""
     ends = {(c.topic, c.partition): c for c in consumers}
+    wanted = {*ends, *positions} or {(source.kafka.topic if source.kafka is not None else "", -1)}
     found = []
-    for where in sorted({*ends, *positions}):
+    for where in sorted(wanted):
         landed, consumer = positions.get(where, -1), ends.get(where)
         lag = max(0, consumer.end - landed - 1) if consumer is not None and consumer.end >= 0 else None
-        found.append(Topic(source.name, *where, landed, lag, consumer.problem if consumer is not None else ""))
+        problem = (consumer.problem if consumer is not None else "") if ends else _NOT_READ
+        found.append(Topic(source.name, *where, landed, lag, problem))
     return tuple(found)
 
 

@@ -125,7 +125,7 @@ def _allowed(origin: str) -> list[tuple[bytes, bytes]]:
 async def answer_preflight(send: Send) -> None:
     """What a browser asks before it calls from another origin."""
     headers = [
-        (b"access-control-allow-methods", b"GET, POST, DELETE"),
+        (b"access-control-allow-methods", b"GET, POST, PATCH, DELETE"),
         (b"access-control-allow-headers", b"authorization, content-type, idempotency-key, x-request-id, x-split-key"),
         (b"access-control-max-age", b"600"),
         (b"content-length", b"0"),

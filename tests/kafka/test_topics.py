@@ -137,6 +137,10 @@ def test_messages_land_and_what_does_not_fit_is_in_quarantine(
     send(clickhouse, spec.kafka, numbered(0, 1000))
     live = connected(clickhouse, plan)
     assert not list(topic_changes(plan, live))
+    away = msgspec.structs.replace(spec, name="shop.away", landing=f"{database}_raw.away")
+    (topic,) = read_topics(clickhouse, database, [away])
+    assert (topic.topic, topic.lag) == (f"{database}-orders", None)
+    assert topic.problem.startswith("ClickHouse reads no partition")
     send(clickhouse, spec.kafka, f"SELECT arrayJoin({bad})")
     lines: list[str] = []
 
