@@ -151,3 +151,18 @@ def test_start_finds_the_running_server_and_replaces_one_of_another_clickhouse(
         process.daemon(settings).stop()
     log = [json.loads(line) for line in process.daemon(settings).log.read_text().splitlines()]
     assert {line["level"] for line in log} == {"info"}
+
+
+def test_a_call_that_meets_a_deploy_is_answered_by_the_new_version(
+    fresh: Running, clickhouse: ClickHouse, database: str
+) -> None:
+    old, new = spec("a", f"SELECT n FROM {database}_duet.gone"), spec("a", "SELECT 2 AS n", columns=[("n", "INTEGER")])
+    deploy(clickhouse, plan(database, [old]))
+    until(lambda: fresh.ask("/readyz").status == 200, 3)
+    with ThreadPoolExecutor(1) as pool:
+        early = pool.submit(fresh.ask, "/v1/lambdas/a")
+        deploy(clickhouse, plan(database, [new]))
+        answer = early.result()
+    assert (answer.status, answer.headers["x-lambda-version"]) == (200, new.version)
+    gone = fresh.ask(f"/v1/lambdas/a/versions/{old.version}")
+    assert (gone.status, gone.error["code"]) == (410, "gone")

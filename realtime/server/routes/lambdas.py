@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import time
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -16,11 +18,13 @@ from realtime.server.departure import Departure
 from realtime.server.exchange import exchange
 from realtime.server.guard import GRANT
 from realtime.serving.calls import Call
+from realtime.serving.failures import GoneError, failure
 from realtime.serving.formats import Format, accepted, split_suffix
 from realtime.serving.parameters import from_body, from_query
 from realtime.serving.registry import Catalog, Entry
 
 _BODY_LIMIT = 1 << 20
+_DEPLOY_SECONDS = 2.5
 
 
 class CallLambda:
@@ -32,12 +36,14 @@ class CallLambda:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         here, state = exchange(scope), scope["state"]
-        entry, form = _found(scope, state["registry"].catalog)
-        here.lambda_name, here.version = entry.spec.name, entry.spec.version
-        here.tag = scope["path_params"].get("tag", "")
-        call = await _read(scope, receive, entry, form or accepted(_header(scope, b"accept")))
+        body = from_body(await read_body(receive, _BODY_LIMIT)) if scope["method"] == "POST" else {}
         async with Departure(receive) as departure:
-            content = await state["calls"].answer(call)
+            call = _call(scope, state["registry"].catalog, body)
+            try:
+                content = await state["calls"].answer(call)
+            except GoneError:
+                call = await _newer(scope, call, body)
+                content = await state["calls"].answer(call)
         if departure.happened:
             return
         if "version" not in scope["path_params"]:  # as the replay of what was recorded
@@ -53,15 +59,36 @@ class CallLambda:
         await send({"type": "http.response.body", "body": content})
 
 
-async def _read(scope: Scope, receive: Receive, entry: Entry, form: Format) -> Call:
-    """The request's parameters, those that its token fixes among them."""
-    body = from_body(await read_body(receive, _BODY_LIMIT)) if scope["method"] == "POST" else {}
+def _call(scope: Scope, catalog: Catalog, body: dict[str, Any]) -> Call:
+    """The request's version and parameters, those that its token fixes among them."""
+    here = exchange(scope)
+    entry, form = _found(scope, catalog)
+    here.lambda_name, here.version = entry.spec.name, entry.spec.version
+    here.tag = scope["path_params"].get("tag", "")
     query = from_query(scope["query_string"])
     grant = scope.get(GRANT)
     if grant is not None:
         body = grant.bind(entry.spec.name, entry.signature.parameters, query, body)
     given = entry.signature.read(query, body, dt.datetime.now(dt.UTC))
-    return Call(entry, given, form, exchange(scope).request_id, entry.signature.now(query, body))
+    form = form or accepted(_header(scope, b"accept"))
+    return Call(entry, given, form, here.request_id, entry.signature.now(query, body))
+
+
+async def _newer(scope: Scope, call: Call, body: dict[str, Any]) -> Call:
+    """The call on the version that a deploy has made latest: its views are there a moment before a server knows.
+
+    GoneError where none comes, as for a version that the caller chose.
+    """
+    registry = scope["state"]["registry"]
+    deadline = time.monotonic() + _DEPLOY_SECONDS
+    while time.monotonic() < deadline:
+        again = _call(scope, registry.catalog, body)
+        if again.entry is not call.entry:
+            return again
+        if scope["path_params"].keys() & {"version", "tag"}:
+            break
+        await asyncio.sleep(0.05)
+    raise failure(60, call.entry.spec.name)
 
 
 def _found(scope: Scope, catalog: Catalog) -> tuple[Entry, Format | None]:
@@ -112,10 +139,10 @@ async def list_lambdas(request: Request) -> Response:
 
 
 _METHODS = ["GET", "POST"]
-_call = CallLambda()
+_endpoint = CallLambda()
 routes = [
-    Route("/v1/lambdas/{name}", _call, methods=_METHODS),
-    Route("/v1/lambdas/{name}/versions/{version}", _call, methods=_METHODS),
-    Route("/v1/lambdas/{name}/tags/{tag}", _call, methods=_METHODS),
+    Route("/v1/lambdas/{name}", _endpoint, methods=_METHODS),
+    Route("/v1/lambdas/{name}/versions/{version}", _endpoint, methods=_METHODS),
+    Route("/v1/lambdas/{name}/tags/{tag}", _endpoint, methods=_METHODS),
     Route("/v1/lambdas", list_lambdas),
 ]
