@@ -1,7 +1,8 @@
 """BigQuery's GoogleSQL, where its reference leaves no doubt (cloud.google.com/bigquery/docs/reference/standard-sql/…).
 
 INT64 is DuckDB's BIGINT, NUMERIC a DECIMAL, DATETIME a TIMESTAMP and TIMESTAMP, an instant that shows itself in
-UTC (data-types), a TIMESTAMPTZ. A FLOAT64 that is NaN is equal to nothing (operators, Comparison operators).
+UTC (data-types), a TIMESTAMPTZ. A FLOAT64 that is NaN is equal to nothing (operators, Comparison operators), but
+not distinct from another (operators, IS DISTINCT FROM).
 """
 
 from __future__ import annotations
@@ -56,11 +57,12 @@ def _division(t: Translation, node: exp.Div) -> exp.Expr:
 
 
 def _safe_divide(t: Translation, node: exp.SafeDivide) -> exp.Expr:
-    """mathematical_functions, SAFE_DIVIDE: NULL where the division would fail."""
+    """mathematical_functions, SAFE_DIVIDE: NULL where the division would fail, by zero or because no FLOAT64 is as
+    large (operators: infinity comes of infinity only)."""
     if Kind.DECIMAL in (t.kind_of(node.this), t.kind_of(node.expression)):
         raise t.refused(node, _QUOTIENT, "CAST both sides to FLOAT64")
     a, b = cast(node.this, "DOUBLE"), cast(node.expression, "DOUBLE")
-    return form("(a / NULLIF(b, 0))", a=a, b=b)
+    return form("CASE WHEN isinf(a / NULLIF(b, 0)) AND isfinite(a) THEN NULL ELSE a / NULLIF(b, 0) END", a=a, b=b)
 
 
 def _whole_division(t: Translation, node: exp.IntDiv) -> exp.Expr:

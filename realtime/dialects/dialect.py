@@ -31,6 +31,8 @@ class Rule:
 
     build: Build | None = None
     args: frozenset[str] = frozenset()
+    refuses: bool = False
+    """Whether it refuses whatever the operands are, which then are not asked."""
 
 
 def rule(build: Build | None = None, args: str = "") -> Rule:
@@ -44,7 +46,7 @@ def refusal(reason: str, remedy: str) -> Rule:
     def build(translation: Translation, node: exp.Expr) -> exp.Expr:
         raise translation.refused(node, reason, remedy)
 
-    return Rule(build, frozenset(_EVERY_ARGUMENT))
+    return Rule(build, refuses=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +73,6 @@ class Dialect:
 
 _UNTYPED = "the type of this expression is not known"
 _ALWAYS = frozenset({"this", "expression", "expressions"})
-_EVERY_ARGUMENT = ("*",)
 NUMBERS = (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
 EXACT = (Kind.INTEGER, Kind.DECIMAL)
 
@@ -106,11 +107,14 @@ class Translation:
 
     def translate(self, node: exp.Expr) -> exp.Expr:
         """What stands for ``node`` in DuckDB; ``node`` is replaced where it has a parent."""
+        # Before its operands: what is refused is what was written, not what sqlglot's parser put inside it.
+        found = self._rule(node)
+        if found.refuses and found.build is not None:
+            return found.build(self, node)
         for child in _operands(node):
             # What stands beside it in a select is tried all the same, to name every refusal at once.
             with self.noting() if isinstance(node, exp.Select) else contextlib.nullcontext():
                 self.translate(child)
-        found = self._rule(node)
         given = {k for k, v in node.args.items() if v not in (None, False, [], "")} - _ALWAYS - found.args
         if given and "*" not in found.args:
             raise self.refused(node, f"{', '.join(sorted(given))} of {node.key} has no equal in DuckDB")

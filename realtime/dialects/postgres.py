@@ -102,8 +102,8 @@ def _cast(t: Translation, node: exp.Cast) -> exp.Expr:
     to, value = node.args["to"], node.this
     literal = isinstance(value, exp.Literal) and value.is_string
     kind = Kind.TEXT if literal else t.kind_of(value)
-    if to.this == exp.DType.DECIMAL and not to.expressions and kind in EXACT:
-        return cast(value, "HUGEINT") if kind is Kind.INTEGER else value.copy()
+    if to.this == exp.DType.DECIMAL and not to.expressions and kind in (*EXACT, Kind.NULL):
+        return value.copy() if kind is Kind.DECIMAL else cast(value, "HUGEINT")
     wanted = t.duckdb_type(node)
     allowed = _CASTS.get(kind, ())
     family = wanted.partition("(")[0]

@@ -18,7 +18,7 @@ from realtime.transpile.types import Kind
 
 _ISO = {
     Kind.DATE: re.compile(r"\d{4}-\d{2}-\d{2}"),
-    Kind.TIMESTAMP: re.compile(r"\d{4}-\d{2}-\d{2}( \d{2}:\d{2}:\d{2}(\.\d{1,6})?)?"),
+    Kind.TIMESTAMP: re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}:\d{2}(\.\d{1,6})?)?"),
     Kind.TEXT: re.compile(r".*", re.DOTALL),
     Kind.UUID: re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
 }
@@ -352,14 +352,11 @@ def _interval(t: Translation, node: exp.Interval) -> exp.Expr:
     raise t.refused(node, "intervals are compared and shown differently", "add it to a date or timestamp")
 
 
-COMPARED: dict[type[exp.Expr], Build] = {
-    exp.In: _in,
-    exp.Case: _case,
-    exp.Nullif: _nullif,
-    exp.NullSafeEQ: _null_safe,
-    exp.NullSafeNEQ: _null_safe,
-}
-"""What compares without an operator of its own."""
+COMPARED: dict[type[exp.Expr], Build] = {exp.In: _in, exp.Case: _case, exp.Nullif: _nullif}
+"""What compares as ``=`` does, without being one."""
+_CLOCK = refusal("it has another value in every run", "pass the moment to a lambda: {{ as_of() }}")
+_CHANCE = refusal("it has another value in every run", "choose by a column, as in a remainder of the key")
+_NEW_KEY = refusal("it has another value in every run", "make the key of columns: MD5 of what identifies the row")
 _PLAIN = (
     exp.Alias, exp.And, exp.Boolean, exp.CTE, exp.Column, exp.Count, exp.Distinct, exp.Exists, exp.From, exp.Group,
     exp.Having, exp.Identifier, exp.Not, exp.Null, exp.Or, exp.Order, exp.Paren, exp.Qualify, exp.Star,
@@ -450,8 +447,10 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.RegexpLike: refusal("each engine has regular expressions of its own", "use LIKE or split_part"),
     exp.RegexpReplace: refusal("each engine has regular expressions of its own", "use REPLACE"),
     exp.RegexpExtract: refusal("each engine has regular expressions of its own", "use split_part"),
-    exp.CurrentDate: refusal("it has another value in every run", "pass the moment to a lambda: {{ as_of() }}"),
-    exp.CurrentTimestamp: refusal("it has another value in every run", "pass the moment to a lambda: {{ as_of() }}"),
+    **dict.fromkeys((exp.CurrentDate, exp.CurrentDatetime, exp.CurrentTime, exp.CurrentTimestamp), _CLOCK),
+    **dict.fromkeys((exp.Localtime, exp.Localtimestamp), _CLOCK),
+    **dict.fromkeys((exp.Rand, exp.Randn, exp.Randstr, exp.Uniform), _CHANCE),
+    exp.Uuid: _NEW_KEY,
     exp.AnyValue: refusal("any value may be taken", "use MIN or MAX"),
     exp.JSONExtract: refusal(
         "numbers and blanks inside JSON are written differently", "declare the fields as columns of the source"

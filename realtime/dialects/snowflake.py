@@ -19,7 +19,8 @@ _FIXED = "Snowflake's page on arithmetic does not say how it rounds a quotient o
 
 
 def _arithmetic(t: Translation, node: exp.Binary) -> exp.Expr:
-    """operators-arithmetic: NUMBERs add to the larger scale; days are added to and subtracted from dates."""
+    """operators-arithmetic: NUMBERs add to the larger scale, a date less a date is a number of days;
+    data-types-datetime, Simple arithmetic for dates: days are added to and subtracted from dates."""
     left, right = node.this, node.expression
     if isinstance(right, exp.Interval) and not isinstance(node, exp.Mul):
         kind = moments.moment(t, left)
@@ -56,7 +57,7 @@ def _division(t: Translation, node: exp.Div) -> exp.Expr:
 
 
 def _remainder(t: Translation, node: exp.Mod) -> exp.Expr:
-    """functions/mod: of NUMBERs, with the dividend's sign."""
+    """functions/mod: of a division that truncates, so with the dividend's sign."""
     if any(t.kind_of(n) not in EXACT for n in (node.this, node.expression)):
         raise t.refused(node, "a remainder of floats differs", "cast both sides to NUMBER")
     nonzero(t, node)
@@ -64,7 +65,7 @@ def _remainder(t: Translation, node: exp.Mod) -> exp.Expr:
 
 
 def _sum(t: Translation, node: exp.Sum) -> exp.Expr:
-    """functions/sum: of NUMBER(p, s) it is NUMBER(38, s), of FLOAT FLOAT."""
+    """functions/sum: of a NUMBER a NUMBER as large or larger, which has no other digits; of FLOAT a FLOAT."""
     if t.kind_of(argument(node)) not in NUMBERS:
         raise t.refused(node, "the sum of what is no number", "add an explicit CAST")
     return node
@@ -94,7 +95,10 @@ def _cast(t: Translation, node: exp.Cast) -> exp.Expr:
     kind = Kind.TEXT if literal else t.kind_of(value)
     wanted = t.duckdb_type(node)
     family = wanted.partition("(")[0]
-    allowed = family in _CASTS.get(kind, ()) or (family == "TIMESTAMP" and is_iso(value, Kind.TIMESTAMP))
+    as_literal = (family == "DATE" and is_iso(value, Kind.DATE)) or (
+        family == "TIMESTAMP" and is_iso(value, Kind.TIMESTAMP)
+    )
+    allowed = as_literal or family in _CASTS.get(kind, ())
     if family in ("DECIMAL", "HUGEINT") and kind in EXACT and scale_of(t, value) > _scale(node.to):
         raise t.refused(node, "the cast rounds, and its page does not say how", "ROUND(x, n) first")
     if not allowed or (wanted == "VARCHAR" and (node.to.expressions or (kind is Kind.DECIMAL and scale_of(t, value)))):
@@ -107,7 +111,7 @@ _CASTS: dict[Kind, tuple[str, ...]] = {
     Kind.INTEGER: ("HUGEINT", "DECIMAL", "DOUBLE", "VARCHAR"),
     Kind.DECIMAL: ("HUGEINT", "DECIMAL", "DOUBLE", "VARCHAR"),
     Kind.FLOAT: ("DOUBLE",),
-    Kind.TEXT: ("DOUBLE", "DATE", "VARCHAR"),
+    Kind.TEXT: ("DOUBLE", "VARCHAR"),
     Kind.BOOLEAN: ("HUGEINT", "BOOLEAN", "VARCHAR"),
     Kind.DATE: ("DATE", "TIMESTAMP"),
     Kind.TIMESTAMP: ("DATE", "TIMESTAMP"),
@@ -151,7 +155,8 @@ def _date_diff(t: Translation, node: exp.DateDiff) -> exp.Expr:
 
 
 def _date_add(t: Translation, node: exp.DateAdd) -> exp.Expr:
-    """functions/dateadd: a date stays one when days or more are added; too short a month gives its last day."""
+    """functions/dateadd: a date stays one when days or more are added; functions/add_months: too short a month gives
+    its last day."""
     kind = moments.moment(t, node.this)
     unit = moments.unit_of(t, node, (*moments.UNITS, "week"))
     return moments.shifted(t, node.this, kind, node.expression, unit, back=False)
@@ -166,7 +171,7 @@ _PARTS = {
 
 def _part(t: Translation, node: exp.Expr, value: exp.Expr, name: str) -> exp.Expr:
     if name not in _PARTS:
-        known = ", ".join(_PARTS)
+        known = ", ".join(p for p in _PARTS if p != "weekofyear")
         raise t.refused(node, f"{name} depends on the session's parameters or is unknown", f"use one of {known}")
     moments.moment(t, value, (Kind.TIMESTAMP,) if name in ("hour", "minute", "second") else _MOMENTS)
     return moments.part(t, value, _PARTS[name])

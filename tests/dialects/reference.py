@@ -26,12 +26,26 @@ What two engines compute differently is refused, with the place and what to writ
 an order, halves that are rounded, text that is compared, weeks, time zones … are written in DuckDB as the warehouse
 means them, or not at all. What is not on this page is refused.
 
-| dialect | what its meaning was taken from |
-| --- | --- |
-| Postgres | PostgreSQL 15, which answers every statement below in the tests, beside DuckDB |
-| Snowflake | its documentation; fakesnow, an emulator, answers the statements in the tests |
-| BigQuery | its documentation |
-| Spark | its documentation; Spark 3.5 answered every statement once, by hand, in another time zone than UTC |
+## What each dialect rests on
+
+| dialect | its meaning | what is run | what is not |
+| --- | --- | --- | --- |
+| Postgres | measured | in the tests, on every change: PostgreSQL 15 answers every statement below, and a project \
+with unit tests is compiled, deployed, tested and compared (`tests/dialects/test_postgres_project.py`) | \
+`duet parity`, whose batch side is a DuckDB file; other locales than C.UTF-8 |
+| Spark | documentation, compared by hand | once: Spark 3.5 (pyspark) answered the statements that were below then, \
+in another time zone than UTC; on every change only the translation, in DuckDB and ClickHouse | dbt-spark, Databricks |
+| Snowflake | documentation only | in the tests: fakesnow, an emulator on DuckDB, answers the statements. That shows a \
+slip in the syntax, and is no proof of what Snowflake computes | Snowflake itself, dbt-snowflake |
+| BigQuery | documentation only | in the tests: only the translation, in DuckDB and ClickHouse | \
+BigQuery itself, dbt-bigquery |
+
+For each of them the tests deploy a small project in ClickHouse and compare it with its translation in DuckDB. Rules
+name the page of the vendor's reference that they follow; what no page says is refused.
+
+Some settings of an account are taken at their defaults: in Snowflake NULLs last (`DEFAULT_NULL_ORDERING`), no collation
+(`DEFAULT_DDL_COLLATION`) and literals of dates as `YYYY-MM-DD` (`DATE_INPUT_FORMAT`), in BigQuery UTC and no collation.
+What other settings decide (when a week starts, a session's time zone, formats of dates in text) is refused.
 
 Where the warehouse would fail on a row (a number that overflows, text that is no date), ClickHouse may fail on another
 one or, for text, take what the warehouse does not: the batch run has no answer then that could be equal.
