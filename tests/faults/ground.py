@@ -43,19 +43,27 @@ class Ground:
         self.folder = folder
         self.version = 0
         self._stack = contextlib.ExitStack()
-        self._settings = Settings.load(data or folder, {"DUET_CLICKHOUSE_PORT": "0"})
+        self._servers: list[tuple[contextlib.ExitStack, Running]] = []
+        with contextlib.ExitStack() as failed:
+            failed.callback(self.close)
+            self._begin(folder if data is None else data, servers)
+            failed.pop_all()
+
+    def _begin(self, data: Path, servers: int) -> None:
+        self._settings = Settings.load(data, {"DUET_CLICKHOUSE_PORT": "0"})
         local.start(self._settings)
         self._stack.callback(lambda: local.daemon(self._settings).stop())
         found = local.local_endpoint(self._settings)
         assert found is not None
         self.endpoint: Endpoint = found
-        self._settings = Settings.load(data or folder, {"DUET_CLICKHOUSE_PORT": str(found.port)})
-        self.site = Site(Settings.load(folder, {}), ClickHouse(found), DATABASE)
+        self._settings = Settings.load(data, {"DUET_CLICKHOUSE_PORT": str(found.port)})
+        self.site = Site(Settings.load(self.folder, {}), ClickHouse(found), DATABASE)
         self._stack.callback(lambda: self.site.client.close())
         self.deploy()
         self.relay = Relay(found)
         self._near = self._stack.enter_context(self.relay.thread())
-        self._servers = [self._start(number) for number in range(servers)]
+        for number in range(servers):
+            self._servers.append(self._start(number))
 
     def close(self) -> None:
         """Ends all of it."""

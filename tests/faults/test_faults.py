@@ -124,10 +124,9 @@ def test_a_full_disk(small: Path, tmp_path: Path) -> None:
         senders = Senders(on, 8)
         with senders.running():
             time.sleep(SECONDS / 2)
-            with (small / "ballast").open("wb") as ballast, contextlib.suppress(OSError):
+            with (small / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
                 while True:
                     ballast.write(bytes(1 << 16))
-                    ballast.flush()
             until(lambda: senders.errors)
             (small / "ballast").unlink()
             time.sleep(SECONDS)

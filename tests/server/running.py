@@ -89,7 +89,7 @@ def running(endpoint: Endpoint, database: str, folder: Path, **given: str) -> It
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
     try:
-        until(lambda: ready.exists() or process.poll() is not None)
+        until(lambda: ready.exists() or process.poll() is not None, 60)
         assert process.poll() is None, log.read_text()
         yield Running(process, json.loads(ready.read_bytes())["port"], log)
     finally:
