@@ -204,7 +204,7 @@ def ingest(
 
     spec = source_of(deployed(context.obj), source)
     with show.progress(f"{source}: rows") as advance:
-        taken = load(server_url(context.obj), spec, files, advance)
+        taken = load(server_url(context.obj), spec, files, advance, context.obj.text("DUET_TOKEN"))
     show.taken(spec, taken)
     raise typer.Exit(0 if not taken.quarantined_rows else 1)
 
@@ -253,7 +253,8 @@ def quarantine_replay(
     if texts is not None and ids:
         texts = {row: text for row, text in texts.items() if row in ids}
     with show.progress(f"{source}: rows") as advance, clickhouse(context.obj) as client:
-        taken = replay(client, server_url(context.obj), spec, advance, tuple(ids or ()), texts)
+        token = context.obj.text("DUET_TOKEN")
+        taken = replay(client, server_url(context.obj), spec, advance, tuple(ids or ()), texts, token)
     show.taken(spec, taken)
     raise typer.Exit(0 if not taken.quarantined_rows else 1)
 
@@ -387,7 +388,9 @@ def lambda_run(
     from realtime.services import server_url
     from realtime.serving.client import run_lambda
 
-    status, answer = run_lambda(server_url(context.obj), name, dict(_pair(p) for p in given or []))
+    status, answer = run_lambda(
+        server_url(context.obj), name, dict(_pair(p) for p in given or []), token=context.obj.text("DUET_TOKEN")
+    )
     typer.echo(answer)
     raise typer.Exit(0 if status == 200 else 1)
 
@@ -439,7 +442,8 @@ def lambda_diff(
     with clickhouse(context.obj) as client, show.progress("calls") as advance:
         tags = tags_of(context.obj, client)
         versions = tags.version(name, old), tags.version(name, new)
-        found = replay(client, tags.database, server_url(context.obj), name, versions, calls, advance)
+        token = context.obj.text("DUET_TOKEN")
+        found = replay(client, tags.database, server_url(context.obj), name, versions, calls, advance, token)
     show.json_document(found) if json else show.replayed(found)
     raise typer.Exit(1 if found.differing else 0)
 

@@ -73,7 +73,7 @@ def _files(settings: Settings, plan: Plan) -> dict[str, Path]:
 
 def _replay(settings: Settings, source: SourceSpec, file: Path) -> None:
     with show.progress(f"{source.name}: rows") as advance:
-        loaded = load(server_url(settings), source, [file], advance)
+        loaded = load(server_url(settings), source, [file], advance, settings.text("DUET_TOKEN"))
     show.taken(source, loaded)
     if loaded.quarantined_rows:
         raise BadRequestError(
@@ -88,7 +88,7 @@ def _lambdas(settings: Settings, plan: Plan) -> list[Answered]:
     found = []
     for spec in plan.lambdas:
         for params in spec.examples:
-            answered = answers(spec, params, url, database)
+            answered = answers(spec, params, url, database, settings.text("DUET_TOKEN"))
             show.answered(answered, _SHOWN_ROWS)
             found.append(answered)
     return found

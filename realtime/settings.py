@@ -32,6 +32,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("DUET_CLICKHOUSE_LIBRARY", "", "path of libchdb.so, where it is not found by itself"),
     Setting("DUET_SERVER_PORT", "8787", "port of the HTTP server; 0 lets the system pick one"),
     Setting("DUET_SERVER_HOST", "127.0.0.1", "address that the HTTP server listens on"),
+    Setting("DUET_TOKEN", "", "token with which commands such as duet ingest and duet lambda run call the server"),
     Setting("DUET_CORS_ORIGINS", "", "origins of web pages that may call the server, separated by commas"),
     Setting("DUET_JWT_KEY", "", "PEM file of the public key (RS256, EdDSA) of JWTs that the server takes as tokens"),
     Setting("DUET_JWT_ISSUER", "", "issuer that those JWTs must name"),

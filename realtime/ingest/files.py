@@ -16,6 +16,7 @@ from realtime.errors import BadRequestError, DuetError, NotFoundError, Unavailab
 from realtime.ingest.readers import ROWS_A_REQUEST, Batch, Rows, rows_of
 from realtime.ingest.request import Taken
 from realtime.planner.ir import Plan, SourceSpec
+from realtime.serving.client import bearer
 
 __all__ = ["ROWS_A_REQUEST", "Loaded", "load", "send", "source_of"]
 
@@ -48,7 +49,9 @@ def source_of(plan: Plan, name: str) -> SourceSpec:
     return found
 
 
-def load(url: str, source: SourceSpec, files: Sequence[Path], progress: Callable[[int, int], None]) -> Loaded:
+def load(
+    url: str, source: SourceSpec, files: Sequence[Path], progress: Callable[[int, int], None], token: str = ""
+) -> Loaded:
     """Sends the rows of ``files`` to the server at ``url`` and returns when all are on disk.
 
     Each batch carries an Idempotency-Key made of the file's path, the batch's place in it and its rows: a load that
@@ -59,20 +62,27 @@ def load(url: str, source: SourceSpec, files: Sequence[Path], progress: Callable
     BadRequestError naming file and line for a file that can't be read; UnavailableError where the server does not
     answer; what the server refuses, with the rows of the file in front.
     """
-    return send(url, source, [(path, rows_of(path, source)) for path in files], progress)
+    return send(url, source, [(path, rows_of(path, source)) for path in files], progress, token)
 
 
 def send(
-    url: str, source: SourceSpec, readable: Sequence[tuple[Path, Rows]], progress: Callable[[int, int], None]
+    url: str,
+    source: SourceSpec,
+    readable: Sequence[tuple[Path, Rows]],
+    progress: Callable[[int, int], None],
+    token: str = "",
 ) -> Loaded:
     """Sends rows that are read already; their path is a name that tells them from others. Else as `load` does."""
-    return asyncio.run(_Load(url, source, sum(rows.total for _, rows in readable), progress).run(readable))
+    return asyncio.run(_Load(url, source, sum(rows.total for _, rows in readable), progress, token).run(readable))
 
 
 class _Load:
-    def __init__(self, url: str, source: SourceSpec, total: int, progress: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, url: str, source: SourceSpec, total: int, progress: Callable[[int, int], None], token: str
+    ) -> None:
         self._url = f"{url}/v1/events/{source.name}"
         self._source = source.name
+        self._headers = bearer(token)
         self._total = total
         self._progress = progress
         self._done = self._good = self._bad = 0
@@ -82,7 +92,7 @@ class _Load:
         begin = time.monotonic()
         self._progress(0, self._total)
         batches = _numbered(files)
-        async with aiohttp.ClientSession() as session:
+        async with aiohttp.ClientSession(headers=self._headers) as session:
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(_AT_ONCE):

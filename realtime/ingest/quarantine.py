@@ -129,6 +129,7 @@ def replay(
     progress: Callable[[int, int], None],
     ids: Sequence[str] = (),
     texts: Mapping[str, str] | None = None,
+    token: str = "",
 ) -> Loaded:
     """Sends rows of ``source`` again: those of ``ids``, or with new ``texts`` by id, or all. What does not fit still is
     in quarantine anew. A replay that did not end is finished first; what was replayed before is left out.
@@ -152,7 +153,7 @@ def replay(
     loads: list[Loaded] = []
     for key in keys:
         rows = [row for row in waiting(client, [source]) if row.replay == key]
-        loads.append(send(url, source, [(Path("/quarantine", key), each) for each in _rows(rows)], progress))
+        loads.append(send(url, source, [(Path("/quarantine", key), each) for each in _rows(rows)], progress, token))
         client.execute(_MARK.format(quarantine=source.quarantine, kept=", ".join(_KEPT)), {"key": key})
     good, bad = sum(each.successful_rows for each in loads), sum(each.quarantined_rows for each in loads)
     return Loaded(good, bad, sum(each.seconds for each in loads))

@@ -44,10 +44,12 @@ class Answered(msgspec.Struct, frozen=True):
         )
 
 
-def answers(spec: LambdaSpec, params: Mapping[str, Any], server_url: str, duckdb_path: Path) -> Answered:
-    """Asks both; CommandError with the server's words where it refuses."""
-    calls = [_timed(lambda: _body(server_url, spec, params, "json")) for _ in range(CALLS)]
-    realtime = _typed(_body(server_url, spec, params, "ndjson"), spec)
+def answers(
+    spec: LambdaSpec, params: Mapping[str, Any], server_url: str, duckdb_path: Path, token: str = ""
+) -> Answered:
+    """Asks both, the server with ``token``; CommandError with the server's words where it refuses."""
+    calls = [_timed(lambda: _body(server_url, spec, params, "json", token)) for _ in range(CALLS)]
+    realtime = _typed(_body(server_url, spec, params, "ndjson", token), spec)
     asked = [_timed(lambda: answer(spec, params, duckdb_path)) for _ in range(BATCH_CALLS)]
     return Answered(
         name=spec.name,
@@ -66,8 +68,8 @@ def _timed(run: Any) -> tuple[float, Any]:
     return (time.perf_counter() - start) * 1000, found
 
 
-def _body(server_url: str, spec: LambdaSpec, params: Mapping[str, Any], suffix: str) -> bytes:
-    status, body = run_lambda(server_url, spec.name, params, version=spec.version, suffix=suffix)
+def _body(server_url: str, spec: LambdaSpec, params: Mapping[str, Any], suffix: str, token: str) -> bytes:
+    status, body = run_lambda(server_url, spec.name, params, version=spec.version, suffix=suffix, token=token)
     if status != 200:
         raise CommandError(f"lambda {spec.name} answered {status}: {body.decode(errors='replace')}")
     return body

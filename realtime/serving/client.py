@@ -13,25 +13,35 @@ from realtime.errors import UnavailableError
 
 
 def run_lambda(
-    server_url: str, name: str, params: Mapping[str, Any], *, version: str = "", suffix: str = "json"
+    server_url: str,
+    name: str,
+    params: Mapping[str, Any],
+    *,
+    version: str = "",
+    suffix: str = "json",
+    token: str = "",
 ) -> tuple[int, bytes]:
     """The HTTP status and body of lambda ``name`` for ``params`` (values as JSON holds them).
 
-    ``suffix`` picks the format (json, ndjson, csv, arrow, parquet). UnavailableError where nothing answers at
-    ``server_url``.
+    ``suffix`` picks the format (json, ndjson, csv, arrow, parquet); ``token`` is sent where there is one.
+    UnavailableError where nothing answers at ``server_url``.
     """
     server = urllib.parse.urlsplit(server_url)
     kind = http.client.HTTPSConnection if server.scheme == "https" else http.client.HTTPConnection
     connection = kind(server.hostname or "", server.port, timeout=60)
     pinned = f"/versions/{urllib.parse.quote(version, safe='')}" if version else ""
     path = f"{server.path.rstrip('/')}/v1/lambdas/{urllib.parse.quote(name, safe='')}{pinned}.{suffix}"
+    headers = {"Content-Type": "application/json", **bearer(token)}
     try:
-        connection.request(
-            "POST", path, msgspec.json.encode(params, enc_hook=str), {"Content-Type": "application/json"}
-        )
+        connection.request("POST", path, msgspec.json.encode(params, enc_hook=str), headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
         raise UnavailableError(f"no server answers at {server_url}: {error}", remedy="start it: duet up") from None
     finally:
         connection.close()
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header that sends ``token``, where there is one."""
+    return {"Authorization": f"Bearer {token}"} if token else {}

@@ -62,6 +62,7 @@ def replay(
     versions: tuple[str, str],
     calls: int,
     advance: Callable[[int, int], None] = lambda done, total: None,
+    token: str = "",
 ) -> Replayed:
     """Replays the last ``calls`` distinct recorded calls of lambda ``name`` through the server at ``url``.
 
@@ -79,7 +80,7 @@ def replay(
     answers: tuple[list[_Answer], list[_Answer]] = ([], [])
     for number, parameters in enumerate(given, start=1):
         for version, side in zip(versions, answers, strict=True):
-            side.append(_ask(url, name, version, parameters))
+            side.append(_ask(url, name, version, parameters, token))
         advance(number, len(given))
     old, new = (_side(version, side) for version, side in zip(versions, answers, strict=True))
     pairs = zip(given, *answers, strict=True)
@@ -95,9 +96,9 @@ def _examples(client: ClickHouse, database: str, name: str, version: str) -> Ite
     yield from msgspec.json.decode(row[0]["spec"]).get("examples", []) if row else ()
 
 
-def _ask(url: str, name: str, version: str, parameters: dict[str, Any]) -> _Answer:
+def _ask(url: str, name: str, version: str, parameters: dict[str, Any], token: str) -> _Answer:
     began = time.perf_counter()
-    status, body = run_lambda(url, name, parameters, version=version)
+    status, body = run_lambda(url, name, parameters, version=version, token=token)
     ms = (time.perf_counter() - began) * 1000
     found = msgspec.json.decode(body)
     rows = found["data"] if status == 200 else [found["error"]["message"]]

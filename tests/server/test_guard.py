@@ -12,7 +12,9 @@ import pytest
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.deploy.ledger import Ledger
-from realtime.errors import NotFoundError
+from realtime.errors import DuetError, NotFoundError
+from realtime.ingest.files import load
+from realtime.serving.client import run_lambda
 from realtime.serving.tokens import Grant, Tokens
 from tests.server.conftest import SOURCE
 from tests.server.running import Running, running, until
@@ -93,6 +95,23 @@ def test_each_is_for_what_it_says(tokens: Tokens, server: Running) -> None:
     assert server.ask("/v1/events/chat.messages", b"", headers=runs).status == 403
     assert server.ask("/v1/events/chat.messages", b"{", headers=ingests).status != 403
     assert server.ask("/v1/events/chat.other", b"", headers=ingests).status == 403
+    tokens.clear()
+
+
+def test_commands_send_a_token(tokens: Tokens, server: Running, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{server.port}"
+    secret = made(tokens, server, Grant("commands", run=("other",), ingest=("chat.messages",)))[
+        "Authorization"
+    ].split()[1]
+    assert run_lambda(url, "other", {})[0] == 401
+    assert run_lambda(url, "other", {}, token=secret)[0] == 200
+    rows = tmp_path / "rows.ndjson"
+    rows.write_text('{"id": "1"}')
+    with pytest.raises(DuetError, match="a token is needed"):
+        load(url, SOURCE, [rows], lambda done, total: None)
+    with pytest.raises(DuetError) as refused:
+        load(url, SOURCE, [rows], lambda done, total: None, secret)
+    assert "a token is" not in str(refused.value)  # it came as far as the landing table, which this test has not
     tokens.clear()
 
 
