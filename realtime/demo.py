@@ -102,7 +102,8 @@ def _must_agree(differing: list[str]) -> None:
 def _next(url: str) -> None:
     show.heading("Where to look next")
     show.lines(
-        f"{url}/docs    the lambdas, with a form to try them",
+        f"{url}/console    the lambdas to run, the models' lineage, the sources",
+        f"{url}/docs    their API",
         "dagster dev     lineage, runs, tests and parity as asset checks (in .venv/bin)",
         "duet explain stream_minutes    how a model is kept",
         "duet status; make down    what runs; stop it",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,11 +32,11 @@ class Fresh(msgspec.Struct, frozen=True, kw_only=True):
 
 # The table is replaced at every refresh, so its metadata are as old as its rows; after a restart of the server they
 # are what is left to tell.
-_TABLES = """
+TABLES = """
 SELECT name, engine, comment, toUnixTimestamp(metadata_modification_time) AS made FROM system.tables
 WHERE database = {database:String}
 """
-_REFRESHES = """
+REFRESHES = """
 SELECT view, toUnixTimestamp(last_success_time) AS success, toUnixTimestamp(next_refresh_time) AS due, exception
 FROM system.view_refreshes WHERE database = {database:String}
 """
@@ -47,14 +47,19 @@ def freshness(client: ClickHouse, plan: Plan) -> tuple[Fresh, ...]:
     if not any(step.refresh or step.published for step in plan.steps):
         return ()
     database = {"database": f"{plan.database}_state"}
-    tables = {row["name"]: row for row in client.rows(_TABLES, database)}
-    views = {row["view"]: row for row in client.rows(_REFRESHES, database)}
+    return ages(plan, client.rows(TABLES, database), client.rows(REFRESHES, database))
+
+
+def ages(plan: Plan, tables: Iterable[Mapping[str, Any]], refreshes: Iterable[Mapping[str, Any]]) -> tuple[Fresh, ...]:
+    """The models of ``plan`` that are refreshed or published, by the rows of `TABLES` and `REFRESHES`."""
+    made = {row["name"]: row for row in tables}
+    views = {row["view"]: row for row in refreshes}
     found = []
     for step in plan.steps:
         if step.refresh is not None:
-            found.append(_refreshed(step, step.refresh, tables, views))
+            found.append(_refreshed(step, step.refresh, made, views))
         elif step.published is not None:
-            found.append(_published(step, step.published, tables))
+            found.append(_published(step, step.published, made))
     return tuple(found)
 
 

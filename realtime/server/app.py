@@ -18,7 +18,8 @@ from realtime.server.access import Access
 from realtime.server.errors import HANDLERS
 from realtime.server.guard import Guard
 from realtime.server.metrics import Metrics
-from realtime.server.routes import docs, events, health, lambdas
+from realtime.server.observed import Observed
+from realtime.server.routes import console, docs, events, health, lambdas
 from realtime.serving.calls import Calls
 from realtime.serving.limits import Limits
 from realtime.serving.recorder import Recorder
@@ -59,6 +60,7 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
                     "registry": registry,
                     "calls": calls,
                     "recorder": recorder,
+                    "observed": Observed(upstream, database),
                     "tools": manager,
                     "intake": intake,
                     "metrics": metrics,
@@ -72,7 +74,7 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
             await upstream.close()
 
     return Starlette(
-        routes=[*lambdas.routes, *events.routes, *docs.routes, *health.routes, *tools.routes],
+        routes=[*lambdas.routes, *events.routes, *docs.routes, *console.routes, *health.routes, *tools.routes],
         middleware=[
             Middleware(Access, metrics=metrics),
             Middleware(Guard, origins=_origins(settings), signed=Signed(settings), public=public),

@@ -21,6 +21,7 @@ from realtime.serving.tokens import Bucket, ForbiddenError, Grant, Keyring, Unau
 
 OPEN = frozenset({"/", "/docs", "/console", "/healthz", "/readyz"})
 """Pages that hold nothing of the project, and what a load balancer asks."""
+_PAGES, _DEFINITION = "/console/", "definition"
 _LAMBDA, _EVENTS, _TOOLS = "/v1/lambdas/", "/v1/events/", "/mcp"
 GRANT = "duet.grant"
 
@@ -55,7 +56,7 @@ class Guard:
         elif not required and (reason := foreign(headers.get(b"host", ""), origin)):
             await answer(exchange(scope), 403, "forbidden", reason)(scope, receive, send)
             return
-        if required and scope["path"] not in OPEN:
+        if required and scope["path"] not in OPEN and not scope["path"].startswith(_PAGES):
             admitted = await self._admit(keyring, headers, scope, receive, send)
             if admitted is None:
                 return
@@ -99,7 +100,8 @@ class Guard:
 def _wanted(path: str) -> tuple[str, str]:
     """What a token must be for, as `Grant.check` takes it."""
     if path.startswith(_LAMBDA):
-        return "run", split_suffix(path.removeprefix(_LAMBDA).partition("/")[0])[0]
+        name, _, rest = path.removeprefix(_LAMBDA).partition("/")
+        return ("admin", path) if rest == _DEFINITION else ("run", split_suffix(name)[0])
     if path == _TOOLS:
         return "list", path  # each tool is checked by itself
     if path.startswith(_EVENTS):

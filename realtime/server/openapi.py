@@ -82,7 +82,7 @@ def _lambda(entry: Entry, *, pinned: bool) -> dict[str, Any]:
             "operationId": f"call_{name}",
             "parameters": version_part,
             "requestBody": _json(
-                "The parameters", object_schema(parameters), required=any(_needed(p) for p in parameters)
+                "The parameters", object_schema(parameters), required=any(is_needed(p) for p in parameters)
             ),
         },
     }
@@ -93,7 +93,7 @@ def _in_query(parameter: Parameter) -> bool:
     return not (parameter.type.kind is Kind.LIST and parameter.type.item.kind is Kind.LIST)
 
 
-def _needed(parameter: Parameter) -> bool:
+def is_needed(parameter: Parameter) -> bool:
     """A list can't be NULL, so it is needed where it has no default."""
     return parameter.default is None and (parameter.param.required or parameter.type.kind is Kind.LIST)
 
@@ -103,7 +103,7 @@ def _parameter(parameter: Parameter, examples: tuple[dict[str, Any], ...]) -> di
     found = {
         "name": name,
         "in": "query",
-        "required": _needed(parameter),
+        "required": is_needed(parameter),
         "description": _description(parameter),
         "schema": parameter_schema(parameter),
     }
@@ -128,7 +128,7 @@ def object_schema(parameters: list[Parameter]) -> dict[str, Any]:
         "properties": {
             p.param.name: {**parameter_schema(p, body=True), "description": _description(p)} for p in parameters
         },
-        "required": [p.param.name for p in parameters if _needed(p)],
+        "required": [p.param.name for p in parameters if is_needed(p)],
         "additionalProperties": False,
     }
 

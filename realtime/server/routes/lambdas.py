@@ -126,6 +126,7 @@ async def list_lambdas(request: Request) -> Response:
                 for tag, found in catalog.tags.get(name, {}).items()
             },
             "description": entry.spec.description,
+            "depends_on": entry.spec.depends_on,
             "parameters": [
                 {"name": p.param.name, "type": p.param.type, "required": p.param.required, "default": p.param.default,
                  "description": p.param.description, "expected": p.expected}
