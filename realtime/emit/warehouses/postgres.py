@@ -216,6 +216,7 @@ POSTGRES = Warehouse(
     collation="C",
     qualifies=False,
     filters=True,
+    ignores_nulls=False,
     longest_name=63,
     reserved=RESERVED,
     profile=PROFILE,

@@ -57,6 +57,7 @@ SNOWFLAKE = Warehouse(
     collation="",
     qualifies=True,
     filters=False,
+    ignores_nulls=True,
     longest_name=255,
     reserved=None,
     profile=PROFILE,

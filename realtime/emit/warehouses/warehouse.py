@@ -44,6 +44,8 @@ class Warehouse:
     """Whether it has QUALIFY."""
     filters: bool
     """Whether aggregates take FILTER."""
+    ignores_nulls: bool
+    """Whether first_value and last_value take IGNORE NULLS."""
     longest_name: int
     """Bytes of a name; longer ones are cut or refused."""
     reserved: frozenset[str] | None

@@ -194,6 +194,12 @@ def _up_or_down(name: str) -> Rule:
     return rule(build)
 
 
+def _sign(writer: Writer, node: exp.Sign) -> exp.Expr:
+    if type_of(node.this).kind not in (Kind.INTEGER, Kind.DECIMAL):
+        raise refused(node, f"sign of {type_of(node.this)}, which may be NaN", remedy="cast it to DECIMAL")
+    return writer.cast(call("sign", writer(node.this)), type_of(node))
+
+
 def _round(writer: Writer, node: exp.Round) -> exp.Expr:
     """Half away from zero; PostgreSQL rounds DOUBLEs half to even."""
     found, given = type_of(node), node.args.get("decimals")
@@ -233,6 +239,8 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.Abs: rule(_absolute),
     exp.Floor: _up_or_down("floor"),
     exp.Ceil: _up_or_down("ceil"),
+    exp.Trunc: _up_or_down("trunc"),
+    exp.Sign: rule(_sign),
     exp.Round: rule(_round, "decimals"),
 }
 POSTGRES: dict[type[exp.Expr], Rule] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from realtime.emit.warehouses.warehouse import Conversion, Writer, rule
-from realtime.transpile.form import call, form
+from realtime.transpile.form import call, form, text
 from realtime.transpile.lower import Rule, type_of
 from realtime.transpile.ranges import type_range
 from realtime.transpile.types import DuckType, Kind
@@ -86,6 +86,15 @@ def _text_matching(pattern: str, what: str) -> Conversion:
     return convert
 
 
+def _date_to_text(writer: Writer, x: exp.Expr, a: DuckType, b: DuckType) -> exp.Expr | None:
+    """As ISO 8601, whatever the session's format is; an error where a year has not four digits, for these differ."""
+    year = call("date_part", text("year"), x)
+    failed = form("m || y", m="year beyond four digits: ", y=year)
+    failure = writer.cast(writer.named_cast(failed, writer.warehouse.types["INTEGER"]), b)
+    template = "CASE WHEN y BETWEEN 1 AND 9999 THEN to_char(x, 'YYYY-MM-DD') WHEN NOT x IS NULL THEN f END"
+    return form(template, x=x, y=year, f=failure)
+
+
 _WHOLE = r"^\s*[+-]?[0-9]+\s*$"
 _DECIMAL = r"^\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*$"
 _FLOAT = r"^\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
@@ -104,7 +113,9 @@ _NUMBERS: dict[tuple[Kind, Kind], Conversion] = {
     (Kind.BOOLEAN, Kind.TEXT): _plain,
     (Kind.BOOLEAN, Kind.INTEGER): _boolean_to_integer,
     (Kind.DATE, Kind.TIMESTAMP): _moment_to_timestamp,
+    (Kind.DATE, Kind.TEXT): _date_to_text,
     (Kind.TIMESTAMP, Kind.DATE): _plain,
+    (Kind.TIMESTAMP, Kind.TIME): _plain,
     (Kind.TIMESTAMP, Kind.TIMESTAMP): _moment_to_timestamp,
     (Kind.UUID, Kind.TEXT): _plain,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 from collections.abc import Callable
 
 from sqlglot import exp
@@ -34,9 +35,12 @@ def _unit(node: exp.Expr, given: exp.Expr | None, known: tuple[str, ...]) -> str
 
 def _truncate(writer: Writer, node: exp.Expr) -> exp.Expr:
     unit = _unit(node, node.args.get("unit"), _TRUNCATED)
+    moment = _moment(writer, node.this)
     if unit == "week" and writer.warehouse.name == "snowflake":
-        raise refused(node, "weeks of Snowflake begin where the session says", remedy="subtract isodow(x) - 1 days")
-    return call("date_trunc", text(unit), _moment(writer, node.this))
+        # Its own weeks begin where the session says.
+        day = call("date_trunc", text("day"), moment)
+        return call("dateadd", text("day"), form("1 - n", n=call("dayofweekiso", moment)), day)
+    return call("date_trunc", text(unit), moment)
 
 
 def moved(writer: Writer, node: exp.Binary) -> exp.Expr:
@@ -201,6 +205,29 @@ def _months_between(writer: Writer, unit: str, start: exp.Expr, end: exp.Expr) -
     return writer.cast(form("e - s", e=counts[0], s=exp.paren(counts[1])), BIGINT)
 
 
+def _last_day(writer: Writer, node: exp.LastDay) -> exp.Expr:
+    moment = _moment(writer, node.this)
+    if writer.warehouse.name == "snowflake":
+        return call("last_day", moment)
+    month = call("date_trunc", text("month"), moment)
+    return writer.cast(form("m + i", m=month, i=exp.Interval(this=text("1 month -1 day"))), DATE)
+
+
+def _name(part: str, names: tuple[str, ...]) -> Rule:
+    """English names in full: Snowflake's own are cut to three letters, PostgreSQL's are padded."""
+
+    def build(writer: Writer, node: exp.Func) -> exp.Expr:
+        number = _part(part)(writer, node, _moment(writer, node.this))
+        cases = [exp.If(this=exp.Literal.number(n), true=text(name)) for n, name in enumerate(names, 1)]
+        return exp.Case(this=number, ifs=cases)
+
+    return rule(build, "abbreviated")
+
+
+_DAYS = tuple(calendar.day_name)
+_MONTHS = tuple(calendar.month_name)[1:]
+
+
 def _make_date(writer: Writer, node: exp.DateFromParts) -> exp.Expr:
     parts = [node.args[name] for name in ("year", "month", "day")]
     if any(type_of(p).kind is not Kind.INTEGER for p in parts):
@@ -227,6 +254,9 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.TimeToUnix: _part_function("epoch"),
     exp.DateDiff: rule(_difference, "unit date_part_boundary"),
     exp.DateAdd: rule(_date_add, "unit"),
+    exp.LastDay: rule(_last_day),
+    exp.Dayname: _name("isodow", _DAYS),
+    exp.Monthname: _name("month", _MONTHS),
 }
 POSTGRES: dict[type[exp.Expr], Rule] = {exp.DateFromParts: rule(_make_date, "year month day")}
 FUNCTIONS: dict[str, Rule] = {"date_part": rule(_date_part), "datepart": rule(_date_part)}

@@ -109,6 +109,38 @@ def _concat_ws(writer: Writer, node: exp.ConcatWs) -> exp.Expr:
     return call("concat_ws", text(constant_of(separator, "a separator")), *(_as_text(writer, p) for p in parts))
 
 
+def _joined_with(writer: Writer, node: exp.ConcatWs) -> exp.Expr:
+    """Snowflake's CONCAT_WS is NULL where a part is: each has the separator before it, and the first goes."""
+    first, *parts = node.expressions
+    separator = constant_of(first, "a separator")
+    pieces = [form("coalesce(s || x, '')", s=text(separator), x=_as_text(writer, p)) for p in parts]
+    return call("substr", call("concat", *pieces), len(separator) + 1)
+
+
+def _suffix(writer: Writer, node: exp.Anonymous) -> exp.Expr:
+    """DuckDB's other name for ends_with()."""
+    whole_text, end = node.expressions
+    return writer.warehouse.rules[exp.EndsWith].build(writer, exp.EndsWith(this=whole_text, expression=end))
+
+
+def _translate(writer: Writer, node: exp.Translate) -> exp.Expr:
+    letters = [constant_of(node.args[name], "letters") for name in ("from_", "to")]
+    if len(letters[0]) != len(letters[1]) or len(set(letters[0])) < len(letters[0]):
+        raise refused(node, "translate of unequal or repeated letters", remedy="pair each letter with one other")
+    return call("translate", _text(writer, node.this), *map(text, letters))
+
+
+def _repeat(writer: Writer, node: exp.Repeat) -> exp.Expr:
+    return call("repeat", _text(writer, node.this), _count(node, node.args["times"], 0))
+
+
+def _sha256(writer: Writer, node: exp.SHA2) -> exp.Expr:
+    x = _text(writer, node.this)
+    if writer.warehouse.name == "snowflake":
+        return call("sha2", x, 256)
+    return form("encode(sha256(convert_to(x, 'UTF8')), 'hex')", x=x)
+
+
 def _split_part(writer: Writer, node: exp.SplitPart) -> exp.Expr:
     place = _count(node, node.args["part_index"], 1)
     return call("split_part", _text(writer, node.this), _sought(writer, node, "delimiter"), place)
@@ -146,7 +178,11 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.SplitPart: rule(_split_part, "delimiter part_index"),
     exp.Pad: rule(_pad, "fill_pattern is_left"),
     exp.Like: rule(_like, "negate"),
+    exp.Translate: rule(_translate, "from_ to"),
+    exp.Repeat: rule(_repeat, "times"),
+    exp.SHA2: rule(_sha256, "length"),
 }
+FUNCTIONS: dict[str, Rule] = {"suffix": rule(_suffix)}
 POSTGRES: dict[type[exp.Expr], Rule] = {
     exp.StrPosition: _find("strpos(x, y)", "substr", BIGINT),
     exp.Contains: _find("strpos(x, y) > 0", "expression"),
@@ -159,4 +195,5 @@ SNOWFLAKE: dict[type[exp.Expr], Rule] = {
     exp.Contains: _find("contains(x, y)", "expression"),
     exp.StartsWith: _of_text("startswith(x, expression)", "expression"),
     exp.EndsWith: _of_text("endswith(x, expression)", "expression"),
+    exp.ConcatWs: rule(_joined_with, "safe coalesce"),
 }

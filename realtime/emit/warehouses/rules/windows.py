@@ -41,9 +41,32 @@ def _window(writer: Writer, node: exp.Window) -> exp.Expr:
         return writer.cast(over(call("ntile", whole(function.this) or 1)), BIGINT)
     if type(function) in _SHIFTS:
         return over(call(_SHIFTS[type(function)], *_shifted(writer, function)))
-    if type(function) in _EDGES:
-        return over(call(_EDGES[type(function)], writer.typed(function.this)))
+    edge = _edge(writer, function)
+    if edge is not None:
+        return _framed(node, over(edge))
     raise refused(node, f"{name_of(function)} over a window has no exact form", remedy="see docs/warehouses.md")
+
+
+def _edge(writer: Writer, function: exp.Expr) -> exp.Expr | None:
+    """The value at one place of the frame; None where ``function`` is none, or one that the warehouse has not."""
+    if type(function) in _EDGES:
+        return call(_EDGES[type(function)], writer.typed(function.this))
+    if isinstance(function, exp.NthValue) and (place := whole(function.args["offset"]) or 0) > 0:
+        return call("nth_value", writer.typed(function.this), place)
+    if isinstance(function, exp.IgnoreNulls) and type(function.this) in _EDGES and writer.warehouse.ignores_nulls:
+        return exp.IgnoreNulls(this=_edge(writer, function.this))
+    return None
+
+
+def _framed(node: exp.Window, written: exp.Expr) -> exp.Expr:
+    """``written`` with its frame: where none is, these functions see the whole partition in Snowflake."""
+    if node.args.get("order") is None:
+        raise refused(node, "without ORDER BY it depends on chance", remedy="add ORDER BY to the window")
+    if written.args.get("spec") is None:
+        written.set("spec", exp.WindowSpec(
+            kind="RANGE", start="UNBOUNDED", start_side="PRECEDING", end="CURRENT ROW",
+        ))  # fmt: skip
+    return written
 
 
 def _shifted(writer: Writer, function: exp.Expr) -> list[exp.Expr | int]:
