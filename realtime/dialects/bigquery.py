@@ -1,4 +1,4 @@
-"""BigQuery's GoogleSQL, where its reference leaves no doubt (cloud.google.com/bigquery/docs/reference/standard-sql/…).
+"""BigQuery's GoogleSQL, where its reference leaves no doubt (docs.cloud.google.com/bigquery, standard-sql/…).
 
 INT64 is DuckDB's BIGINT, NUMERIC a DECIMAL, DATETIME a TIMESTAMP and TIMESTAMP, an instant that shows itself in
 UTC (data-types), a TIMESTAMPTZ. A FLOAT64 that is NaN is equal to nothing (operators, Comparison operators), but
@@ -334,7 +334,7 @@ def _trim(t: Translation, node: exp.Trim) -> exp.Expr:
 
 
 def _greatest(t: Translation, node: exp.Greatest | exp.Least) -> exp.Expr:
-    """conditional and mathematical_functions, GREATEST: NULL where an operand is."""
+    """mathematical_functions, GREATEST and LEAST: NULL where an operand is."""
     _no_floats(t, node)
     return greatest_or_null(t, node)
 

@@ -44,7 +44,7 @@ def _compared(project: Project, connection: duckdb.DuckDBPyConnection, postgres:
     """Each model and its rows, after they were found to be those of DuckDB."""
     found = []
     for model in project.ordered():
-        connection.execute(f"CREATE VIEW {model.relation.sql('duckdb')} AS {model.sql}")
+        connection.execute(f"CREATE OR REPLACE VIEW {model.relation.sql('duckdb')} AS {model.sql}")
         answer = connection.sql(model.sql)
         columns = [(n, duck_type(str(t))) for n, t in zip(answer.columns, answer.types, strict=True)]
         types, rows = servers.ask(postgres, "marts", f'SELECT * FROM "{model.name}"', columns, DATABASE)

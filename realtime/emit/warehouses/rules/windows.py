@@ -51,7 +51,8 @@ def _edge(writer: Writer, function: exp.Expr) -> exp.Expr | None:
     """The value at one place of the frame; None where ``function`` is none, or one that the warehouse has not."""
     if type(function) in _EDGES:
         return call(_EDGES[type(function)], writer.typed(function.this))
-    if isinstance(function, exp.NthValue) and (place := whole(function.args["offset"]) or 0) > 0:
+    # Snowflake counts to 1000 only.
+    if isinstance(function, exp.NthValue) and 0 < (place := whole(function.args["offset"]) or 0) <= 1000:
         return call("nth_value", writer.typed(function.this), place)
     if isinstance(function, exp.IgnoreNulls) and type(function.this) in _EDGES and writer.warehouse.ignores_nulls:
         return exp.IgnoreNulls(this=_edge(writer, function.this))
