@@ -129,7 +129,8 @@ def _set_operation(t: Translation, node: exp.SetOperation) -> exp.Expr:
     return node
 
 
-def _if(t: Translation, node: exp.If) -> exp.Expr:
+def either(t: Translation, node: exp.If) -> exp.Expr:
+    """IF as a CASE; inside of CASE as it is."""
     if isinstance(node.parent, exp.Case):
         return node
     otherwise = node.args.get("false") or exp.null()
@@ -389,7 +390,7 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.Limit: rule(_limit),
     exp.Offset: rule(_limit),
     exp.Case: rule(_case, "ifs default"),
-    exp.If: rule(_if, "true false"),
+    exp.If: rule(either, "true false"),
     exp.Coalesce: rule(_coalesce, "is_nvl is_null"),
     exp.Nullif: rule(_nullif),
     exp.EQ: rule(_equality),

@@ -12,7 +12,7 @@ from realtime.dialects import moments
 from realtime.dialects.aggregates import argument, wrappers
 from realtime.dialects.dialect import EXACT, NUMBERS, Dialect, Translation, cast, form, refusal, rule
 from realtime.dialects.numbers import literal_count, nonzero, scale_of
-from realtime.dialects.shared import divided, greatest_or_null, is_iso
+from realtime.dialects.shared import divided, either, greatest_or_null, is_iso
 from realtime.transpile.types import Kind
 
 _FIXED = "Snowflake's page on arithmetic does not say how it rounds a quotient of NUMBERs"
@@ -54,6 +54,18 @@ def _division(t: Translation, node: exp.Div) -> exp.Expr:
     if Kind.FLOAT not in (t.kind_of(node.this), t.kind_of(node.expression)):
         raise t.refused(node, _FIXED, "cast one side to FLOAT")
     return divided(t, node)
+
+
+def _iff(t: Translation, node: exp.If) -> exp.Expr:
+    """functions/div0null gives 0 whatever is divided, and elsewhere one reads that NULL stays NULL."""
+    asked, otherwise = node.this.unnest(), node.args.get("false")
+    known = isinstance(asked, exp.Or) and isinstance(asked.right, exp.Is) and isinstance(asked.left, exp.EQ)
+    quotient = otherwise is not None and isinstance(otherwise.unnest(), exp.Div)
+    # sqlglot's parser writes DIV0NULL so.
+    if known and quotient and not isinstance(node.parent, exp.Case):
+        remedy = "CASE WHEN b = 0 OR b IS NULL THEN 0 ELSE a / b END, or DIV0(a, b)"
+        raise t.refused(node, "what DIV0NULL gives of NULL is not sure", remedy)
+    return either(t, node)
 
 
 def _remainder(t: Translation, node: exp.Mod) -> exp.Expr:
@@ -280,6 +292,7 @@ SNOWFLAKE = Dialect(
         exp.WeekOfYear: rule(_named_part),
         exp.Week: refusal(_WEEK, "WEEKISO(x)"),
         exp.DecodeCase: rule(_decode),
+        exp.If: rule(_iff, "true false"),
         exp.Greatest: rule(greatest_or_null, "ignore_nulls"),
         exp.Least: rule(greatest_or_null, "ignore_nulls"),
         exp.GroupConcat: rule(_listagg, "separator"),
