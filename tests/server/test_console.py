@@ -126,6 +126,7 @@ def test_a_lambda_is_found_run_and_drawn(window: Page, server: Running) -> None:
     expect(page.locator(".list li:visible")).to_have_count(1)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="minutes", exact=True)).to_be_visible()
+    expect(page.locator(".list a[aria-current=page]")).to_be_focused()
     least = page.get_by_label("least")
     assert [least.get_attribute(name) for name in ("min", "max", "placeholder")] == ["-5", "500", "0"]
     least.fill("45")

@@ -11,7 +11,7 @@ const asText = value => value instanceof Exact ? value.text : value && typeof va
 
 function cell(value) {
   if (value === null || value === undefined) return make("td", { className: "value nothing", textContent: "null" });
-  return make("td", { className: isNumber(value) ? "number value" : "value", textContent: asText(value) });
+  return make("td", { className: isNumber(value) ? "number value" : typeof value === "string" && isMoment(value) ? "moment value" : "value", textContent: asText(value) });
 }
 
 function rowsTable(meta, rows) {

@@ -78,7 +78,7 @@ function bars(points, width) {
   const shown = points.slice(0, MOST_BARS), row = 22, height = shown.length * row + (points.length > shown.length ? 24 : 2), names = Math.min(220, width * .38);
   const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}` });
   const low = Math.min(0, ...shown.map(p => p.y)), high = Math.max(0, ...shown.map(p => p.y)), room = width - names - 70;
-  const x = v => names + (high > low ? (v - low) / (high - low) : 0) * room, letters = Math.floor(names / 6.6);
+  const x = v => names + (high > low ? (v - low) / (high - low) : 0) * room, letters = Math.floor(names / 7.4);
   shown.forEach((p, i) => {
     const text = String(p.x), left = Math.min(x(0), x(p.y));
     svg.append(draw("text", { x: names - 8, y: i * row + 15, "text-anchor": "end" }, text.length > letters ? `${text.slice(0, letters - 1)}…` : text || "(empty)", draw("title", {}, text)),

@@ -25,12 +25,20 @@ async function show() {
   leave();
   leave = found.leave || (() => {});
   main.dataset.noun = noun;
+  const inside = main.contains(document.activeElement);
   main.replaceChildren(found.page);
+  if (inside) focusAgain();
   document.title = `${found.title} · Duet console`;
   const find = main.querySelector(".find");
   if (held && find) { find.value = searched; find.dispatchEvent(new Event("input")); }
   scrollTo(0, 0);
   await about(mine);
+}
+
+// Who came by keyboard goes on from where they were: the entry that was chosen, or, where the list is hidden, the page.
+function focusAgain() {
+  const chosen = main.querySelector(".list a[aria-current]");
+  (chosen?.offsetParent ? chosen : main).focus({ preventScroll: true });
 }
 
 async function about(mine) {

@@ -35,7 +35,7 @@ export async function sources(name) {
 }
 
 function overview(all) {
-  return [make("h1", { className: "plain", textContent: "Sources" }), table(["source", "last hour", "#rows a minute", "#rows kept", "#size", "#in quarantine", "newest refused"], all.map(s => [
+  return [make("h1", { className: "plain", textContent: "Sources" }), table(["source", "last hour", "#rows, last minute", "#rows kept", "#size", "#in quarantine", "newest refused"], all.map(s => [
     link(s.name), make("td", { className: "drawn" }, spark(minutes(s), rowsInHour(s), [], 22)), rate(s), count(s.rows), size(s.bytes), waits(s), since(s.quarantine.waiting?.[0]?.last)]), "no source is deployed")];
 }
 
