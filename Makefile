@@ -12,7 +12,7 @@ demo: setup ## the whole path on real data; leaves ClickHouse and the server run
 	@duet demo
 
 test: setup postgres kafka chromium .fakesnow/.ready ## every test, on real servers that end with it
-	@python -m pytest
+	@python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup ## types and style
 	@mypy
