@@ -254,5 +254,10 @@ def test_a_token_is_asked_for_and_kept_in_the_tab(window: Page, server: Running,
         assert '-H "Authorization: Bearer $DUET_TOKEN"' in window.inner_text(".curl pre")
         assert admin not in window.content()
         assert window.evaluate("[Object.values(sessionStorage), Object.values(localStorage)]") == [[admin], []]
+        window.goto(f"http://127.0.0.1:{server.port}/docs")
+        expect(window.locator("details.op").first).to_be_visible()
+        window.evaluate("sessionStorage.clear()")
+        window.reload()
+        expect(window.locator("#operations")).to_contain_text("asks for a token")
     finally:
         tokens.clear()
