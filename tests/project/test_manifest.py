@@ -91,9 +91,9 @@ def test_models_in_order_and_what_opted_in(tmp_path: Path) -> None:
         _node("model", "both", version=2, config=meta(True)),
         _node("seed", "seeded", config=meta(True)),
     )
-    assert [m.name for m in project.realtime_models()] == ["z_stage", "a_mart", "both_v2"]
+    assert [m.name for m in project.realtime_models()] == ["z_stage", "a_mart", "both_v2", "seeded"]
     assert project.models["model.p.a_mart"].options == {"order_by": "a"}
-    assert project.models["seed.p.seeded"].options is None
+    assert (project.models["seed.p.seeded"].kind, project.models["seed.p.seeded"].options) == ("seed", {})
 
 
 def test_a_wrong_option_names_the_file(tmp_path: Path) -> None:
