@@ -89,7 +89,7 @@ def _run(command: list[str], root: Path) -> Taken:
 
 def _peak(root: Path) -> int:
     """MiB of our process and of the largest other one: dbt's has ended when the second one that plans starts."""
-    code = f"import atexit\natexit.register(lambda: exec({_PEAK!r}))\n{DUET}"
+    code = f"import atexit\natexit.register(lambda: exec({_PEAK!r}, {{}}))\n{DUET}"
     done = subprocess.run(
         [sys.executable, "-c", code, "compile"],
         cwd=root,

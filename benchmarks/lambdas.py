@@ -82,11 +82,13 @@ FILL = {
 
 
 class Load(NamedTuple):
-    """What wrk measured; latencies in ms."""
+    """What wrk measured: answers per second, latencies in ms, and the share of calls that were errors; ClickHouse refuses
+    queries beyond its hundred at a time."""
 
     qps: float
     p50: float
     p99: float
+    failed: float
 
 
 def main() -> None:
@@ -134,7 +136,7 @@ def _write(root: Path) -> None:
         "name": "bench", "version": "1.0", "config-version": 2, "profile": "bench", "model-paths": ["models"],
         "macro-paths": ["macros"], "analysis-paths": ["realtime/lambdas"], "models": {"+meta": {"realtime": True}},
     }  # fmt: skip
-    profile = {"bench": {"target": "batch", "outputs": {"batch": {"type": "duckdb", "path": "bench.duckdb"}}}}
+    profile = {"bench": {"target": "batch", "outputs": {"batch": {"type": "duckdb", "path": "warehouse.duckdb"}}}}
     analyses = [{"name": name, "config": {"meta": {"lambda": {}}}} for name in LAMBDAS]
     files = {
         "dbt_project.yml": yaml.safe_dump(project),
@@ -225,9 +227,7 @@ def _load(url: str, keys: int, callers: int, seconds: int) -> Load:
     result = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", done.stdout)
     assert result, done.stdout
     requests, micros, p50, p99, errors = map(int, result.groups())
-    if errors:
-        raise SystemExit(f"{errors} of {requests} calls failed: {parts.scheme}://{parts.netloc}{before}…")
-    return Load(requests / micros * 1e6, p50 / 1000, p99 / 1000)
+    return Load((requests - errors) / micros * 1e6, p50 / 1000, p99 / 1000, errors / requests)
 
 
 if __name__ == "__main__":
