@@ -82,8 +82,8 @@ FILL = {
 
 
 class Load(NamedTuple):
-    """What wrk measured: answers per second, latencies in ms, and the share of calls that were errors; ClickHouse refuses
-    queries beyond its hundred at a time."""
+    """What wrk measured: answers per second, latencies in ms, and the share of calls that were errors; ClickHouse
+    refuses queries beyond its hundred at a time."""
 
     qps: float
     p50: float
