@@ -11,6 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from realtime import show
+from realtime.commands.lambdas import lambdas
+from realtime.commands.target import Json, clickhouse, deployed
+from realtime.commands.tokens import tokens
 from realtime.errors import BadRequestError, ConfigError, DuetError, NotBuiltError, NotCompiledError, ParityError
 from realtime.settings import Settings
 
@@ -22,15 +25,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-lambdas = typer.Typer(no_args_is_help=True, help="Named SQL with parameters that applications call.")
 app.add_typer(lambdas, name="lambda")
-tokens = typer.Typer(no_args_is_help=True, help="Who may call the server; once there is a token, every call needs one.")
 app.add_typer(tokens, name="token")
 
 quarantine = typer.Typer(no_args_is_help=True, help="Rows that did not fit their source: see, mend and replay them.")
 app.add_typer(quarantine, name="quarantine")
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 Wait = Annotated[float, typer.Option(help="Seconds to wait for another run of this project, as one of Dagster's.")]
 Select = Annotated[
@@ -369,172 +368,6 @@ def transpile(
     raise typer.Exit(0 if all(s.status == "ok" for s in found) else 1)
 
 
-@lambdas.command("list")
-def lambda_list(context: typer.Context, json: Json = False) -> None:
-    """List the deployed lambdas with their parameters."""
-    found = deployed(context.obj).lambdas
-    show.json_document(found) if json else show.lambdas(found)
-
-
-@lambdas.command("run")
-def lambda_run(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A lambda's name.")],
-    given: Annotated[
-        list[str] | None, typer.Argument(help="Parameters, as in stream_id=abc.", metavar="NAME=VALUE")
-    ] = None,
-) -> None:
-    """Call a lambda on the running server and print the answer."""
-    from realtime.services import server_url
-    from realtime.serving.client import run_lambda
-
-    status, answer = run_lambda(
-        server_url(context.obj), name, dict(_pair(p) for p in given or []), token=context.obj.text("DUET_TOKEN")
-    )
-    typer.echo(answer)
-    raise typer.Exit(0 if status == 200 else 1)
-
-
-@lambdas.command("tag")
-def lambda_tag(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A lambda's name.")],
-    tag: Annotated[str, typer.Argument(help="A tag, as in production.")],
-    versions: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Where it shall point: a version, its first letters, or latest. Several, each with a weight, share "
-            "the calls: 3f2a=95 latest=5.",
-            metavar="VERSION[=WEIGHT]",
-        ),
-    ] = None,
-    back: Annotated[bool, typer.Option("--back", help="Point to where it pointed before.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Take the tag away.")] = False,
-    json: Json = False,
-) -> None:
-    """Move a tag; without versions, show where it pointed. Servers follow within a second."""
-    if sum((bool(versions), back, remove)) > 1:
-        raise BadRequestError("a tag is moved to versions, back, or removed", remedy="give one of the three")
-    with clickhouse(context.obj) as client:
-        tags = tags_of(context.obj, client)
-        if versions:
-            found = [tags.move(name, tag, versions)]
-        elif back or remove:
-            found = [tags.back(name, tag) if back else tags.remove(name, tag)]
-        else:
-            found = tags.history(name, tag)
-    show.json_document(found) if json else show.tags(found)
-
-
-@lambdas.command("diff")
-def lambda_diff(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A lambda's name.")],
-    old: Annotated[str, typer.Argument(help="A version, its first letters, or latest.")],
-    new: Annotated[str, typer.Argument(help="Another one.")] = "latest",
-    calls: Annotated[int, typer.Option("--calls", help="How many recorded calls to replay.", min=1)] = 100,
-    json: Json = False,
-) -> None:
-    """Replay recorded calls on two versions: what differs, and how long each takes. Exit status 1 if anything does."""
-    from realtime.services import server_url
-    from realtime.serving.replay import replay
-
-    with clickhouse(context.obj) as client, show.progress("calls") as advance:
-        tags = tags_of(context.obj, client)
-        versions = tags.version(name, old), tags.version(name, new)
-        token = context.obj.text("DUET_TOKEN")
-        found = replay(client, tags.database, server_url(context.obj), name, versions, calls, advance, token)
-    show.json_document(found) if json else show.replayed(found)
-    raise typer.Exit(1 if found.differing else 0)
-
-
-@tokens.command("create")
-def token_create(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Who or what it is for.")],
-    run: Annotated[list[str] | None, typer.Option("--run", help="A lambda that it may call; * for all.")] = None,
-    ingest: Annotated[list[str] | None, typer.Option("--ingest", help="A source that it may fill; * for all.")] = None,
-    admin: Annotated[bool, typer.Option("--admin", help="It may read what there is: lists, API, metrics.")] = False,
-    fixed: Annotated[
-        list[str] | None,
-        typer.Option("--fixed", help="A parameter that every call has, so that it sees these rows only.",
-                     metavar="NAME=VALUE"),
-    ] = None,
-    rate: Annotated[float, typer.Option("--rate", help="Most calls a second; 0: as many as come.", min=0)] = 0,
-    days: Annotated[float, typer.Option("--days", help="How long it is valid; 0: until it is revoked.", min=0)] = 0,
-) -> None:  # fmt: skip
-    """Make a token and print it. It is shown once: only its hash is kept."""
-    from datetime import UTC, datetime, timedelta
-
-    from realtime.serving.tokens import Grant
-
-    expires = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds") if days else ""
-    pairs = dict(_pair(text) for text in fixed or [])
-    grant = Grant(name, tuple(run or ()), tuple(ingest or ()), admin, pairs, rate, expires)
-    with clickhouse(context.obj) as client:
-        typer.echo(tokens_of(context.obj, client).create(grant))
-
-
-@tokens.command("list")
-def token_list(context: typer.Context, json: Json = False) -> None:
-    """List the tokens, without their secrets."""
-    with clickhouse(context.obj) as client:
-        found = tokens_of(context.obj, client).all()
-    show.json_document(found) if json else show.tokens(found)
-
-
-@tokens.command("revoke")
-def token_revoke(
-    context: typer.Context,
-    token: Annotated[str, typer.Argument(help="Its name, or its id where several have that name.")] = "",
-    every: Annotated[
-        bool, typer.Option("--all", help="All, and call without one again; for a server on loopback only.")
-    ] = False,
-) -> None:
-    """Take a token away; servers follow within a second."""
-    if every == bool(token):
-        raise BadRequestError("which token?", remedy="give its name or id, or --all")
-    with clickhouse(context.obj) as client:
-        found = tokens_of(context.obj, client)
-        found.clear() if every else found.revoke(token)
-
-
-@tokens.command("rotate")
-def token_rotate(
-    context: typer.Context,
-    token: Annotated[str, typer.Argument(help="Its name, or its id where several have that name.")],
-    hours: Annotated[float, typer.Option("--hours", help="How long the old one stays valid.", min=0)] = 24,
-) -> None:
-    """Print a new secret for a token; the old one stays valid until applications have the new one."""
-    with clickhouse(context.obj) as client:
-        typer.echo(tokens_of(context.obj, client).rotate(token, hours))
-
-
-def tokens_of(settings: Settings, client: Any) -> Any:
-    """The tokens of the project."""
-    from realtime.clickhouse.endpoint import database_name
-    from realtime.deploy.ledger import Ledger
-    from realtime.serving.tokens import Tokens
-
-    database = database_name(settings)
-    Ledger(client, database).create()
-    return Tokens(client, database)
-
-
-def tags_of(settings: Settings, client: Any) -> Any:
-    """The tags of what is deployed; ConfigError before the first deploy."""
-    from realtime.deploy.ledger import Ledger
-    from realtime.deploy.live import deployed_plan
-    from realtime.serving.tags import Tags
-
-    plan = deployed_plan(settings, client)
-    ledger = Ledger(client, plan.database)
-    ledger.create()
-    latest = {spec.name: spec.version for spec in plan.lambdas}
-    known = {name: sorted(found, key=lambda v: v == latest.get(name)) for name, found in ledger.versions().items()}
-    return Tags(client, plan.database, known)
-
-
 def _publish(settings: Settings, models: list[str]) -> Any:
     from realtime.publish.publish import publish as run
 
@@ -581,29 +414,6 @@ def accepted(outcome: Any) -> Any:
         show.refusals(outcome.refusals)
         raise NotCompiledError(outcome.refusals)
     return outcome
-
-
-def clickhouse(settings: Settings) -> Any:
-    """A client of the project's ClickHouse."""
-    from realtime.clickhouse.client import ClickHouse
-    from realtime.clickhouse.endpoint import find_endpoint
-
-    return ClickHouse(find_endpoint(settings))
-
-
-def deployed(settings: Settings) -> Any:
-    """The plan that the server runs; ConfigError before the first deploy."""
-    from realtime.deploy.live import deployed_plan
-
-    with clickhouse(settings) as client:
-        return deployed_plan(settings, client)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise BadRequestError(f"{text!r} is no parameter", remedy="write it as name=value")
-    return name, value
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Groups of commands of `realtime.cli`, and what they work on."""

@@ -1,0 +1,36 @@
+"""What commands work on: the project's ClickHouse, and what is deployed to it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from realtime.errors import BadRequestError
+from realtime.settings import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+def clickhouse(settings: Settings) -> Any:
+    """A client of the project's ClickHouse."""
+    from realtime.clickhouse.client import ClickHouse
+    from realtime.clickhouse.endpoint import find_endpoint
+
+    return ClickHouse(find_endpoint(settings))
+
+
+def deployed(settings: Settings) -> Any:
+    """The plan that the server runs; ConfigError before the first deploy."""
+    from realtime.deploy.live import deployed_plan
+
+    with clickhouse(settings) as client:
+        return deployed_plan(settings, client)
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Name and value of ``name=value``; BadRequestError where it is not that."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise BadRequestError(f"{text!r} is no parameter", remedy="write it as name=value")
+    return name, value
