@@ -114,13 +114,14 @@ def compile(
 
 
 @app.command()
-def explain(context: typer.Context, model: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
-    """Print how a model is kept: its shape and why, its SQL after each pass, its tables and views."""
+def explain(context: typer.Context, name: Annotated[str, typer.Argument(help="A model's or a lambda's name.")]) -> None:
+    """Print how a model is kept: its shape and why, its SQL after each pass, its tables and views. Of a lambda: its
+    parameters, its SQL for one call and for many, what it reads."""
     from realtime.explain import explain as run
     from realtime.project.manifest import read_manifest
 
     plan = compiled(context.obj).plan
-    show.explained(run(read_manifest(context.obj.project_dir / "target" / "manifest.json"), plan, model))
+    show.explained(run(read_manifest(context.obj.project_dir / "target" / "manifest.json"), plan, name))
 
 
 @app.command()

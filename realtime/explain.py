@@ -1,4 +1,4 @@
-"""Everything about how one model is kept: what `duet explain` shows."""
+"""Everything about how one model is kept, or one lambda answered: what `duet explain` shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from realtime.emit.ddl import create_published, refresh_ddl, state_ddl
 from realtime.emit.landing import landing_ddl
 from realtime.errors import NotFoundError
-from realtime.planner.ir import Plan, SourceSpec, Step
+from realtime.planner.ir import LambdaSpec, Param, Plan, SourceSpec, Step
+from realtime.planner.lambdas import AS_OF
 from realtime.planner.planner import trace_model
 from realtime.project.manifest import Model, Project
 from realtime.transpile.trace import Stage
@@ -49,18 +50,65 @@ class Explained:
         yield f"-- read view {self.step.relation}\n{self.step.select}"
 
 
-def explain(project: Project, plan: Plan, model: str) -> Explained:
-    """Everything about the model called ``model``; ``project`` is what ``plan`` was made from.
+@dataclasses.dataclass(frozen=True)
+class ExplainedLambda:
+    """A lambda, and how each model or source that it reads is kept, as authored."""
 
-    NotFoundError where no such model is kept in real time.
+    spec: LambdaSpec
+    reads: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n\n".join(self._parts())
+
+    def _parts(self) -> Iterator[str]:
+        spec = self.spec
+        yield f"{spec.name}: lambda, version {spec.version}"
+        yield "\n".join(["-- parameters" if spec.params else "-- no parameters", *map(_parameter, spec.params)])
+        yield "\n".join(["-- reads", *self.reads]) if self.reads else "-- reads: nothing"
+        yield f"-- one call\n{spec.select}"
+        if spec.keyed is not None:
+            yield f"-- many calls that differ in {spec.keyed.param}, in one query\n{spec.keyed.select}"
+        else:
+            yield f"-- calls are asked one by one: {spec.alone}"
+
+
+def explain(project: Project, plan: Plan, name: str) -> Explained | ExplainedLambda:
+    """Everything about the model called ``name``, else about the lambda; ``project`` is what ``plan`` was made from.
+
+    NotFoundError where neither is there.
     """
-    step = next((s for s in plan.steps if s.model == model), None)
-    if step is None:
-        names = ", ".join(s.model for s in plan.steps)
-        raise NotFoundError(f"no model {model!r} is kept in real time", remedy=f"these are: {names}")
+    step = next((s for s in plan.steps if s.model == name), None)
+    spec = next((s for s in plan.lambdas if s.name == name), None)
+    if step is not None:
+        return _model(project, plan, step)
+    if spec is None:
+        names = (
+            f"{', '.join(s.model for s in plan.steps)}; lambdas: {', '.join(s.name for s in plan.lambdas) or 'none'}"
+        )
+        raise NotFoundError(f"no model or lambda {name!r} is kept in real time", remedy=f"models: {names}")
+    steps = {s.model: str(s) for s in plan.steps}
+    return ExplainedLambda(spec, tuple(steps.get(n, f"{n}: source") for n in spec.depends_on))
+
+
+def _model(project: Project, plan: Plan, step: Step) -> Explained:
     filled = {view.landing for state in step.states for view in state.views}
     sources = tuple(s for s in plan.sources if s.landing in filled or s.name in step.depends_on)
-    return Explained(project.models[step.unique_id], step, trace_model(project, plan.database, model), sources)
+    return Explained(project.models[step.unique_id], step, trace_model(project, plan.database, step.model), sources)
+
+
+def _parameter(param: Param) -> str:
+    """``stream_id varchar: The stream.``, with what else is said of it."""
+    said = [param.type.lower()]
+    if param.name == AS_OF:
+        said.append("the server's time unless given")
+    elif param.default is not None:
+        said.append(f"default {param.default}")
+    elif not param.required:
+        said.append("may be left out")
+    bounds = (("at least", param.minimum), ("at most", param.maximum))
+    said += [f"{words} {bound}" for words, bound in bounds if bound is not None]
+    said += [f"one of {', '.join(map(str, param.enum))}"] if param.enum else []
+    return f"{param.name} {', '.join(said)}" + (f": {param.description}" if param.description else "")
 
 
 def _statements(ddl: list[str]) -> str:

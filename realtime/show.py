@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from realtime.deploy.change import Change
     from realtime.deploy.ledger import Deployment
     from realtime.emit.warehouses.project import Emitted
-    from realtime.explain import Explained
+    from realtime.explain import Explained, ExplainedLambda
     from realtime.ingest.export import Exported
     from realtime.ingest.files import Loaded
     from realtime.ingest.quarantine import Row
@@ -145,8 +145,8 @@ def emitted(found: Emitted, target: str) -> None:
     _OUT.print(f"{len(found.models)} models in target/{target}/")
 
 
-def explained(found: Explained) -> None:
-    """Everything about one model, as text."""
+def explained(found: Explained | ExplainedLambda) -> None:
+    """Everything about one model or lambda, as text."""
     _OUT.out(str(found))
 
 

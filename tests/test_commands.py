@@ -232,7 +232,7 @@ def test_explain(project: Project) -> None:
     found = project.done("explain", "fees")
     assert "fees: aggregate" in found
     assert "CREATE MATERIALIZED VIEW" in found
-    assert "no model 'fee' is kept" in project.failed("explain", "fee")
+    assert "no model or lambda 'fee' is kept" in project.failed("explain", "fee")
 
 
 def test_nothing_is_up(fresh: Project) -> None:

@@ -1,4 +1,4 @@
-"""What `duet explain` shows of a model."""
+"""What `duet explain` shows of a model and of a lambda."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from realtime.errors import NotFoundError
 from realtime.explain import Explained, explain
 from tests.planner.small import planned, project
 from tests.planner.sources import SOURCES
+from tests.planner.test_lambdas import written
 
 MODELS = {
     "stg": "select id, k, n from {{ source('app', 'events') }} where n between 1 and 9",
@@ -19,7 +20,9 @@ MODELS = {
 
 def _explained(model: str) -> Explained:
     built = project(SOURCES, MODELS)
-    return explain(built, planned(built, "x"), model)
+    found = explain(built, planned(built, "x"), model)
+    assert isinstance(found, Explained)
+    return found
 
 
 def test_every_pass_that_changed_the_model_in_order() -> None:
@@ -66,5 +69,35 @@ def test_a_model_that_is_refreshed() -> None:
 
 
 def test_another_name() -> None:
-    with pytest.raises(NotFoundError, match="no model 'nothing' is kept"):
+    with pytest.raises(NotFoundError, match="no model or lambda 'nothing' is kept"):
         _explained("nothing")
+
+
+TOTAL = """select total from {{ ref('per_user') }} where k = {{ param('k', 'varchar', description='Whose.') }}
+and total >= {{ param('least', 'integer', default=1, min=0) }}"""
+NAMES = "select u.k from {{ source('app', 'users') }} u join {{ source('app', 'events') }} e on e.k = u.id"
+
+
+def _lambda(sql: str) -> str:
+    built = project(SOURCES, MODELS, queries={"asked": written(sql)})
+    return str(explain(built, planned(built, "x"), "asked"))
+
+
+def test_a_lambda() -> None:
+    text = _lambda(TOTAL)
+    for part in (
+        "asked: lambda, version ",
+        "-- parameters\nk varchar: Whose.\nleast integer, default 1, at least 0\n",
+        "-- reads\nper_user: aggregate over x_state.per_user__",
+        "-- one call\nSELECT",
+        "-- many calls that differ in k, in one query\nSELECT",
+        "k IN {k: Array(String)}",
+    ):
+        assert part in text
+
+
+def test_a_lambda_that_is_asked_one_by_one() -> None:
+    text = _lambda(NAMES)
+    assert "-- no parameters" in text
+    assert "-- reads\napp.events: source\napp.users: source" in text
+    assert "-- calls are asked one by one: no parameter is required" in text
