@@ -1,9 +1,11 @@
 """Concurrent calls of one lambda, answered by few queries: what waits for its turn together is asked together.
 
-Nothing waits in order to meet others: a call that finds nothing of its lambda running is a query at once. The calls
-that come while `Limits.at_once` queries of theirs run are one query when the first of these ends: one for all keys
-where the lambda has such a form (`realtime.planner.keyed`), and equal calls are one in any case. A query never began
-before a call that it answers, so a caller sees all that was there when it called.
+Nothing waits in order to meet others: a call that finds nothing of its lambda running is a query at once, and one that
+finds a single call's query is the second (up to `Limits.at_once`). The calls that come while more than that runs are
+one query when it ends: one for all keys where the lambda has such a form (`realtime.planner.keyed`), and equal calls
+are one in any case. A query for many runs alone, for two that share the calls cost a third more; the next begins beside
+it only where it is slow. A query never began before a call that it answers, so a caller sees all that was there when it
+called.
 """
 
 from __future__ import annotations
@@ -46,6 +48,11 @@ class _Queue:
 
     def __init__(self) -> None:
         self.running = 0
+        self.many = 0
+        """Queries for more than one key among those that run."""
+        self.begun = 0.0
+        """When the last one began, by the loop's clock."""
+        self.timer: asyncio.TimerHandle | None = None
         self.waiting: dict[str, list[tuple[Call, asyncio.Future[bytes]]]] = {}
 
 
@@ -67,8 +74,8 @@ class Calls:
         if queue is None:
             queue = self._queues[group] = _Queue()
         admission = self._upstream.admission
-        if queue.running < self._limits.at_once and not queue.waiting and not admission.full:
-            queue.running += 1
+        if not queue.waiting and self._may_begin(queue) and not admission.full:
+            self._begins(queue)
             try:
                 async with admission.admitted():
                     return await self._one(call)
@@ -85,32 +92,59 @@ class Calls:
         finally:
             self.waiting -= 1
 
+    def _may_begin(self, queue: _Queue) -> bool:
+        """Whether another query may run beside those that do."""
+        if not queue.running:
+            return True
+        if queue.running >= self._limits.at_once:
+            return False
+        alone = not queue.many and len(queue.waiting) <= 1
+        return alone or asyncio.get_running_loop().time() - queue.begun >= self._limits.slow
+
+    def _begins(self, queue: _Queue) -> None:
+        queue.running += 1
+        queue.begun = asyncio.get_running_loop().time()
+
     def _start(self, group: tuple[str, ...], queue: _Queue) -> None:
-        """Lets another query answer what waits, where one more may run."""
-        if queue.running < self._limits.at_once and queue.waiting:
-            queue.running += 1
+        """Lets another query answer what waits, where one more may run; else looks again when that has become slow."""
+        if not queue.waiting:
+            return
+        if self._may_begin(queue):
+            self._begins(queue)
             runner = asyncio.create_task(self._run(group, queue))
             self._runners.add(runner)
             runner.add_done_callback(self._runners.discard)
+        elif queue.timer is None and queue.running < self._limits.at_once:
+            queue.timer = asyncio.get_running_loop().call_later(self._limits.slow, self._look_again, group, queue)
+
+    def _look_again(self, group: tuple[str, ...], queue: _Queue) -> None:
+        queue.timer = None
+        self._start(group, queue)
 
     def _ended(self, group: tuple[str, ...], queue: _Queue) -> None:
         queue.running -= 1
         self._start(group, queue)
         if not queue.running and not queue.waiting:
+            if queue.timer is not None:
+                queue.timer.cancel()
             del self._queues[group]
 
     async def _run(self, group: tuple[str, ...], queue: _Queue) -> None:
         """One query for what waits by the time it may begin."""
         taken: list[list[tuple[Call, asyncio.Future[bytes]]]] = []
+        many = 0
         try:
             async with self._upstream.admission.admitted():
                 taken = [w for w in (_present(w) for w in _take(queue)) if w]
+                many = int(len(taken) > 1)
+                queue.many += many
                 if taken:
                     await self._many(taken)
         except Exception as error:  # whoever waits is told, whatever it is
             taken = taken or [_present(w) for w in _take(queue)]
             _settle([pair for waiters in taken for pair in waiters], error)
         finally:
+            queue.many -= many
             self._ended(group, queue)
 
     async def _many(self, taken: list[list[tuple[Call, asyncio.Future[bytes]]]]) -> None:

@@ -20,8 +20,8 @@ def _in_flight() -> int:
 @dataclasses.dataclass(frozen=True)
 class Limits:
     """``seconds`` a query may run, ``rows`` and ``bytes`` it may answer, ``in_flight`` queries at a time,
-    ``at_once`` of them for calls that could be asked together, ``waiting`` calls that wait for their turn;
-    ``parameters`` bytes of bound parameters."""
+    ``at_once`` of them at most for calls that could be asked together, ``waiting`` calls that wait for their turn;
+    ``slow`` seconds after which calls wait no longer for a query's end; ``parameters`` bytes of bound parameters."""
 
     seconds: float = 10
     rows: int = 100_000
@@ -29,4 +29,5 @@ class Limits:
     in_flight: int = dataclasses.field(default_factory=_in_flight)
     at_once: int = dataclasses.field(default_factory=_cores)
     waiting: int = 1_024
+    slow: float = 0.05
     parameters: int = 512 << 10

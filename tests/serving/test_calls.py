@@ -30,14 +30,16 @@ COLUMNS = [("n", "INTEGER")]
 
 
 class Counted(Upstream):
-    """Notes what was sent, in order: the SQL and its parameters."""
+    """Notes what was sent, in order: the SQL and its parameters; and beside how many others each was."""
 
     def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
         super().__init__(endpoint, limits)
         self.sent: list[tuple[bytes, str]] = []
+        self.beside: list[int] = []
 
     async def call(self, name: str, select: bytes, parameters: str, form: str, request_id: str) -> Reply:
         self.sent.append((select, parameters))
+        self.beside.append(self.admission.in_flight - 1)
         return await super().call(name, select, parameters, form, request_id)
 
 
@@ -94,6 +96,30 @@ def test_what_waits_is_asked_together(endpoint: Endpoint, rows: str) -> None:
         assert len(upstream.sent) == 3
 
     run(endpoint, work)
+
+
+def beside(endpoint: Endpoint, rows: str, slow: float) -> list[int]:
+    """Two queries at once, then one for what waits, and a call that comes meanwhile."""
+    found: list[int] = []
+
+    async def work(calls: Calls, upstream: Counted) -> None:
+        early = asyncio.create_task(answers(calls, entry(rows), "abcde"))
+        while len(upstream.sent) < 3:
+            await asyncio.sleep(0.001)
+        assert await answers(calls, entry(rows), "d") == [lines(4)]
+        assert await early == [lines(n) for n in (1, 2, 3, 4, 5)]
+        found.extend(upstream.beside)
+
+    run(endpoint, work, Limits(at_once=2, slow=slow))
+    return found
+
+
+def test_a_query_for_many_runs_alone(endpoint: Endpoint, rows: str) -> None:
+    assert beside(endpoint, rows, slow=60) == [0, 1, 0, 0]
+
+
+def test_no_call_waits_for_a_slow_query(endpoint: Endpoint, rows: str) -> None:
+    assert beside(endpoint, rows, slow=0)[3] == 1
 
 
 def test_json_is_the_same_asked_alone_or_together(endpoint: Endpoint, rows: str) -> None:
