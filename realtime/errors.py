@@ -202,8 +202,8 @@ class OverloadedError(DuetError):
     code = "overloaded"
     status = 429
 
-    def __init__(self, message: str, *, retry_after: float = 1.0, remedy: str = "") -> None:
-        super().__init__(message, remedy=remedy)
+    def __init__(self, message: str, *, retry_after: float = 1.0, remedy: str = "", **details: Any) -> None:
+        super().__init__(message, remedy=remedy, **details)
         self.retry_after = retry_after
 
 

@@ -201,11 +201,25 @@ class Keyed(msgspec.Struct, frozen=True):
     missing: Missing
 
 
+class CallLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a lambda may take, where its author says it; 0 is what every lambda may.
+
+    ``seconds`` its query may run, ``rows`` it may answer, ``megabytes`` (MiB) of memory its query may use;
+    ``concurrency`` is the number of its queries at a time in each server.
+    """
+
+    seconds: float = 0.0
+    rows: int = 0
+    megabytes: int = 0
+    concurrency: int = 0
+
+
 class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A lambda, compiled: ``select`` is ClickHouse SQL with ``{name:Type}`` placeholders and its
     SETTINGS, ``batch`` the same query for DuckDB with ``$name`` parameters. ``version`` is the
-    hash of ``select`` and ``params``. ``examples`` are parameter sets that the author gave. ``keyed`` answers
-    many calls at once, where that is proven to answer the same; else ``alone`` says what stands against it.
+    hash of ``select``, ``params`` and what the author says of calls. ``examples`` are parameter sets that the author
+    gave. ``keyed`` answers many calls at once, where that is proven to answer the same; else ``alone`` says what
+    stands against it. ``limits`` are its own; an answer is used again for ``cache_seconds``.
     """
 
     name: str
@@ -219,6 +233,8 @@ class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[dict[str, Any], ...] = ()
     keyed: Keyed | None = None
     alone: str = ""
+    limits: CallLimits | None = None
+    cache_seconds: float = 0.0
 
 
 class DataTest(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from sqlglot import exp
 from realtime.dialects.translate import to_duckdb, to_duckdb_type
 from realtime.emit.readable import readable
 from realtime.errors import RefusedError
+from realtime.planner.call_options import CallOptions, call_examples, call_options
 from realtime.planner.ir import Keyed, LambdaSpec, Param
 from realtime.planner.keyed import NotKeyedError, for_many, keyed_query
 from realtime.planner.relations import Relations, to_read_views
@@ -35,7 +36,7 @@ def plan_lambda(
 
     RefusedError where its SQL can't be kept exactly or a parameter is contradictory.
     """
-    params = _params(query, adapter, binder)
+    params, options = _params(query, adapter, binder), call_options(query.options)
     tree = to_duckdb(query.sql, adapter, binder)
     _check_declared(tree, params)
     compiled = transpile(tree, binder)
@@ -53,22 +54,25 @@ def plan_lambda(
         alone = error.message
     return LambdaSpec(
         name=query.name,
-        version=_version(select, params),
+        version=_version(select, params, options),
         select=select,
         batch=query.sql.strip(),
         params=params,
         columns=compiled.columns,
         description=query.description,
         depends_on=reads,
-        examples=_examples(query, params),
+        examples=call_examples(query.options, params),
         keyed=keyed,
         alone=alone,
+        limits=options.limits,
+        cache_seconds=options.cache_seconds,
     )
 
 
-def _version(select: str, params: tuple[Param, ...]) -> str:
+def _version(select: str, params: tuple[Param, ...], options: CallOptions) -> str:
     """A hash of everything that decides an answer."""
-    return hashlib.sha256(select.encode() + b"\0" + msgspec.json.encode(params)).hexdigest()[:12]
+    said = msgspec.json.encode(options) if options != CallOptions() else b""
+    return hashlib.sha256(select.encode() + b"\0" + msgspec.json.encode(params) + said).hexdigest()[:12]
 
 
 def _params(query: Query, adapter: str, binder: Binder) -> tuple[Param, ...]:
@@ -119,19 +123,3 @@ def _check_declared(tree: exp.Query, params: tuple[Param, ...]) -> None:
                 f"parameter {used.name} is not declared",
                 remedy=f"write {{{{ param('{used.name}', 'varchar') }}}}",
             )
-
-
-def _examples(query: Query, params: tuple[Param, ...]) -> tuple[dict[str, Any], ...]:
-    examples = query.options.get("examples") or []
-    if not isinstance(examples, list) or not all(isinstance(e, dict) for e in examples):
-        raise RefusedError(
-            "meta.lambda.examples is not a list of mappings", remedy="write one `- {name: value}` for each example"
-        )
-    names = {p.name for p in params}
-    for example in examples:
-        unknown = sorted(set(example) - names)
-        missing = [p.name for p in params if p.required and p.name not in example]
-        if unknown or missing:
-            what = f"gives {', '.join(unknown)}, which is no parameter" if unknown else f"lacks {', '.join(missing)}"
-            raise RefusedError(f"an example {what}", remedy=f"its parameters are {', '.join(sorted(names)) or 'none'}")
-    return tuple(examples)

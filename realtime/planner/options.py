@@ -1,4 +1,4 @@
-"""What an author may say in ``meta.realtime``."""
+"""What an author may say in ``meta.realtime`` and ``meta.lambda``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import difflib
 from collections.abc import Collection, Iterable
 
 
-def unknown_options(given: Iterable[str], known: Collection[str]) -> tuple[str, str] | None:
-    """What of ``given`` is no option, and what may be meant; None where all are ``known``.
+def unknown_options(
+    given: Iterable[str], known: Collection[str], where: str = "meta.realtime"
+) -> tuple[str, str] | None:
+    """What of ``given`` is no option of ``where``, and what may be meant; None where all are ``known``.
 
     >>> unknown_options(["mode", "orderby"], ["mode", "order_by", "ttl"])
     ('unknown option orderby', 'did you mean order_by? meta.realtime takes mode, order_by, ttl')
@@ -15,7 +17,7 @@ def unknown_options(given: Iterable[str], known: Collection[str]) -> tuple[str, 
     unknown = sorted(set(map(str, given)) - set(known))
     if not unknown:
         return None
-    return f"unknown option {', '.join(unknown)}", f"{nearest(unknown, known)}meta.realtime takes {_listed(known)}"
+    return f"unknown option {', '.join(unknown)}", f"{nearest(unknown, known)}{where} takes {_listed(known)}"
 
 
 def nearest(given: Iterable[str], known: Collection[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from importlib.metadata import version
 from typing import Any
 
+from realtime.planner.call_options import in_words
 from realtime.planner.ir import Column, SourceSpec
 from realtime.server.schema import parameter_schema, schema
 from realtime.serving.formats import FORMATS, JSON
@@ -65,7 +66,9 @@ def _lambda(entry: Entry, *, pinned: bool) -> dict[str, Any]:
     common = {
         "tags": ["lambdas of one version" if pinned else "lambdas"],
         "summary": (spec.description.strip().splitlines() or [spec.name])[0],
-        "description": spec.description + ("\n\nOne version, which never changes." if pinned else ""),
+        "description": "\n\n".join(
+            filter(None, (spec.description, in_words(spec), "One version, which never changes." if pinned else ""))
+        ),
         "responses": {"200": _answer(spec.columns), **_errors(set(_ERRORS) | ({"410"} if pinned else set()))},
     }
     version_part = [{"name": "version", "in": "path", "required": True, "schema": {"type": "string"},

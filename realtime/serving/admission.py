@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
+from typing import Any
 
 from realtime.errors import OverloadedError
 from realtime.serving.limits import Limits
 
 
 class Admission:
-    """``in_flight`` and ``waiting`` count calls; OverloadedError where the queue is full or the wait too long."""
+    """``in_flight`` and ``waiting`` count calls; OverloadedError where the queue is full or the wait too long.
 
-    def __init__(self, limits: Limits) -> None:
+    ``of`` is the lambda whose turns these are; empty for those of the server.
+    """
+
+    def __init__(self, limits: Limits, of: str = "") -> None:
         self._limits = limits
+        self._of = of
         self._slots = asyncio.Semaphore(limits.in_flight)
         self.in_flight = 0
         self.waiting = 0
@@ -40,12 +46,37 @@ class Admission:
 
     async def _wait(self) -> None:
         if self.waiting >= self._limits.waiting:
-            raise OverloadedError(f"{self.waiting} calls are waiting already", remedy="try again in a second")
+            raise self._refused(f"{self.waiting} calls are waiting already")
         self.waiting += 1
         try:
             async with asyncio.timeout(self._limits.seconds):
                 await self._slots.acquire()
         except TimeoutError:
-            raise OverloadedError("the call waited too long for its turn", remedy="try again in a second") from None
+            raise self._refused("the call waited too long for its turn") from None
         finally:
             self.waiting -= 1
+
+    def _refused(self, what: str) -> OverloadedError:
+        if not self._of:
+            return OverloadedError(what, remedy="try again in a second")
+        details: dict[str, Any] = {"lambda": self._of, "limit": {"concurrency": self._limits.in_flight}}
+        return OverloadedError(f"lambda {self._of}: {what}", remedy="try again in a second", **details)
+
+
+@dataclasses.dataclass(frozen=True)
+class Nested:
+    """The ``own`` turns of a lambda, each of which waits for one of the ``server``'s."""
+
+    own: Admission
+    server: Admission
+
+    @property
+    def full(self) -> bool:
+        """Whether another query would have to wait."""
+        return self.own.full or self.server.full
+
+    @contextlib.asynccontextmanager
+    async def admitted(self) -> AsyncIterator[None]:
+        """Holds a slot of both while its body runs."""
+        async with self.own.admitted(), self.server.admitted():
+            yield

@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from realtime.errors import DuetError, OverloadedError
-from realtime.planner.ir import Missing
+from realtime.planner.ir import LambdaSpec, Missing
 from realtime.planner.lambdas import AS_OF
+from realtime.serving.admission import Admission, Nested
 from realtime.serving.answers import answer, by_key, source_format
 from realtime.serving.failures import QueryError, RequestTooLargeError
 from realtime.serving.formats import BY_SUFFIX, JSON, Format
@@ -46,7 +47,8 @@ class Call:
 class _Queue:
     """Calls that differ in nothing but their key: the waiting ones by their key's text."""
 
-    def __init__(self) -> None:
+    def __init__(self, admission: Admission | Nested) -> None:
+        self.admission = admission
         self.running = 0
         self.many = 0
         """Queries for more than one key among those that run."""
@@ -63,6 +65,7 @@ class Calls:
         self._upstream = upstream
         self._limits = upstream.limits
         self._queues: dict[tuple[str, ...], _Queue] = {}
+        self._turns: dict[tuple[str, int], Nested] = {}
         self._runners: set[asyncio.Task[None]] = set()
         self.waiting = 0
         """Calls that wait for their turn."""
@@ -72,8 +75,8 @@ class Calls:
         group, key = _group(call)
         queue = self._queues.get(group)
         if queue is None:
-            queue = self._queues[group] = _Queue()
-        admission = self._upstream.admission
+            queue = self._queues[group] = _Queue(self._admission(call.entry.spec))
+        admission = queue.admission
         if not queue.waiting and self._may_begin(queue) and not admission.full:
             self._begins(queue)
             try:
@@ -91,6 +94,17 @@ class Calls:
             return await future
         finally:
             self.waiting -= 1
+
+    def _admission(self, spec: LambdaSpec) -> Admission | Nested:
+        """Where queries of ``spec`` take their turns."""
+        server = self._upstream.admission
+        if spec.limits is None or not spec.limits.concurrency:
+            return server
+        found = self._turns.get((spec.name, spec.limits.concurrency))
+        if found is None:
+            own = Admission(dataclasses.replace(self._limits.of(spec.limits), seconds=self._limits.seconds), spec.name)
+            found = self._turns[spec.name, spec.limits.concurrency] = Nested(own, server)
+        return found
 
     def _may_begin(self, queue: _Queue) -> bool:
         """Whether another query may run beside those that do."""
@@ -134,7 +148,7 @@ class Calls:
         taken: list[list[tuple[Call, asyncio.Future[bytes]]]] = []
         many = 0
         try:
-            async with self._upstream.admission.admitted():
+            async with queue.admission.admitted():
                 taken = [w for w in (_present(w) for w in _take(queue)) if w]
                 many = int(len(taken) > 1)
                 queue.many += many
@@ -159,7 +173,12 @@ class Calls:
         parameters = first.entry.signature.encode_many(_clocked(first), keyed.param, keys)
         try:
             reply = await self._upstream.call(
-                first.entry.spec.name, keyed.select.encode(), parameters, "JSONEachRow", first.request_id
+                first.entry.spec.name,
+                keyed.select.encode(),
+                parameters,
+                "JSONEachRow",
+                first.request_id,
+                first.entry.spec.limits,
             )
         except (QueryError, RequestTooLargeError):  # one key may fail, or all together be too much
             middle = len(taken) // 2
@@ -194,7 +213,7 @@ class Calls:
         entry = call.entry
         parameters = entry.signature.encode(_clocked(call))
         reply = await self._upstream.call(
-            entry.spec.name, entry.select, parameters, source_format(call.form), call.request_id
+            entry.spec.name, entry.select, parameters, source_format(call.form), call.request_id, entry.spec.limits
         )
         return _body(call, reply.body, reply)
 

@@ -13,9 +13,10 @@ A request that is too large is a RequestTooLargeError, an Accept header that can
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from realtime.errors import BadRequestError, DuetError, OverloadedError
+from realtime.serving.limits import Limits
 
 
 class QueryError(DuetError):
@@ -73,8 +74,12 @@ class NotAcceptableError(BadRequestError):
     status = 406
 
 
-_TIMEOUT = QueryTimeoutError, "the lambda took too long", "narrow its parameters"
-_TOO_MANY = TooManyRowsError, "the answer has too many rows", "narrow the parameters, or page with a limit"
+_TIMEOUT = QueryTimeoutError, "the lambda took too long, more than {seconds:g} s", "narrow its parameters"
+_TOO_MANY = (
+    TooManyRowsError,
+    "the answer has too many rows: more than {rows:,}, or more than {megabytes} MiB",
+    "narrow the parameters, or ask for fewer rows",
+)
 _MEMORY = OutOfMemoryError, "the lambda needs more memory than it may take", "narrow its parameters"
 _GONE = GoneError, "this version reads what is not deployed any more", "call the latest version"
 _COMPUTATION = ComputationError, "a value in the lambda's computation is out of range", "check the parameters"
@@ -93,9 +98,20 @@ _BY_CODE: Mapping[int, tuple[type[DuetError], str, str]] = {
 _BUSY = {202}  # TOO_MANY_SIMULTANEOUS_QUERIES
 
 
-def failure(code: int, name: str) -> DuetError:
-    """The error to answer with where ClickHouse ended the query of lambda ``name`` with ``code``."""
+_LIMITS: Mapping[type[DuetError], Callable[[Limits], dict[str, float]]] = {
+    QueryTimeoutError: lambda limits: {"seconds": limits.seconds},
+    TooManyRowsError: lambda limits: {"rows": limits.rows, "megabytes": limits.bytes >> 20},
+    OutOfMemoryError: lambda limits: {"megabytes": limits.memory >> 20} if limits.memory else {},
+}
+"""What of the limits goes into an error's details, in the words of ``meta.lambda.limits``."""
+
+
+def failure(code: int, name: str, limits: Limits) -> DuetError:
+    """The error to answer with where ClickHouse ended the query of lambda ``name``, which has ``limits``, with
+    ``code``."""
     if code in _BUSY:
         return OverloadedError("the database takes no more queries now", remedy="try again")
     kind, message, remedy = _BY_CODE.get(code, (QueryError, "the lambda failed", "quote the request id to its owner"))
-    return kind(f"lambda {name}: {message}", remedy=remedy, **{"lambda": name})
+    said = message.format(seconds=limits.seconds, rows=limits.rows, megabytes=limits.bytes >> 20)
+    broken = _LIMITS[kind](limits) if kind in _LIMITS else {}
+    return kind(f"lambda {name}: {said}", remedy=remedy, **{"lambda": name}, **({"limit": broken} if broken else {}))

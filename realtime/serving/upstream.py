@@ -12,6 +12,7 @@ from typing import Any
 
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import UnavailableError
+from realtime.planner.ir import CallLimits
 from realtime.serving.admission import Admission
 from realtime.serving.failures import RequestTooLargeError, failure
 from realtime.serving.limits import Limits
@@ -35,7 +36,9 @@ def settings(limits: Limits) -> dict[str, str]:
 
     64-bit integers and decimals are numbers in JSON, NaN and infinities are null, timestamps are ISO 8601 in UTC.
     """
+    memory = {"max_memory_usage": str(limits.memory)} if limits.memory else {}
     return {
+        **memory,
         "readonly": "2",
         "max_threads": "1",
         "output_format_parallel_formatting": "0",
@@ -66,16 +69,18 @@ class Upstream:
         self.limits = limits
         self.admission = Admission(limits)
         self._base = f"{urllib.parse.urlsplit(endpoint.url).path}/?"
-        self._call = self._base + urllib.parse.urlencode(settings(limits)) + "&default_format="
+        self._targets: dict[CallLimits | None, tuple[Limits, str]] = {}
         self._pool = Pool(endpoint, limits.bytes)
 
     async def close(self) -> None:
         """Closes the connections."""
         self._pool.close()
 
-    async def call(self, name: str, select: bytes, parameters: str, form: str, request_id: str) -> Reply:
-        """The reply to ``select`` in ClickHouse's format ``form``; ``name`` is the lambda's. It waits for no slot: see
-        `admission`.
+    async def call(
+        self, name: str, select: bytes, parameters: str, form: str, request_id: str, own: CallLimits | None = None
+    ) -> Reply:
+        """The reply to ``select`` in ClickHouse's format ``form``; ``name`` is the lambda's, ``own`` are its limits. It
+        waits for no slot: see `admission`.
 
         ``parameters`` is what `Signature.encode` returns. OverloadedError, UnavailableError or what
         `realtime.serving.failures` lists; none of them says anything of the database.
@@ -85,12 +90,20 @@ class Upstream:
                 f"lambda {name}: the parameters take {len(parameters)} bytes",
                 remedy=f"send at most {self.limits.parameters}",
             )
+        limits, target = self._targets.get(own) or self._target(own)
         try:
-            return await self._post(self._call + form + parameters, select)
+            return await self._post(target + form + parameters, select, limits.seconds)
         except RefusedQueryError as error:
             fields = {"lambda": name, "request_id": request_id, "code": error.code, "clickhouse": error.message}
             _LOG.warning("query failed", extra={"fields": fields})
-            raise failure(error.code, name) from None
+            raise failure(error.code, name, limits) from None
+
+    def _target(self, own: CallLimits | None) -> tuple[Limits, str]:
+        """The limits of a lambda and the address of its calls, made once."""
+        limits = self.limits.of(own)
+        found = limits, self._base + urllib.parse.urlencode(settings(limits)) + "&default_format="
+        self._targets[own] = found
+        return found
 
     async def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> bytes:
         """The answer of ``sql``, outside of the limits for lambdas; RefusedQueryError or UnavailableError."""
@@ -102,9 +115,10 @@ class Upstream:
         """Inserts ``rows``, in the format that ``insert`` names; maybe twice, where a connection was lost."""
         await self._post(f"{self._base}query={urllib.parse.quote(insert)}&date_time_input_format=best_effort", rows)
 
-    async def _post(self, target: str, body: bytes) -> Reply:
+    async def _post(self, target: str, body: bytes, seconds: float = 0) -> Reply:
+        """The reply within ``seconds``, or those of every lambda, and five more."""
         try:
-            reply = await self._pool.post(target, body, self.limits.seconds + 5)
+            reply = await self._pool.post(target, body, (seconds or self.limits.seconds) + 5)
         except TooLongError as error:
             raise RefusedQueryError(_TOO_LARGE, str(error)) from None
         except TimeoutError:

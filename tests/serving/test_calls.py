@@ -14,7 +14,7 @@ import pytest
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import OverloadedError, UnavailableError
-from realtime.planner.ir import Keyed, Missing
+from realtime.planner.ir import CallLimits, Keyed, Missing
 from realtime.serving.calls import Call, Calls
 from realtime.serving.failures import ComputationError
 from realtime.serving.formats import BY_SUFFIX, JSON, Format
@@ -37,10 +37,12 @@ class Counted(Upstream):
         self.sent: list[tuple[bytes, str]] = []
         self.beside: list[int] = []
 
-    async def call(self, name: str, select: bytes, parameters: str, form: str, request_id: str) -> Reply:
+    async def call(
+        self, name: str, select: bytes, parameters: str, form: str, request_id: str, own: CallLimits | None = None
+    ) -> Reply:
         self.sent.append((select, parameters))
         self.beside.append(self.admission.in_flight - 1)
-        return await super().call(name, select, parameters, form, request_id)
+        return await super().call(name, select, parameters, form, request_id, own)
 
 
 def run(endpoint: Endpoint, work: Callable[[Calls, Counted], Awaitable[None]], limits: Limits | None = None) -> None:
@@ -240,3 +242,22 @@ def test_a_server_that_is_down_is_told_to_all(rows: str) -> None:
             assert [type(f) for f in found] == [UnavailableError] * 5
 
         run(Endpoint("127.0.0.1", taken.getsockname()[1]), work)
+
+
+def test_a_lambda_runs_no_more_queries_than_it_may(endpoint: Endpoint) -> None:
+    alone = spec("alone", "SELECT sleep(0.1) AS n, {k:String}", [KEY], COLUMNS, limits=CallLimits(concurrency=2))
+    slow, quick = Entry.of(alone), Entry.of(spec("quick", "SELECT 1 AS n", [], COLUMNS))
+
+    async def work(calls: Calls, upstream: Counted) -> None:
+        asked = asyncio.gather(*(calls.answer(call(slow, k=k)) for k in "abcdef"), return_exceptions=True)
+        await asyncio.sleep(0.02)
+        assert upstream.admission.in_flight == 2
+        assert await calls.answer(call(quick)) == b'{"n":1}\n'  # others are not held up
+        assert len(upstream.sent) == 3
+        found = await asked
+        # Two run, three wait (a quarter of twelve), one is told to come again.
+        refused = [error for error in found if isinstance(error, Exception)]
+        assert [type(error) for error in refused] == [OverloadedError]
+        assert refused[0].details == {"lambda": "alone", "limit": {"concurrency": 2}}
+
+    run(endpoint, work, Limits(at_once=4, in_flight=8, waiting=12))

@@ -13,6 +13,7 @@ import pytest
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import DuetError, OverloadedError, UnavailableError
+from realtime.planner.ir import CallLimits
 from realtime.serving.failures import ComputationError, OutOfMemoryError, QueryTimeoutError, TooManyRowsError
 from realtime.serving.limits import Limits
 from realtime.serving.upstream import Upstream
@@ -64,6 +65,42 @@ def test_what_a_call_may_take(endpoint: Endpoint, select: str, limits: Limits, e
         assert await _call(upstream, "SELECT 1 AS a") == b'{"a":1}\n'
 
     _with(endpoint, limits, work)
+
+
+@pytest.mark.parametrize(
+    ("select", "own", "error", "limit"),
+    [
+        ("SELECT number FROM numbers(11)", CallLimits(rows=10), TooManyRowsError, {"rows": 10, "megabytes": 64}),
+        (ENDLESS.format(tag=2), CallLimits(seconds=0.3), QueryTimeoutError, {"seconds": 0.3}),
+        (
+            "SELECT uniqExact(number) FROM numbers(10000000)",
+            CallLimits(megabytes=10),
+            OutOfMemoryError,
+            {"megabytes": 10},
+        ),
+    ],
+)
+def test_a_lambda_has_its_own_limits(
+    endpoint: Endpoint, select: str, own: CallLimits, error: type[DuetError], limit: dict[str, float]
+) -> None:
+    async def work(upstream: Upstream) -> None:
+        with pytest.raises(error) as found:
+            await upstream.call("shown", select.encode(), "", "JSONEachRow", "r1", own)
+        assert (found.value.details, bool(found.value.remedy)) == ({"lambda": "shown", "limit": limit}, True)
+        rows = await upstream.call("shown", b"SELECT number FROM numbers(11)", "", "JSONEachRow", "r1")
+        assert rows.body.count(b"\n") == 11  # others have the server's
+
+    _with(endpoint, Limits(), work)
+
+
+def test_a_lambda_may_have_wider_limits(endpoint: Endpoint) -> None:
+    async def work(upstream: Upstream) -> None:
+        select, wider = b"SELECT sleepEachRow(0.3), number FROM numbers(2)", CallLimits(seconds=5, rows=2)
+        with pytest.raises(DuetError):
+            await upstream.call("shown", select, "", "JSONEachRow", "r1")
+        assert (await upstream.call("shown", select, "", "JSONEachRow", "r1", wider)).body.count(b"\n") == 2
+
+    _with(endpoint, Limits(seconds=0.2, rows=1), work)
 
 
 def test_a_query_can_only_read(endpoint: Endpoint, clickhouse: ClickHouse, database: str) -> None:

@@ -28,7 +28,7 @@ async function one(name, query, traffic) {
   }
   return make("article", {},
     make("div", { className: "head" }, make("h1", { textContent: found.name }), make("span", { className: "grow" }), versionChoice(found, at)),
-    make("p", { className: "words", textContent: found.description }), reads(found.depends_on), runner(found, at, query),
+    make("p", { className: "words", textContent: found.description }), reads(found.depends_on), found.calls ? make("p", { className: "dim small words", textContent: found.calls }) : null, runner(found, at, query),
     make("h2", { textContent: "SQL" }), sql(found),
     make("h2", { textContent: "Versions and tags" }), versions(found, (traffic.calls || []).filter(r => r.name === name)),
     make("h2", { textContent: "Traffic, 24 hours" }), quarters((traffic.quarters || []).filter(r => r.name === name)), statuses((traffic.calls || []).filter(r => r.name === name), traffic.calls === null),

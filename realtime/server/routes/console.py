@@ -18,6 +18,7 @@ from realtime.deploy.promote import rendered
 from realtime.emit.ddl import create_published, refresh_ddl, state_ddl
 from realtime.emit.landing import landing_ddl
 from realtime.errors import NotFoundError
+from realtime.planner.call_options import in_words
 from realtime.planner.ir import Column, Plan, SourceSpec, Step
 from realtime.server.observed import Observed, Rows, table_name
 from realtime.server.openapi import is_needed
@@ -102,6 +103,7 @@ async def definition(request: Request) -> Response:
         "description": spec.description,
         "parameters": _parameters(entry),
         "columns": _columns(spec.columns),
+        "calls": in_words(spec),
         "examples": spec.examples,
         "depends_on": spec.depends_on,
         "clickhouse": spec.select,

@@ -18,7 +18,7 @@ from realtime.server.departure import Departure
 from realtime.server.exchange import exchange
 from realtime.server.guard import GRANT
 from realtime.serving.calls import Call
-from realtime.serving.failures import GoneError, failure
+from realtime.serving.failures import GoneError
 from realtime.serving.formats import Format, accepted, split_suffix
 from realtime.serving.parameters import from_body, from_query
 from realtime.serving.registry import Catalog, Entry
@@ -41,8 +41,8 @@ class CallLambda:
             call = _call(scope, state["registry"].catalog, body)
             try:
                 content = await state["calls"].answer(call)
-            except GoneError:
-                call = await _newer(scope, call, body)
+            except GoneError as error:
+                call = await _newer(scope, call, body, error)
                 content = await state["calls"].answer(call)
         if departure.happened:
             return
@@ -74,10 +74,10 @@ def _call(scope: Scope, catalog: Catalog, body: dict[str, Any]) -> Call:
     return Call(entry, given, form, here.request_id, entry.signature.now(query, body))
 
 
-async def _newer(scope: Scope, call: Call, body: dict[str, Any]) -> Call:
+async def _newer(scope: Scope, call: Call, body: dict[str, Any], gone: GoneError) -> Call:
     """The call on the version that a deploy has made latest: its views are there a moment before a server knows.
 
-    GoneError where none comes, as for a version that the caller chose.
+    Raises ``gone`` where none comes, as for a version that the caller chose.
     """
     registry = scope["state"]["registry"]
     deadline = time.monotonic() + _DEPLOY_SECONDS
@@ -88,7 +88,7 @@ async def _newer(scope: Scope, call: Call, body: dict[str, Any]) -> Call:
         if scope["path_params"].keys() & {"version", "tag"}:
             break
         await asyncio.sleep(0.05)
-    raise failure(60, call.entry.spec.name)
+    raise gone
 
 
 def _found(scope: Scope, catalog: Catalog) -> tuple[Entry, Format | None]:
@@ -127,6 +127,8 @@ async def list_lambdas(request: Request) -> Response:
             },
             "description": entry.spec.description,
             "depends_on": entry.spec.depends_on,
+            "limits": entry.spec.limits or {},
+            "cache_seconds": entry.spec.cache_seconds,
             "parameters": [
                 {"name": p.param.name, "type": p.param.type, "required": p.param.required, "default": p.param.default,
                  "description": p.param.description, "expected": p.expected}
