@@ -43,6 +43,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "DUET_SAMPLE_CALLS", "5", "calls per lambda and ten seconds whose parameters are kept, for duet lambda diff"
     ),
+    Setting("DUET_CACHE_MB", "64", "answers of lambdas with a cache that the server keeps, in MiB"),
     Setting("DUET_INGEST_GAP_MS", "20", "least ms between two inserts into a landing table; not for large requests"),
     Setting("DUET_INGEST_QUEUE_MB", "256", "rows that the server holds until they are stored, in MiB; beyond it, 429"),
     Setting("DUET_MAX_BODY_MB", "64", "largest request body taken, in MiB after decompression"),

@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from realtime.clickhouse.endpoint import database_name, find_endpoint
 from realtime.ingest.intake import Intake
 from realtime.ingest.intake import Limits as IntakeLimits
+from realtime.planner.ir import Plan
 from realtime.server import tools
 from realtime.server.access import Access
 from realtime.server.errors import HANDLERS
@@ -24,6 +25,7 @@ from realtime.serving.calls import Calls
 from realtime.serving.limits import Limits
 from realtime.serving.recorder import Recorder
 from realtime.serving.registry import Registry
+from realtime.serving.results import Results
 from realtime.serving.signed import Signed
 from realtime.serving.upstream import Upstream
 from realtime.settings import Settings
@@ -46,9 +48,16 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
         upstream = Upstream(endpoint, limits or Limits())
         intake = Intake(endpoint, limits=IntakeLimits.of(settings))
         app.state.intake = intake
-        registry = Registry(upstream, database, intake.update)
         calls = Calls(upstream)
+        results = Results(calls, settings.number("DUET_CACHE_MB") << 20)
+
+        async def changed(plan: Plan | None) -> None:
+            results.clear()
+            await intake.update(plan)
+
+        registry = Registry(upstream, database, changed)
         metrics.watch(upstream, calls, registry)
+        metrics.watch_results(results)
         metrics.watch_topics(intake.topics)
         await registry.refresh()
         recorder = Recorder(upstream, database, settings.number("DUET_SAMPLE_CALLS"))
@@ -59,6 +68,7 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
                 yield {
                     "registry": registry,
                     "calls": calls,
+                    "results": results,
                     "recorder": recorder,
                     "observed": Observed(upstream, database),
                     "tools": manager,

@@ -119,7 +119,7 @@ def _bearer(header: str) -> str:
 def _allowed(origin: str) -> list[tuple[bytes, bytes]]:
     return [
         (b"access-control-allow-origin", origin.encode("latin-1")),
-        (b"access-control-expose-headers", b"x-lambda-version, x-request-id, retry-after"),
+        (b"access-control-expose-headers", b"x-lambda-version, x-request-id, retry-after, age, etag"),
         (b"vary", b"origin"),
     ]
 
@@ -128,7 +128,10 @@ async def answer_preflight(send: Send) -> None:
     """What a browser asks before it calls from another origin."""
     headers = [
         (b"access-control-allow-methods", b"GET, POST, PATCH, DELETE"),
-        (b"access-control-allow-headers", b"authorization, content-type, idempotency-key, x-request-id, x-split-key"),
+        (
+            b"access-control-allow-headers",
+            b"authorization, content-type, idempotency-key, x-request-id, x-split-key, if-none-match, cache-control",
+        ),
         (b"access-control-max-age", b"600"),
         (b"content-length", b"0"),
     ]

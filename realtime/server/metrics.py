@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from realtime.ingest.topics import Topic
 from realtime.server.exchange import Exchange
 from realtime.serving.calls import Calls
 from realtime.serving.registry import Registry
+from realtime.serving.results import Results
 from realtime.serving.upstream import Upstream
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -35,6 +36,24 @@ class _Topics(Collector):
                 lag.add_metric(where, topic.lag)
         yield lag
         yield landed
+
+
+class _Results(Collector):
+    """Calls of lambdas with a cache, counted where they are answered."""
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+
+    def collect(self) -> Iterator[Metric]:
+        calls = CounterMetricFamily(
+            "duet_cache_calls",
+            "Calls of lambdas with a cache: answered from it, by the query of an equal call, or by their own",
+            labels=("lambda", "outcome"),
+        )
+        for which, number in self._results.counted.items():
+            calls.add_metric(which, number)
+        yield calls
+        yield GaugeMetricFamily("duet_cache_bytes", "What the kept answers take", value=self._results.bytes)
 
 
 class Metrics:
@@ -84,6 +103,10 @@ class Metrics:
     def watch_topics(self, topics: Callable[[], Iterable[Topic]]) -> None:
         """Shows how far the topics are read that this server reads."""
         self._registry.register(_Topics(topics))
+
+    def watch_results(self, results: Results) -> None:
+        """Shows how often an answer is used again."""
+        self._registry.register(_Results(results))
 
     def text(self) -> bytes:
         """The exposition."""

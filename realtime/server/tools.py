@@ -20,6 +20,7 @@ from realtime.server.openapi import object_schema, row_schema
 from realtime.serving.calls import Call
 from realtime.serving.formats import JSON
 from realtime.serving.registry import Entry
+from realtime.serving.results import Result
 from realtime.serving.tokens import ForbiddenError
 
 _CALLABLE = types.ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -72,6 +73,9 @@ async def _answer(scope: Scope, name: str, arguments: dict[str, Any]) -> bytes:
         arguments = grant.bind(entry.spec.name, entry.signature.parameters, {}, arguments)
     given = entry.signature.read({}, arguments, dt.datetime.now(dt.UTC))
     call = Call(entry, given, JSON, here.request_id, entry.signature.now({}, arguments))
+    if entry.spec.cache_seconds:
+        result: Result = await state["results"].answer(call)
+        return result.body
     found: bytes = await state["calls"].answer(call)
     return found
 

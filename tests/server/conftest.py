@@ -9,7 +9,7 @@ import pytest
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
-from realtime.planner.ir import Column, LambdaSpec, SourceSpec
+from realtime.planner.ir import CallLimits, Column, LambdaSpec, SourceSpec
 from tests.server.running import Running, running
 from tests.serving.plans import deploy, param, plan, spec
 
@@ -34,6 +34,10 @@ LAMBDAS: tuple[LambdaSpec, ...] = (
          [param("seed", "UBIGINT")], [("n", "BIGINT")]),
     spec("broken", "SELECT secret_column FROM system.one", [], [("n", "BIGINT")]),
     spec("throws", "SELECT throwIf(number = 0, 'secret') AS n FROM numbers(1)", [], [("n", "BIGINT")]),
+    spec("kept", "SELECT generateUUIDv4() AS id, {stream:String} AS s", [STREAM], [("id", "UUID"), ("s", "VARCHAR")],
+         cache_seconds=3600.0),
+    spec("few", "SELECT number AS n FROM numbers({count:UInt64})", [param("count", "INTEGER")], [("n", "UBIGINT")],
+         limits=CallLimits(seconds=5.0, rows=3, concurrency=2)),
     spec("unknown_function", "SELECT secretFunction(1) AS n", [], [("n", "BIGINT")]),
 )  # fmt: skip
 SOURCE = SourceSpec(

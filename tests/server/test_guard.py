@@ -22,6 +22,13 @@ from tests.serving.plans import deploy, param, plan, spec
 
 VISITOR = param("visitor", "VARCHAR")
 MINE = spec("mine", "SELECT {visitor:String} AS v", [VISITOR], [("v", "VARCHAR")])
+KEPT = spec(
+    "kept",
+    "SELECT {visitor:String} AS v, generateUUIDv4() AS id",
+    [VISITOR],
+    [("v", "VARCHAR"), ("id", "UUID")],
+    cache_seconds=3600.0,
+)
 OTHER = spec("other", "SELECT 1 AS n", [], [("n", "INTEGER")])
 ORIGIN = "https://shop.test"
 
@@ -30,7 +37,7 @@ ORIGIN = "https://shop.test"
 def tokens(clickhouse: ClickHouse) -> Iterator[Tokens]:
     database = "guarded"
     Ledger(clickhouse, database).create()
-    deploy(clickhouse, plan(database, [MINE, OTHER], [SOURCE]))
+    deploy(clickhouse, plan(database, [MINE, KEPT, OTHER], [SOURCE]))
     yield Tokens(clickhouse, database)
     clickhouse.execute(f"DROP DATABASE {database}_duet SYNC")
 
@@ -193,3 +200,18 @@ def test_a_bucket_fills_again() -> None:
     taken = [bucket.take() for _ in range(1001)]
     assert taken[:1000] == [0] * 1000
     assert math.isclose(taken[-1], 0.001, abs_tol=0.001)
+
+
+def test_a_kept_answer_is_that_of_the_fixed_parameters(tokens: Tokens, server: Running) -> None:
+    callers = [made(tokens, server, Grant(f"kept-{v}", run=("*",), fixed={"visitor": v})) for v in ("a", "b", "a")]
+    first, second, third = (server.ask("/v1/lambdas/kept", headers=c).json["data"][0] for c in callers)
+    assert [row["v"] for row in (first, second, third)] == ["a", "b", "a"]
+    assert first == third  # one answer, since both may see just this
+    tag = server.ask("/v1/lambdas/kept", headers=callers[0]).headers["etag"]
+    for caller, status in zip(callers, (304, 200, 304), strict=True):
+        assert server.ask("/v1/lambdas/kept", headers={**caller, "If-None-Match": tag}).status == status
+    for name in ("kept-a", "kept-b"):
+        for token in [t for t in tokens.all() if t.grant.name == name]:
+            tokens.revoke(token.id)
+    tokens.clear()
+    until(lambda: server.ask("/v1/lambdas/other").status == 200, 5)

@@ -18,10 +18,12 @@ from realtime.server.departure import Departure
 from realtime.server.exchange import exchange
 from realtime.server.guard import GRANT
 from realtime.serving.calls import Call
+from realtime.serving.etags import etag, matches
 from realtime.serving.failures import GoneError
 from realtime.serving.formats import Format, accepted, split_suffix
 from realtime.serving.parameters import from_body, from_query
 from realtime.serving.registry import Catalog, Entry
+from realtime.serving.results import Result
 
 _BODY_LIMIT = 1 << 20
 _DEPLOY_SECONDS = 2.5
@@ -40,23 +42,44 @@ class CallLambda:
         async with Departure(receive) as departure:
             call = _call(scope, state["registry"].catalog, body)
             try:
-                content = await state["calls"].answer(call)
+                content, age = await _answer(scope, call)
             except GoneError as error:
                 call = await _newer(scope, call, body, error)
-                content = await state["calls"].answer(call)
+                content, age = await _answer(scope, call)
         if departure.happened:
             return
         if "version" not in scope["path_params"]:  # as the replay of what was recorded
             ms = (time.perf_counter() - here.started) * 1000
             state["recorder"].keep(here.lambda_name, here.version, here.tag, call.given, ms)
-        headers = [
-            (b"content-type", call.form.header),
-            (b"content-length", str(len(content)).encode()),
-            (b"x-lambda-version", here.version.encode()),
-            (b"vary", b"accept"),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        status, headers, content = _reply(scope, call, content, age)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+
+def _reply(scope: Scope, call: Call, content: bytes, age: float | None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body: 304 without one where the caller has these rows already."""
+    headers = [(b"x-lambda-version", call.entry.spec.version.encode()), (b"vary", b"accept, authorization")]
+    if age is not None:
+        headers.append((b"age", b"%d" % age))
+        headers.append((b"cache-control", b"private, max-age=%d" % call.entry.spec.cache_seconds))
+    if scope["method"] == "GET":
+        tag = etag(call.form, content)
+        headers.append((b"etag", tag))
+        if (known := _header(scope, b"if-none-match")) and matches(known.encode("latin-1"), tag):
+            return 304, headers, b""
+    headers.append((b"content-type", call.form.header))
+    headers.append((b"content-length", b"%d" % len(content)))
+    return 200, headers, content
+
+
+async def _answer(scope: Scope, call: Call) -> tuple[bytes, float | None]:
+    """The body, and its age in seconds where it may be a kept one."""
+    state = scope["state"]
+    if not call.entry.spec.cache_seconds:
+        return await state["calls"].answer(call), None
+    fresh = "no-cache" in _header(scope, b"cache-control")
+    found: Result = await state["results"].answer(call, fresh=fresh)
+    return found
 
 
 def _call(scope: Scope, catalog: Catalog, body: dict[str, Any]) -> Call:
