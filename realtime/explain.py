@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from realtime.emit.ddl import create_published, refresh_ddl, state_ddl
 from realtime.emit.landing import landing_ddl
 from realtime.errors import NotFoundError
+from realtime.planner.call_options import in_words
 from realtime.planner.ir import LambdaSpec, Param, Plan, SourceSpec, Step
 from realtime.planner.lambdas import AS_OF
 from realtime.planner.planner import trace_model
@@ -65,6 +66,8 @@ class ExplainedLambda:
         yield f"{spec.name}: lambda, version {spec.version}"
         yield "\n".join(["-- parameters" if spec.params else "-- no parameters", *map(_parameter, spec.params)])
         yield "\n".join(["-- reads", *self.reads]) if self.reads else "-- reads: nothing"
+        if said := in_words(spec):
+            yield f"-- calls: {said}"
         yield f"-- one call\n{spec.select}"
         if spec.keyed is not None:
             yield f"-- many calls that differ in {spec.keyed.param}, in one query\n{spec.keyed.select}"
