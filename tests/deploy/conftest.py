@@ -28,7 +28,7 @@ from realtime.errors import DuetError
 from realtime.planner.ir import Plan
 from realtime.planner.planner import plan_project
 from realtime.project.binder import table
-from realtime.project.manifest import Model, Project, Source, Test
+from realtime.project.manifest import Model, Project, Query, Source, Test
 from realtime.settings import Settings
 
 COLUMNS = {"id": "bigint", "room": "varchar", "sender": "varchar", "size": "integer"}
@@ -78,6 +78,12 @@ def model(name: str, sql: str, names: Sequence[str] = ()) -> Model:
     )
 
 
+def query(name: str, sql: str, names: Sequence[str] = ()) -> Query:
+    """A lambda over those of ``names`` that its SQL mentions."""
+    reads = tuple(f"model.shop.{n}" for n in names if f".main.{n}" in sql)
+    return Query(name, sql, reads, {}, "", f"realtime/lambdas/{name}.sql")
+
+
 def generic_test(name: str, on: str, column: str, config: Mapping[str, Any] | None = None, **arguments: Any) -> Test:
     """A test that dbt ships, on a model's column."""
     return Test(
@@ -94,8 +100,13 @@ def generic_test(name: str, on: str, column: str, config: Mapping[str, Any] | No
     )
 
 
-def project(models: Mapping[str, str] = MODELS, tests: Sequence[Test] = (), of: Source | None = None) -> Project:
-    """A project over one source; ``models`` maps names to DuckDB SQL."""
+def project(
+    models: Mapping[str, str] = MODELS,
+    tests: Sequence[Test] = (),
+    of: Source | None = None,
+    queries: Mapping[str, str] | None = None,
+) -> Project:
+    """A project over one source; ``models`` and ``queries``, the lambdas, map names to DuckDB SQL."""
     found = [model(name, sql, list(models)) for name, sql in models.items()]
     chat = of or source()
     return Project(
@@ -104,7 +115,7 @@ def project(models: Mapping[str, str] = MODELS, tests: Sequence[Test] = (), of: 
         sources={chat.unique_id: chat},
         models={m.unique_id: m for m in found},
         tests=tuple(tests),
-        queries=(),
+        queries=tuple(query(name, sql, list(models)) for name, sql in (queries or {}).items()),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from realtime.deploy.promote import stage_views
 from realtime.ingest.export import export
 from realtime.ingest.lake_files import lake_files
 from realtime.planner.ir import Plan
+from realtime.project.manifest import Project
 from realtime.settings import Settings
 from tests.deploy.conftest import PER_ROOM, PER_SENDER, Site, project, source
 from tests.faults.relay import Relay
@@ -29,18 +30,27 @@ SOURCE = source(partition_by="id % 3")
 MODELS = {"per_room": PER_ROOM, "per_sender": PER_SENDER}
 
 
-def models(version: int) -> Mapping[str, str]:
-    """The models of a ``version``: its states are others than those of the version before."""
-    return MODELS | {
-        "per_room": PER_ROOM.replace("sum(size) as total", f"sum(size) as total, max(size + {version}) as m")
-    }
+def rooms_and_senders(version: int) -> Project:
+    """The project's ``version``: its states are others than those of the version before."""
+    per_room = PER_ROOM.replace("sum(size) as total", f"sum(size) as total, max(size + {version}) as m")
+    return project(MODELS | {"per_room": per_room}, of=SOURCE)
 
 
 class Ground:
-    """``servers`` servers over a ClickHouse, reached through `relay`; ``data`` is its folder, if not ``folder``."""
+    """``servers`` servers over a ClickHouse, reached through `relay`; ``data`` is its folder, if not ``folder``.
 
-    def __init__(self, folder: Path, servers: int = 1, data: Path | None = None) -> None:
+    ``version_of`` makes the project of a version.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        servers: int = 1,
+        data: Path | None = None,
+        version_of: Callable[[int], Project] = rooms_and_senders,
+    ) -> None:
         self.folder = folder
+        self._version_of = version_of
         self.version = 0
         self._stack = contextlib.ExitStack()
         self._servers: list[tuple[contextlib.ExitStack, Running]] = []
@@ -72,14 +82,19 @@ class Ground:
         self._stack.close()
 
     @property
+    def servers(self) -> list[Running]:
+        """Those that run now."""
+        return [server for _, server in self._servers]
+
+    @property
     def urls(self) -> list[str]:
-        """Where the servers are reached now."""
-        return [f"http://127.0.0.1:{server.port}/v1/events/chat.messages" for _, server in self._servers]
+        """Where they take events."""
+        return [f"http://127.0.0.1:{server.port}/v1/events/chat.messages" for server in self.servers]
 
     def deploy(self) -> Plan:
         """Deploys the next version of the models; dbt and its tests have no part in it, which take seconds."""
         self.version += 1
-        plan = self.site.compile(project(models(self.version), of=SOURCE))
+        plan = self.site.compile(self._version_of(self.version))
         deploy(self.site.settings, plan, self.site.client, self.site.said.append, build=stage_views)
         return plan
 
@@ -126,7 +141,7 @@ class Ground:
         assert self.site.rows("SELECT sender, messages FROM {db}.per_sender ORDER BY sender") == senders
 
     def _lake(self, sql: str) -> list[tuple[Any, ...]]:
-        plan = self.site.compile(project(models(self.version), of=SOURCE))
+        plan = self.site.compile(self._version_of(self.version))
         export(self.site.settings, plan, self.site.client)
         files = [str(file.path) for file in lake_files(self.site.settings, "chat.messages")]
         with duckdb.connect() as connection:
@@ -142,9 +157,14 @@ class Ground:
 
 
 @contextlib.contextmanager
-def ground(folder: Path, servers: int = 1, data: Path | None = None) -> Iterator[Ground]:
+def ground(
+    folder: Path,
+    servers: int = 1,
+    data: Path | None = None,
+    version_of: Callable[[int], Project] = rooms_and_senders,
+) -> Iterator[Ground]:
     """A `Ground` that ends with the block."""
-    found = Ground(folder, servers, data)
+    found = Ground(folder, servers, data, version_of)
     try:
         yield found
     finally:

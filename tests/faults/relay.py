@@ -17,7 +17,7 @@ from realtime.planner.ir import Plan
 class Relay:
     """``lose`` answers are thrown away after ClickHouse has given them, and all answers to what holds ``losing``; what
     holds ``stopping`` is not handed on; of what holds ``halving`` the first half is, and then the connection ends;
-    while ``hanging``, nothing moves either way. ``cuts`` counts what was cut."""
+    while ``hanging``, nothing moves either way; answers come ``slow`` seconds later. ``cuts`` counts what was cut."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -26,6 +26,7 @@ class Relay:
         self.stopping = b""
         self.halving = b""
         self.hanging = False
+        self.slow = 0.0
         self.connections = 0
         self.cuts = 0
 
@@ -94,6 +95,7 @@ class Relay:
     async def _answers(self, reader: asyncio.StreamReader, to: asyncio.StreamWriter, lost: asyncio.Event) -> None:
         while data := await reader.read(1 << 16):
             await self._hang()
+            await asyncio.sleep(self.slow)
             if self.lose:
                 self.lose -= 1
                 self._cut()
