@@ -12,6 +12,7 @@ theirs. For the ratio of p99, less is better.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import shutil
@@ -19,6 +20,7 @@ import statistics
 import subprocess
 import tempfile
 import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,6 +103,15 @@ def main() -> None:
     options = parser.parse_args()
     if not shutil.which("wrk"):
         parser.error("wrk makes the load: install it with your system's package manager")
+    with served() as (settings, endpoint, plan):
+        for spec in (s for s in plan.lambdas if s.name in options.lambdas):
+            for callers in options.callers:
+                print(json.dumps(_measure(spec, settings, endpoint, plan, callers, options)), flush=True)
+
+
+@contextlib.contextmanager
+def served() -> Iterator[tuple[Settings, Endpoint, Plan]]:
+    """The project, deployed, filled and served, as long as the block lasts."""
     with tempfile.TemporaryDirectory() as folder:
         _write(Path(folder))
         settings = Settings.load(Path(folder), {"DUET_CLICKHOUSE_PORT": "0", "DUET_SERVER_PORT": "0"})
@@ -112,9 +123,7 @@ def main() -> None:
                 deploy(settings, plan, client, lambda text: None)
                 _fill(plan, client)
             wait_until_served(settings, plan)
-            for spec in (s for s in plan.lambdas if s.name in options.lambdas):
-                for callers in options.callers:
-                    print(json.dumps(_measure(spec, settings, endpoint, plan, callers, options)), flush=True)
+            yield settings, endpoint, plan
         finally:
             stop(settings)
 
@@ -169,10 +178,10 @@ def _measure(
     as_of = f"&as_of={urllib.parse.quote(NOW)}" if any(p.name == "as_of" for p in spec.params) else ""
     sides = {
         "ours": f"{server_url(settings)}/v1/lambdas/{spec.name}?key=KEY{as_of}",
-        "direct": _direct(endpoint, spec.select, f"&param_key=KEY{as_of.replace('as_of', 'param_as_of')}"),
+        "direct": direct(endpoint, spec.select, f"&param_key=KEY{as_of.replace('as_of', 'param_as_of')}"),
     }
     if spec.name == "seven":
-        sides["joins"] = _direct(endpoint, _joined(plan.database), "&param_key=KEY")
+        sides["joins"] = direct(endpoint, joined(plan.database), "&param_key=KEY")
     found: dict[str, list[Load]] = {side: [] for side in sides}
     for _ in range(options.runs):
         for side, url in sides.items():
@@ -188,14 +197,16 @@ def _measure(
     return {"lambda": spec.name, "callers": callers, **{s: load._asdict() for s, load in loads.items()}, **ratios}
 
 
-def _joined(database: str) -> str:
+def joined(database: str) -> str:
+    """The seven by LEFT JOINs of the read views, as one writes it by hand."""
     first, *others = PARTS
     shown = ", ".join(f"{part}.{part}_count, {part}.{part}_amount" for part in PARTS)
     joins = " ".join(f"LEFT JOIN {database}.{o} AS {o} ON {first}.visitor_id = {o}.visitor_id" for o in others)
     return f"SELECT {shown} FROM {database}.{first} AS {first} {joins} WHERE {first}.visitor_id = {{key:String}}"
 
 
-def _direct(endpoint: Endpoint, select: str, parameters: str) -> str:
+def direct(endpoint: Endpoint, select: str, parameters: str) -> str:
+    """The address at which ClickHouse answers ``select`` with the settings that the server sends."""
     given = {**sent_settings(Limits()), "default_format": "JSON", "query": select}
     return f"{endpoint.url}/?{urllib.parse.urlencode(given)}{parameters}"
 
