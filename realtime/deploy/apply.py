@@ -167,11 +167,14 @@ def _fill_states(deploy: Deploy, states: Sequence[State]) -> None:
     work, live = deploy.work, deploy.live
     cuts = dict(cut_over(work, states, live))
     if deploy.options.backfill is False:
+        begun = work.ledger.entering()  # it can only be finished
         for relation, moment in cuts.items():
-            work.ledger.mark([relation], "late", moment)
-            work.report(f"{relation} holds rows from {moment:%Y-%m-%d %H:%M:%S}Z on only: no backfill was asked for")
-        return
-    if deploy.options.backfill:
+            if relation not in begun:
+                work.ledger.mark([relation], "late", moment)
+                since = f"{moment:%Y-%m-%d %H:%M:%S}Z"
+                work.report(f"{relation} holds rows from {since} on only: no backfill was asked for")
+        states = [state for state in states if state.relation in begun]
+    elif deploy.options.backfill:
         late = [state for state in states_of(deploy.plan).values() if state.relation in live.late]
         states = [*states, *(state for state in late if state.relation not in cuts)]
         cuts |= {relation: moment for relation, moment in live.late.items() if relation not in cuts}

@@ -1,20 +1,23 @@
-"""The rows from before a cut-over, put into a new state in chunks that count once however often they are sent.
+"""The rows from before a cut-over, put into a new state in chunks that count once whatever is killed.
 
-Chunks are written to a table beside the state and moved into it at the end. Only the backfill inserts there, so
-its deduplication log still knows each chunk after hours, when inserts of live rows would long have pushed a token
-out of the state's own log.
+Each try of a chunk writes to a table of its own beside the state, and the chunk is recorded as done when its table is
+filled: a try that was killed leaves a table that nobody reads and that is dropped. When all chunks are done the state
+is recorded as *entering*, and the tables' partitions are moved into it; each is in one table or the other, so that a
+deploy that was killed goes on. Only where ClickHouse itself is killed in the middle of a move, it may come up with a
+partition in both tables. A row in a table in memory tells: where it is gone, the state is begun anew (see
+`Ledger.interrupted`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime, timedelta
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.moment import EPOCH, from_micros, micros
-from realtime.deploy.cutover import BACKFILL
 from realtime.deploy.lake import LAKE, NO_LAKES, Lake
 from realtime.deploy.ledger import Chunk, Work
 from realtime.deploy.narrow import narrowed, selected
@@ -22,19 +25,22 @@ from realtime.emit.landing import INGESTED_AT
 from realtime.emit.names import quoted
 from realtime.planner.ir import State
 
+BACKFILL = "__backfill"
 CHUNK_ROWS = 1_000_000
 """Rows a chunk should have; rows of one insert carry one time and are never split."""
+MOST_CHUNKS = 64
+"""Chunks of one table at most, that their tables stay few; so those of large tables have more rows."""
+_MOST_PARTS = 4
+"""Parts in a partition from which on a chunk's are merged before they enter: the state has to take all of them."""
 
 _MINUTE = timedelta(minutes=1)
 _FINE = timedelta(milliseconds=100)
 _MICROSECOND = timedelta(microseconds=1)
 
-# One block a chunk: a token stands for one block, and how a chunk fell into several would differ between tries.
-_ONE_BLOCK = {
+_SETTINGS = {
     "max_insert_threads": 1,
-    "min_insert_block_size_rows": 1 << 40,
-    "min_insert_block_size_bytes": 0,
     "max_partitions_per_insert_block": 0,
+    "insert_deduplicate": 0,
     # What does not fit goes to disk: how many groups a chunk has, nobody knows before.
     "max_bytes_before_external_group_by": 1 << 30,
 }
@@ -45,18 +51,48 @@ def backfill(
 ) -> None:
     """Puts all landing rows from before ``cutover`` into ``state`` and records it as complete; continues where an
     earlier deploy was stopped. ``lakes``, by landing table, hold rows that the landing tables do not hold any more."""
-    beside = state.relation + BACKFILL
+    if state.relation not in work.ledger.entering():
+        chunks = _chunks(work, state, cutover, chunk_rows, lakes)
+        if chunks:
+            work.report(_begun(state, chunks))
+            _insert_all(work, state, cutover, chunks)
+            work.ledger.enter(state.relation, cutover)
+    tables = chunk_tables(work.client, state.relation)
+    for table in tables:
+        work.check()
+        _move(work.client, table, state.relation)
+    work.ledger.mark([state.relation], "complete", cutover)
+    drop_chunk_tables(work.client, state.relation)
+
+
+def chunk_tables(client: ClickHouse, relation: str) -> dict[str, int]:
+    """The tables that tries of chunks of the state ``relation`` were written to, with the chunk's number."""
+    database, name = relation.split(".")
+    prefix = f"{name}{BACKFILL}_"
+    rows = client.rows(
+        "SELECT name FROM system.tables WHERE database = {database:String} AND startsWith(name, {prefix:String}) "
+        "ORDER BY name",
+        {"database": database, "prefix": prefix},
+    )
+    return {f"{database}.{r['name']}": int(r["name"].removeprefix(prefix).partition("_")[0]) for r in rows}
+
+
+def drop_chunk_tables(client: ClickHouse, relation: str, kept: Container[int] = ()) -> None:
+    """Drops the tables of all chunks of the state ``relation`` but those whose numbers are ``kept``."""
+    for table, number in chunk_tables(client, relation).items():
+        if number not in kept:
+            client.execute(f"DROP TABLE IF EXISTS {table} SYNC")
+
+
+def _chunks(work: Work, state: State, cutover: datetime, chunk_rows: int, lakes: Mapping[str, Lake]) -> Sequence[Chunk]:
+    """The chunks of the backfill, those of an earlier deploy where there are some; what its tries left is dropped."""
     chunks = work.ledger.chunks(state.relation, cutover)
     if not chunks:
         chunks = list(_planned(work.client, state, cutover, chunk_rows, lakes))
         work.ledger.save_chunks(state.relation, cutover, chunks)
-    if chunks:
-        work.client.execute(f"CREATE TABLE IF NOT EXISTS {beside} AS {state.relation}")
-        work.report(_begun(state, chunks))
-        _insert_all(work, state, cutover, chunks)
-        _move(work.client, beside, state.relation)
-    work.ledger.mark([state.relation], "complete", cutover)
-    work.client.execute(f"DROP TABLE IF EXISTS {beside} SYNC")
+    drop_chunk_tables(work.client, state.relation, kept={chunk.number for chunk in chunks if chunk.done})
+    there = frozenset(chunk_tables(work.client, state.relation).values())
+    return [dataclasses.replace(chunk, done=chunk.number in there) for chunk in chunks]
 
 
 def _insert_all(work: Work, state: State, cutover: datetime, chunks: Sequence[Chunk]) -> None:
@@ -68,7 +104,6 @@ def _insert_all(work: Work, state: State, cutover: datetime, chunks: Sequence[Ch
     def put(chunk: Chunk) -> int:
         work.check()
         insert_chunk(work, state, cutover, chunk)
-        work.ledger.save_chunks(state.relation, cutover, [dataclasses.replace(chunk, done=True)])
         return chunk.rows
 
     with ThreadPoolExecutor(work.threads) as pool:
@@ -83,27 +118,35 @@ def _insert_all(work: Work, state: State, cutover: datetime, chunks: Sequence[Ch
 
 
 def insert_chunk(work: Work, state: State, cutover: datetime, chunk: Chunk) -> None:
-    """Puts one chunk into the table beside the state; again, it changes nothing."""
+    """Writes one chunk to a table of its own and records it as done."""
     view = next(view for view in state.views if view.name == chunk.view)
     columns = ", ".join(quoted(c) for c in selected(view))
-    token = f"{state.relation}:{micros(cutover)}:{chunk.number}"
     select = narrowed(view, chunk.since, chunk.until, table=chunk.source if chunk.source != view.landing else "")
-    work.client.execute(
-        f"INSERT INTO {state.relation}{BACKFILL} ({columns})\n{select}",
-        settings={**_ONE_BLOCK, "insert_deduplication_token": token, "log_comment": work.comment},
-    )
+    # Another name each time: what an earlier try still sends finds no table.
+    table = f"{state.relation}{BACKFILL}_{chunk.number}_{secrets.token_hex(4)}"
+    work.client.execute(f"CREATE TABLE {table} AS {state.relation}")
+    settings = {**_SETTINGS, "log_comment": work.comment}
+    work.client.execute(f"INSERT INTO {table} ({columns})\n{select}", settings=settings)
+    if max(_partitions(work.client, table).values(), default=0) > _MOST_PARTS:
+        work.client.execute(f"OPTIMIZE TABLE {table} FINAL", settings={"log_comment": work.comment})
+    work.ledger.save_chunks(state.relation, cutover, [dataclasses.replace(chunk, done=True)])
 
 
-def _move(client: ClickHouse, beside: str, table: str) -> None:
+def _move(client: ClickHouse, table: str, state: str) -> None:
     """Moves whole partitions: each is in one table or the other, so this can be repeated."""
-    database, name = beside.split(".")
-    partitions = client.rows(
-        "SELECT DISTINCT partition_id FROM system.parts WHERE database = {database:String} AND table = {name:String} "
-        "AND active ORDER BY partition_id",
+    for partition in _partitions(client, table):
+        client.execute(f"ALTER TABLE {table} MOVE PARTITION ID '{partition}' TO TABLE {state}")
+
+
+def _partitions(client: ClickHouse, table: str) -> dict[str, int]:
+    """Ids of the partitions of ``table`` that hold rows, with the number of their parts."""
+    database, name = table.split(".")
+    rows = client.rows(
+        "SELECT partition_id, count() AS parts FROM system.parts WHERE database = {database:String} "
+        "AND table = {name:String} AND active AND rows > 0 GROUP BY partition_id ORDER BY partition_id",
         {"database": database, "name": name},
     )
-    for row in partitions:
-        client.execute(f"ALTER TABLE {beside} MOVE PARTITION ID '{row['partition_id']}' TO TABLE {table}")
+    return {row["partition_id"]: int(row["parts"]) for row in rows}
 
 
 def _planned(
@@ -130,8 +173,9 @@ def _planned(
 def _spans(
     client: ClickHouse, table: str, first: datetime, last: datetime, chunk_rows: int
 ) -> Iterator[tuple[datetime, datetime, int]]:
-    """Spans of ingest time that hold about ``chunk_rows`` rows each and cover all rows of ``table`` from ``first``
-    (included) to ``last`` (not)."""
+    """Spans of ingest time that hold about ``chunk_rows`` rows each, or a `MOST_CHUNKS`th of all, and cover all rows of
+    ``table`` from ``first`` (included) to ``last`` (not)."""
+    chunk_rows = max(chunk_rows, int(client.value(f"SELECT count() FROM {table}")) // MOST_CHUNKS)
     steps = list(_steps(client, table, first, last, chunk_rows))
     begin, rows = 0, 0
     for index, (since, count) in enumerate(steps):

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
 from realtime.clickhouse.moment import micros, server_now
+from realtime.deploy.backfill import drop_chunk_tables
 from realtime.deploy.ledger import Work
 from realtime.deploy.live import Live
 from realtime.deploy.narrow import narrowed
@@ -24,7 +25,6 @@ from realtime.emit.landing import keep_after
 from realtime.errors import BusyError
 from realtime.planner.ir import State
 
-BACKFILL = "__backfill"
 INSERT_TIMEOUT = 600.0
 """Seconds that a deploy waits for an insert that is already running."""
 
@@ -38,8 +38,12 @@ def cut_over(work: Work, states: Sequence[State], live: Live) -> Mapping[str, da
 
     BusyError where an insert into a landing table does not end.
     """
-    known = work.ledger.cutovers()
-    cuts = {s.relation: known[s.relation] for s in states if s.relation in known and _intact(s, live)}
+    known, unsure = work.ledger.cutovers(), work.ledger.interrupted()
+    cuts = {
+        s.relation: known[s.relation]
+        for s in states
+        if s.relation in known and s.relation not in unsure and _intact(s, live)
+    }
     fresh = [s for s in states if s.relation not in cuts]
     if fresh:
         moment = _cut(work, fresh)
@@ -92,8 +96,8 @@ def _drop(client: ClickHouse, state: State) -> None:
     """Drops what is there of ``state``: its views first, so that no insert meets a view without its table."""
     for view in state.views:
         client.execute(f"DROP TABLE IF EXISTS {view.name} SYNC")
-    for table in (state.relation, state.relation + BACKFILL):
-        client.execute(f"DROP TABLE IF EXISTS {table} SYNC")
+    drop_chunk_tables(client, state.relation)
+    client.execute(f"DROP TABLE IF EXISTS {state.relation} SYNC")
 
 
 def _landings(states: Sequence[State]) -> list[str]:

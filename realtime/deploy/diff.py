@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 
+from realtime.deploy.backfill import BACKFILL
 from realtime.deploy.change import Change, Kind
 from realtime.deploy.live import Kept, Live, ReadView
 from realtime.deploy.merge import same_plan
@@ -249,7 +250,10 @@ def _leftovers(plan: Plan, live: Live, options: Options) -> Iterator[Change]:
     held, already = kept_objects(kept), kept_objects(live.kept)
     # Another process may be filling the next one of a table that is in use.
     used |= {relation + NEXT for relation in used}
+    unfinished = tuple(f"{s.relation}{BACKFILL}_" for s in states_of(plan).values() if _is_filling(s, live, options))
     for relation in sorted({*live.states, *live.views} - used):
+        if relation.startswith(unfinished):
+            continue
         if relation not in held:
             kind = Kind.DROP_MATERIALIZED_VIEW if relation in live.views else Kind.DROP_STATE
             yield Change(kind, relation, _why_dropped(relation, already, live))
@@ -260,9 +264,14 @@ def _leftovers(plan: Plan, live: Live, options: Options) -> Iterator[Change]:
     yield from _unused_views({step.relation for step in plan.steps}, live)
 
 
+def _is_filling(state: State, live: Live, options: Options) -> bool:
+    """Whether a deploy goes on with what an earlier one backfilled."""
+    return not is_whole(state, live) or bool(options.backfill and state.relation in live.late)
+
+
 def _why_dropped(relation: str, kept: Mapping[str, str], live: Live) -> str:
     if relation not in kept:
-        return "no model uses it"
+        return "a backfill that was not finished left it" if f"{BACKFILL}_" in relation else "no model uses it"
     past = live.kept[kept[relation]].until
     over = f"that was until {past:%Y-%m-%d}" if past <= live.now else "that is over with this deploy"
     return f"it was kept for duet rollback {kept[relation]}; {over}"

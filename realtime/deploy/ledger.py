@@ -29,13 +29,15 @@ _TABLES = (
         f"name String, version String, at {_MOMENT}, spec String",
         "ReplacingMergeTree(at) ORDER BY (name, version)",
     ),
-    # phase: 'cut' once the views take all rows from `cutover` on, 'complete' once those before are in too, 'late'
-    # where those before were left out as the caller asked, 'dropped' before anything of it is dropped.
+    # phase: 'cut' once the views take all rows from `cutover` on, 'entering' while those before are moved in,
+    # 'complete' once they are, 'late' where they were left out as the caller asked, 'dropped' before anything of it is.
     (
         "states",
         f"relation String, cutover Int64, phase String, at {_MOMENT}",
         "ReplacingMergeTree(at) ORDER BY relation",
     ),
+    # States that are entering since ClickHouse was started: it forgets them when it ends.
+    ("entering", "relation String, cutover Int64", "Memory"),
     # The version before of each model: it is in `deployment`, and its states are fed until then.
     (
         "kept",
@@ -96,9 +98,7 @@ class Ledger:
 
     def cutovers(self) -> dict[str, datetime]:
         """States whose views take everything from a moment on, with that moment; complete or not."""
-        rows = self._rows(
-            "SELECT relation, cutover FROM {table} FINAL WHERE phase IN ('cut', 'late', 'complete')", "states"
-        )
+        rows = self._rows("SELECT relation, cutover FROM {table} FINAL WHERE phase != 'dropped'", "states")
         return {r["relation"]: from_micros(int(r["cutover"])) for r in rows}
 
     def complete(self) -> frozenset[str]:
@@ -110,6 +110,23 @@ class Ledger:
         """States that hold only the rows that came from a moment on, with that moment."""
         rows = self._rows("SELECT relation, cutover FROM {table} FINAL WHERE phase = 'late'", "states")
         return {r["relation"]: from_micros(int(r["cutover"])) for r in rows}
+
+    def entering(self) -> frozenset[str]:
+        """States that have begun to take what was backfilled."""
+        rows = self._rows("SELECT relation FROM {table} FINAL WHERE phase = 'entering'", "states")
+        return frozenset(r["relation"] for r in rows)
+
+    def interrupted(self) -> frozenset[str]:
+        """States that ClickHouse was restarted under while they were entering: nobody knows what they hold."""
+        sql = "SELECT relation, cutover FROM {table}"
+        sure = {(r["relation"], int(r["cutover"])) for r in self._rows(sql, "entering")}
+        cuts = {relation: micros(moment) for relation, moment in self.cutovers().items()}
+        return frozenset(relation for relation in self.entering() if (relation, cuts[relation]) not in sure)
+
+    def enter(self, relation: str, cutover: datetime) -> None:
+        """Records that a state begins to take what was backfilled."""
+        self.client.insert(self._table("entering"), ["relation", "cutover"], [[relation, micros(cutover)]])
+        self.mark([relation], "entering", cutover)
 
     def mark(self, relations: Iterable[str], phase: str, cutover: datetime | None = None) -> None:
         """Records that states have come to ``phase`` (see `_TABLES`), all at once."""

@@ -77,7 +77,8 @@ ROW_CODES: Mapping[int, str] = {
     675: "CANNOT_PARSE_IPV4",
     691: "UNKNOWN_ELEMENT_OF_ENUM",
 }
-# A server in trouble, which passes: timeouts, memory, too many parts or queries, a query of the same id.
+# A server in trouble, which passes: timeouts, memory, too many parts or queries, a query of the same id, a table
+# that is exchanged at that moment.
 TROUBLE_CODES: Mapping[int, str] = {
     3: "UNEXPECTED_END_OF_FILE",
     75: "CANNOT_WRITE_TO_FILE_DESCRIPTOR",
@@ -98,6 +99,7 @@ TROUBLE_CODES: Mapping[int, str] = {
     319: "UNKNOWN_STATUS_OF_INSERT",
     394: "QUERY_WAS_CANCELLED",
     425: "SYSTEM_ERROR",
+    741: "TABLE_UUID_MISMATCH",
     439: "CANNOT_SCHEDULE_TASK",
     999: "KEEPER_EXCEPTION",
 }

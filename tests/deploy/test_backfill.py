@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 
+import msgspec
 import pytest
 
 from realtime.clickhouse.moment import server_now
-from realtime.deploy.backfill import backfill, insert_chunk
-from realtime.deploy.cutover import BACKFILL, cut_over
+from realtime.deploy.backfill import BACKFILL, backfill, chunk_tables, insert_chunk
+from realtime.deploy.cutover import cut_over
 from realtime.deploy.diff import states_of
 from realtime.deploy.ledger import Ledger, Work
 from realtime.deploy.live import read_live
@@ -99,26 +102,69 @@ def test_rows_on_both_sides_of_the_cut_over_count_once(site: Site, work: Work) -
     )
     assert rows == site.rows(f"SELECT room, max(id) FROM {landing} GROUP BY room ORDER BY room")
     assert work.ledger.complete() == {s.relation for s in states}
-    assert not [name for name in site.names("_state") if name.endswith(BACKFILL)]
+    assert not [name for name in site.names("_state") if BACKFILL in name]
 
 
-def test_a_chunk_that_is_repeated_counts_once(site: Site, work: Work) -> None:
+def parted(site: Site, work: Work) -> tuple[State, datetime]:
+    """A state of several partitions that has cut over, and its 300 rows from before in three chunks' time."""
     plan = planned(
         site, per_room="select room, count(*) as messages, sum(size) as total from memory.chat.messages group by 1"
     )
     for first in range(0, 300, 100):
         site.insert(first, 100)
         time.sleep(0.11)
-    state = only_state(plan)
-    cutover = cut_over(work, [state], read_live(site.client, site.database))[state.relation]
-    stopped = Work(work.client, work.ledger, work.report, stop_after(2), work.comment, threads=1)
+    state = msgspec.structs.replace(only_state(plan), partition_by="sipHash64(room) % 5")
+    return state, cut_over(work, [state], read_live(site.client, site.database))[state.relation]
+
+
+def test_a_chunk_that_is_begun_again_counts_once(site: Site, work: Work) -> None:
+    state, cutover = parted(site, work)
+    stopped = dataclasses.replace(work, check=stop_after(2), threads=1)
     with pytest.raises(KeyboardInterrupt):
         backfill(stopped, state, cutover, chunk_rows=100)
     chunks = work.ledger.chunks(state.relation, cutover)
     assert [(c.rows, c.done) for c in chunks] == [(100, True), (100, True), (100, False)]
-    for chunk in chunks:
-        insert_chunk(work, state, cutover, chunk)
+    # A deploy that was killed after this was written, and before it could be recorded.
+    elsewhere = Ledger(site.client, f"{site.database}_elsewhere")
+    elsewhere.create()
+    insert_chunk(dataclasses.replace(work, ledger=elsewhere), state, cutover, chunks[2])
+    assert sorted(chunk_tables(site.client, state.relation).values()) == [0, 1, 2]
     backfill(work, state, cutover)
+    assert counted(site, state) == batch_per_room(300)
+    assert chunk_tables(site.client, state.relation) == {}
+
+
+@pytest.mark.parametrize("moves", [1, 2])
+def test_a_state_that_was_entered_in_part_is_entered_once(site: Site, work: Work, moves: int) -> None:
+    state, cutover = parted(site, work)
+    stopped = dataclasses.replace(work, check=stop_after(3 + moves), threads=1)
+    with pytest.raises(KeyboardInterrupt):
+        backfill(stopped, state, cutover, chunk_rows=100)
+    assert work.ledger.entering() == {state.relation}
+    live = read_live(site.client, site.database)
+    assert cut_over(work, [state], live) == {state.relation: cutover}
+    backfill(work, state, cutover)
+    assert counted(site, state) == batch_per_room(300)
+
+
+def test_a_state_is_begun_anew_where_clickhouse_was_killed_in_a_move(site: Site, work: Work) -> None:
+    state, cutover = parted(site, work)
+    stopped = dataclasses.replace(work, check=stop_after(3), threads=1)
+    with pytest.raises(KeyboardInterrupt):
+        backfill(stopped, state, cutover, chunk_rows=100)
+    # As it can come up again: a partition is in both tables, and what it had in memory is gone.
+    table, partition = site.rows(
+        "SELECT concat(database, '.', table), partition_id FROM system.parts WHERE database = '{db}_state' "
+        f"AND table LIKE '%{BACKFILL}%' AND active ORDER BY table, partition_id LIMIT 1"
+    )[0]
+    site.client.execute(f"ALTER TABLE {state.relation} ATTACH PARTITION ID '{partition}' FROM {table}")
+    assert counted(site, state) != []
+    site.client.execute(f"TRUNCATE TABLE {site.database}_duet.entering")
+    live = read_live(site.client, site.database)
+    again = cut_over(work, [state], live)[state.relation]
+    assert again > cutover
+    assert chunk_tables(site.client, state.relation) == {}
+    backfill(work, state, again)
     assert counted(site, state) == batch_per_room(300)
 
 

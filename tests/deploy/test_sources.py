@@ -14,6 +14,7 @@ from realtime.deploy.apply import deploy
 from realtime.deploy.options import Options
 from realtime.deploy.promote import stage_views
 from realtime.errors import CommandError, ConfigError
+from realtime.ingest.writer import TROUBLE_CODES
 from realtime.planner.ir import Plan
 from realtime.project.manifest import Source
 from tests.deploy.conftest import COLUMNS, MODELS, PER_ROOM, Site, project, source
@@ -38,7 +39,7 @@ def writing(site: Site, columns: dict[str, str], number: int) -> Iterator[dict[s
                     found["ids"].append(str(number))
                     break
                 except CommandError as error:
-                    if "Code: 252" not in str(error):
+                    if not any(f"Code: {code}." in str(error) for code in TROUBLE_CODES):
                         found["errors"].append(str(error))
                         break
                     time.sleep(0.05)
