@@ -27,7 +27,7 @@ _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_EXACT = decimal.Context(prec=100)
+_EXACT = decimal.Context(prec=100, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX)
 _FRACTION = {"TIMESTAMP_S": 0, "TIMESTAMP_MS": 3}
 # What ClickHouse holds as Date32 and DateTime64.
 _FIRST, _LAST = dt.date(1900, 1, 1), dt.date(2299, 12, 31)
@@ -121,7 +121,10 @@ def _integer_text(given: str) -> Any:
 
 
 def _number_text(given: str) -> Any:
-    return decimal.Decimal(given) if _NUMBER.fullmatch(given) else given
+    try:
+        return decimal.Decimal(given) if _NUMBER.fullmatch(given) else given
+    except decimal.InvalidOperation:  # an exponent that no number of Python's has
+        return given
 
 
 def _boolean_text(given: str) -> Any:
