@@ -88,9 +88,23 @@ def _value(raw: Any) -> Any:
         raise UnfitError(f"is not JSON ({error})") from None
     except RecursionError:
         raise UnfitError("is nested too deeply") from None
+    except decimal.InvalidOperation:
+        raise _beyond(raw) from None
 
 
 # -- numbers
+
+
+def _number(text: str) -> Any:
+    """The number that ``text`` stands for, or ``text`` where it is none."""
+    try:
+        return decimal.Decimal(text) if _NUMBER.fullmatch(text) else text
+    except decimal.InvalidOperation:
+        raise _beyond(msgspec.json.encode(text)) from None
+
+
+def _beyond(raw: bytes) -> UnfitError:
+    return UnfitError(f"{shown(raw)} has too large an exponent")
 
 
 def _integer(wanted: DuckType) -> Codec:
@@ -122,7 +136,7 @@ def _float(wanted: DuckType) -> Codec:
         if isinstance(value, str):
             if value.lower() in _NOT_FINITE:
                 return _NOT_FINITE[value.lower()]  # JSON has no numbers for these; ClickHouse reads the text
-            value = decimal.Decimal(value) if _NUMBER.fullmatch(value) else value
+            value = _number(value)
         if not isinstance(value, (int, decimal.Decimal)) or isinstance(value, bool):
             raise UnfitError(f"expected a number, got {shown(raw)}")
         try:
@@ -154,8 +168,8 @@ def _decimal(wanted: DuckType) -> Codec:
 
     def read(raw: Any) -> str:
         value = _value(raw)
-        if isinstance(value, str) and _NUMBER.fullmatch(value):
-            value = decimal.Decimal(value)
+        if isinstance(value, str):
+            value = _number(value)
         if not isinstance(value, (int, decimal.Decimal)) or isinstance(value, bool):
             raise UnfitError(f"expected a number, got {shown(raw)}")
         try:
