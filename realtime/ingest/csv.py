@@ -24,6 +24,8 @@ _SPECIAL = re.compile(rb'["\\\x00-\x1f]')
 _ESCAPES = {bytes([c]): b"\\u%04x" % c for c in range(0x20)} | {b'"': b'\\"', b"\\": b"\\\\", b"\n": b"\\n"}
 _NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _BOOLEANS = {b"true": b"true", b"t": b"true", b"1": b"true", b"false": b"false", b"f": b"false", b"0": b"false"}
+_NUMBERS = re.compile(rb"(?:(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)?\n)*+")
+_TEXTS = re.compile(rb'(?:(?:"[^"\\\x00-\x1f]*+"|[^"\\\x00-\x1f]*+)\n)*+')
 _BROKEN = b"{"  # no JSON, so that each row is looked at
 _raw = msgspec.json.Decoder(msgspec.Raw)
 
@@ -38,34 +40,57 @@ class Table:
         kinds = {c.name: duck_type(c.type).kind for c in source.columns}
         self.names = _names(header, self._fields)
         self._values = [_FORMS.get(kinds.get(name, Kind.TEXT), _text) for name in self.names]
-        keys = [msgspec.json.encode(name).replace(b"%", b"%%") for name in self.names]
-        self._form = b"{" + b",".join(key + b":%b" for key in keys) + b"}"
+        self._columns = [_COLUMNS.get(form) or functools.partial(_one_by_one, form) for form in self._values]
+        self._keys = [msgspec.json.encode(name).replace(b"%", b"%%") for name in self.names]
+        self._form = _form(self._keys, [b"%b"] * len(self._keys))
 
     @property
     def widest(self) -> int:
         """Bytes of JSON that a row has beside its fields, at most."""
         return len(self._form) + 6 * len(self.names)
 
-    def piece(self, found: list[bytes]) -> Piece:
-        """The piece that these rows, as `records` gives them, are."""
-        json = self._at_once(b"".join(found), len(found))
-        return Piece(_BROKEN if json is None else json, functools.partial(self._one_by_one, found), self.header)
+    def piece(self, text: bytes) -> Piece:
+        """The piece that these rows are, whole ones as `records` gives them."""
+        json = self._at_once(text)
+        return Piece(_BROKEN if json is None else json, functools.partial(self._one_by_one, text), self.header)
 
-    def _at_once(self, text: bytes, count: int) -> bytes | None:
+    def _at_once(self, text: bytes) -> bytes | None:
         """The rows as NDJSON; None where one is malformed."""
         text = text if text.endswith(b"\n") else text + b"\n"
-        fields = self._fields.findall(text)
+        if text.startswith((b"\n", b"\r\n")) or b"\n\n" in text or b"\n\r\n" in text:
+            text = b"".join(records(io.BytesIO(text)))
+        fields = self._quoted(text) if b'"' in text else self._plain(text)
+        if fields is None:
+            return None
         width = len(self.names)
-        if len(fields) != count * width or sum(len(value) + len(end) for value, end in fields) != len(text):
-            return None
-        if any(end == self._separator for _, end in fields[width - 1 :: width]):
-            return None
-        columns = [[form(value) for value, _ in fields[place::width]] for place, form in enumerate(self._values)]
-        return b"\n".join([self._form % row for row in zip(*columns, strict=True)])
+        columns = [column(fields[place::width]) for place, column in enumerate(self._columns)]
+        form = _form(self._keys, [each for each, _ in columns])
+        return b"\n".join([form % row for row in zip(*(values for _, values in columns), strict=True)])
 
-    def _one_by_one(self, found: Iterable[bytes]) -> Iterator[Row]:
-        for text in found:
-            sent = text.rstrip(b"\r\n")
+    def _plain(self, text: bytes) -> list[bytes] | None:
+        """The fields of rows without quotes; None where one is malformed."""
+        lines = text.replace(b"\r\n", b"\n") if b"\r" in text else text
+        if not lines or b"\r" in lines:
+            return None if lines else []
+        separator, others = self._separator, len(self.names) - 1
+        if any(line.count(separator) != others for line in lines[:-1].split(b"\n")):
+            return None
+        return lines[:-1].replace(b"\n", separator).split(separator)
+
+    def _quoted(self, text: bytes) -> list[bytes] | None:
+        """The same of rows with quotes."""
+        ended = _pattern(self._separator, whole=True).findall(text)
+        width, separator = len(self.names), self._separator
+        if len(ended) % width or sum(map(len, ended)) != len(text):
+            return None
+        ends = [each[-1:] == separator for each in ended]
+        if any(ends[width - 1 :: width]) or sum(ends) != len(ended) // width * (width - 1):
+            return None
+        return [each[:-2] if each[-2:] == b"\r\n" else each[:-1] for each in ended]
+
+    def _one_by_one(self, text: bytes) -> Iterator[Row]:
+        for record in records(io.BytesIO(text)):
+            sent = record.rstrip(b"\r\n")
             fields = self._fields.findall(sent + b"\n")
             if sum(len(value) + len(end) for value, end in fields) != len(sent) + 1:
                 yield Row(b"", sent, "the row is not CSV: a quote is out of place (RFC 4180)")
@@ -101,12 +126,12 @@ def records(lines: Iterable[bytes]) -> Iterator[bytes]:
 def pieces(body: bytes, separator: str, source: SourceSpec, size: int, limit: int) -> Iterator[Piece]:
     """The rows of ``body`` below its header, in pieces of about ``size`` bytes. BadRequestError where there is no
     header, or where the rows could be more than ``limit`` bytes as JSON."""
-    found = records(io.BytesIO(body))
-    table = Table(next(found, b""), separator, source)
+    lines = io.BytesIO(body)
+    table = Table(next(records(lines), b""), separator, source)
     if body.count(b"\n") * table.widest + 6 * len(body) > limit:
         # Escapes make six bytes of one; a short body with long names makes many of few.
         _check_size(body, table, limit)
-    return _pieces(table, found, size)
+    return (table.piece(text) for text in _cut(body, lines.tell(), size // 2))  # as JSON they are longer
 
 
 def _check_size(body: bytes, table: Table, limit: int) -> None:
@@ -118,17 +143,21 @@ def _check_size(body: bytes, table: Table, limit: int) -> None:
         )
 
 
-def _pieces(table: Table, found: Iterator[bytes], size: int) -> Iterator[Piece]:
-    waiting: list[bytes] = []
-    length = 0
-    for record in found:
-        waiting.append(record)
-        length += len(record)
-        if length >= size:
-            yield table.piece(waiting)
-            waiting, length = [], 0
-    if waiting:
-        yield table.piece(waiting)
+def _cut(body: bytes, start: int, size: int) -> Iterator[bytes]:
+    """``body`` from ``start`` on, cut where rows end: at line ends before which quotes are even."""
+    while start < len(body):
+        end = body.rfind(b"\n", start, start + size) + 1 or _line_end(body, start)
+        odd = body.count(b'"', start, end) % 2
+        while odd and end < len(body):
+            after = _line_end(body, end)
+            odd ^= body.count(b'"', end, after) % 2
+            end = after
+        yield body[start:end]
+        start = end
+
+
+def _line_end(body: bytes, start: int) -> int:
+    return body.find(b"\n", start) + 1 or len(body)
 
 
 def separator_of(content_type: str) -> str:
@@ -149,10 +178,12 @@ def separator_of(content_type: str) -> str:
 
 
 @functools.cache
-def _pattern(separator: bytes) -> re.Pattern[bytes]:
-    """A field and what ends it; what is not CSV is skipped, so the lengths of all matches tell whether all is."""
+def _pattern(separator: bytes, *, whole: bool = False) -> re.Pattern[bytes]:
+    """A field and what ends it, or the ``whole`` of both; what is not CSV is skipped, so the lengths of all matches
+    tell whether all is."""
     each = re.escape(separator)
-    return re.compile(rb'("(?:[^"]|"")*+"|[^"\r\n' + each + rb"]*+)(" + each + rb"|\r?\n)")
+    field, end = rb'"(?:[^"]|"")*+"|[^"\r\n' + each + rb"]*+", each + rb"|\r?\n"
+    return re.compile(b"(?:%b)(?:%b)" % (field, end) if whole else b"(%b)(%b)" % (field, end))
 
 
 def _names(header: bytes, fields: re.Pattern[bytes]) -> Sequence[str]:
@@ -175,6 +206,11 @@ def _names(header: bytes, fields: re.Pattern[bytes]) -> Sequence[str]:
 
 def _unquoted(field: bytes) -> bytes:
     return field[1:-1].replace(b'""', b'"') if field[:1] == b'"' else field
+
+
+def _form(keys: Sequence[bytes], values: Sequence[bytes]) -> bytes:
+    """A row's JSON, to be filled in."""
+    return b"{" + b",".join(key + b":" + value for key, value in zip(keys, values, strict=True)) + b"}"
 
 
 # -- the JSON of a field, by its column's type
@@ -220,3 +256,30 @@ _FORMS: Mapping[Kind, Callable[[bytes], bytes]] = {
     Kind.STRUCT: _document,
     Kind.MAP: _document,
 }
+
+
+# -- the same of all fields of a column: how each is written, and what
+
+_Column = tuple[bytes, list[bytes]]
+
+
+def _one_by_one(form: Callable[[bytes], bytes], fields: list[bytes]) -> _Column:
+    return b"%b", [form(field) for field in fields]
+
+
+def _texts(fields: list[bytes]) -> _Column:
+    together = b"\n".join([*fields, b""])
+    if _TEXTS.fullmatch(together) is None:
+        return _one_by_one(_text, fields)
+    if b'"' in together or b"" in fields:  # what is quoted in CSV is so in JSON
+        return b"%b", [field if field[:1] == b'"' else b'"' + field + b'"' if field else b"null" for field in fields]
+    return b'"%b"', fields
+
+
+def _numbers(fields: list[bytes]) -> _Column:
+    if _NUMBERS.fullmatch(b"\n".join([*fields, b""])) is None:
+        return _one_by_one(_number, fields)
+    return b"%b", [field or b"null" for field in fields] if b"" in fields else fields
+
+
+_COLUMNS: Mapping[Callable[[bytes], bytes], Callable[[list[bytes]], _Column]] = {_text: _texts, _number: _numbers}

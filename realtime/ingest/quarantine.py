@@ -206,7 +206,7 @@ def _object(row: Row, source: SourceSpec) -> Any:
     text = row.row.encode()
     if row.header:
         table = csv.Table(row.header.encode(), max(csv.SEPARATORS, key=row.header.count), source)
-        text = next(iter(table.piece([text]).rows())).json
+        text = next(iter(table.piece(text).rows())).json
     try:
         found = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         return {name: msgspec.Raw(bytes(value)) for name, value in found.items()}

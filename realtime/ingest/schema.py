@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -51,7 +52,7 @@ class Schema:
         self._timed = any(t.kind in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.LIST, Kind.STRUCT, Kind.MAP) for t in types)
         row = row_type({n: (c.type, n in self._required) for n, c in self._codecs.items()}, omit=True)
         self._decoder = msgspec.json.Decoder(row) if row else None
-        self._fixes = [(f"c{i}", c.fix, c.keeps) for i, c in enumerate(self._codecs.values()) if c.fix]
+        self._fixes = [(f"c{i}", c.fixed, c.keeps) for i, c in enumerate(self._codecs.values()) if c.fix]
         self._tail = b"," + _encoder.encode({source.deleted: True})[1:] if deletes else b""
         self._only = "a deletion holds the key and the version only" if deletes else ""
         inserted = [*self._codecs, *([source.deleted] if deletes else [])]
@@ -75,13 +76,11 @@ class Schema:
         if self._decoder is None or (self._timed and _has_seventh_place(piece)):
             raise ValueError  # msgspec would round a seventh place
         rows: list[Any] = self._decoder.decode_lines(piece)
-        for name, fix, keeps in self._fixes:
-            if keeps:
-                for row in rows:
-                    fix(getattr(row, name))
-            else:
-                for row in rows:
-                    setattr(row, name, fix(getattr(row, name)))
+        for name, fixed, keeps in self._fixes:
+            values = fixed(list(map(attrgetter(name), rows)))
+            if not keeps:
+                for row, value in zip(rows, values, strict=True):
+                    setattr(row, name, value)
         return rows
 
     def _lines(self, rows: Sequence[Any]) -> bytes:

@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]  # has no types
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
@@ -256,3 +258,23 @@ def test_a_broken_arrow_stream_is_refused_whatever_is_broken() -> None:
 def test_records_are_found_whatever_is_in_their_quotes() -> None:
     rows = [b'1,"a\nb"\n', b'2,"""\n"""\n', b"3,c\n"]
     assert list(csv.records(io.BytesIO(b"\n".join(rows)))) == rows
+
+
+FIELDS = ("", "1", "x", "2.5", '""', '"1"', '"a,b"', '"a\nb"', '"a""b"', '"\\é"', "%b", "NaN", 'a"b', "1\r")
+
+
+@given(
+    rows=st.lists(st.lists(st.sampled_from(FIELDS), min_size=2, max_size=4).map(",".join), max_size=6),
+    end=st.sampled_from(("\n", "\r\n")),
+    size=st.integers(2, 60),
+)
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_rows_together_are_read_as_each_by_itself(rows: list[str], end: str, size: int) -> None:
+    spec = source("x", {"a": "VARCHAR", "b": "DECIMAL(4,2)", "c": "BIGINT"})
+    body = (f"b,a,c{end}" + end.join(rows)).encode()
+    table = csv.Table(b"b,a,c\n", ",", spec)
+    schema = Schema(spec)
+    alone = [schema.check(table.piece(row)) for row in csv.records(io.BytesIO(body.partition(b"\n")[2]))]
+    together = [schema.check(piece) for piece in csv.pieces(body, ",", spec, size, MIB)]
+    assert b"".join(c.rows for c in together) == b"".join(c.rows for c in alone)
+    assert [bad for c in together for bad in c.bad] == [bad for c in alone for bad in c.bad]

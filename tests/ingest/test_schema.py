@@ -22,7 +22,9 @@ from realtime.ingest.intake import Intake
 from realtime.ingest.piece import Piece, Row, of_rows
 from realtime.ingest.request import Taken
 from realtime.ingest.schema import Checked, Schema
+from realtime.ingest.values import codec, optional
 from realtime.planner.ir import SourceSpec
+from realtime.transpile.types import duck_type
 from tests.ingest.rows import deployed
 from tests.landing import source
 
@@ -340,3 +342,18 @@ def test_what_is_nested_too_deeply_is_refused(kind: str) -> None:
     found = checked({"v": kind}, '{"v":' + deep + "}", '{"v":null}' if kind in ("JSON", "VARCHAR") else '{"v":1}', deep)
     assert {b.reasons[0] for b in found.bad} & {"is nested too deeply", "the row is nested too deeply"}
     assert len(found.bad) == (2 if kind in ("JSON", "VARCHAR") else 3)
+
+
+@given(values=st.lists(st.decimals(allow_nan=True, allow_infinity=True, places=None) | st.none(), max_size=4))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_a_column_is_fixed_as_each_of_its_values(values: list[decimal.Decimal | None]) -> None:
+    for kind in ("DECIMAL(4,2)", "DECIMAL(12,0)", "DECIMAL(38,9)"):
+        each = optional(codec(duck_type(kind)))
+        assert each.fix is not None
+        try:
+            wanted = [each.fix(value) for value in values]
+        except (ValueError, ArithmeticError):
+            with pytest.raises((ValueError, ArithmeticError)):
+                each.fixed(values)
+        else:
+            assert [None if found is None else str(found) for found in each.fixed(values)] == wanted
