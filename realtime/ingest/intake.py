@@ -25,7 +25,7 @@ from realtime.ingest.request import Request, Source, Stored, Taken
 from realtime.ingest.room import Room, Share
 from realtime.ingest.schema import Checked, Schema
 from realtime.ingest.topics import Topic
-from realtime.ingest.writer import Writer
+from realtime.ingest.writer import Turn, Writer
 from realtime.planner.ir import Plan, SourceSpec
 from realtime.settings import Settings
 
@@ -57,12 +57,20 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Intake:
-    """Takes rows for the sources of ``plan`` into ``endpoint``; used within one event loop."""
+    """Takes rows for the sources of ``plan`` into ``endpoint``; used within one event loop. ``turn`` gives what an
+    insert holds while it runs."""
 
-    def __init__(self, endpoint: Endpoint, plan: Plan | None = None, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        plan: Plan | None = None,
+        *,
+        limits: Limits | None = None,
+        turn: Turn = contextlib.nullcontext,
+    ) -> None:
         self.limits = limits or Limits()
         self.room = Room(self.limits.waiting)
-        self.writer = Writer(endpoint)
+        self.writer = Writer(endpoint, turn)
         self._recovery = Recovery(self.writer)
         self._readers = Readers(self.writer, self.take_rows)
         self._sources: dict[str, Source] = {}

@@ -16,6 +16,7 @@ from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import UnavailableError
 
 T = TypeVar("T")
+Turn = Callable[[], contextlib.AbstractAsyncContextManager[None]]
 
 PAUSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)  # seconds before each retry
 _LARGE = 2**20
@@ -134,10 +135,11 @@ class MissingError(UnavailableError):
 
 
 class Writer:
-    """Connections to ``endpoint``; used within one event loop."""
+    """Connections to ``endpoint``; used within one event loop. ``turn`` gives what an insert holds while it runs."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, turn: Turn = contextlib.nullcontext) -> None:
         self._endpoint = endpoint
+        self._turn = turn
         self._session: aiohttp.ClientSession | None = None
         self.inserts = 0
 
@@ -168,7 +170,8 @@ class Writer:
     async def post(self, statement: str, rows: bytes, token: str) -> str:
         """One try of an insert; no two with one ``token`` run at a time. What is raised may pass, or may not."""
         named = {"insert_deduplication_token": token, "query_id": token} if token else {}
-        return await self._post({**SETTINGS, **named, "query": statement}, rows)
+        async with self._turn():
+            return await self._post({**SETTINGS, **named, "query": statement}, rows)
 
     async def fetch(self, query: str, parameters: Mapping[str, str]) -> bytes:
         """The answer of a query, which ends in its FORMAT, as it came. Raises as `read` does."""

@@ -46,7 +46,7 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         upstream = Upstream(endpoint, limits or Limits())
-        intake = Intake(endpoint, limits=IntakeLimits.of(settings))
+        intake = Intake(endpoint, limits=IntakeLimits.of(settings), turn=upstream.admission.ahead)
         app.state.intake = intake
         calls = Calls(upstream)
         results = Results(calls, settings.number("DUET_CACHE_MB") << 20)

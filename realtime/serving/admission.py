@@ -1,4 +1,4 @@
-"""How many queries run at a time: the others wait in order, and beyond that are refused."""
+"""How many queries run at a time: the others wait in order, and beyond that are refused. Inserts go first."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class Admission:
         self._limits = limits
         self._of = of
         self._slots = asyncio.Semaphore(limits.in_flight)
+        self._ahead = 0
+        self._owed = 0
         self.in_flight = 0
         self.waiting = 0
 
@@ -42,6 +44,30 @@ class Admission:
             yield
         finally:
             self.in_flight -= 1
+            self._release()
+
+    @contextlib.asynccontextmanager
+    async def ahead(self) -> AsyncIterator[None]:
+        """Takes a slot at once, whoever waits: the next one that is given back, where none is free. One is left for
+        calls, however many do this."""
+        counts = self._ahead < self._limits.in_flight - 1
+        if counts:
+            self._ahead += 1
+            if self.full:
+                self._owed += 1
+            else:
+                await self._slots.acquire()
+        try:
+            yield
+        finally:
+            if counts:
+                self._ahead -= 1
+                self._release()
+
+    def _release(self) -> None:
+        if self._owed:
+            self._owed -= 1
+        else:
             self._slots.release()
 
     async def _wait(self) -> None:
