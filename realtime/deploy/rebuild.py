@@ -92,7 +92,12 @@ def _copy(
     work.client.execute(
         f"INSERT INTO {beside} ({names}) SELECT {names} FROM {landing} WHERE {within}",
         # Two inserts of the same rows at the same moment are two: nothing may be taken for a double here.
-        settings={"insert_deduplicate": 0, "insert_allow_materialized_columns": 1, "log_comment": work.comment},
+        settings={
+            "insert_deduplicate": 0,
+            "insert_allow_materialized_columns": 1,
+            "max_partitions_per_insert_block": 0,
+            "log_comment": work.comment,
+        },
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from realtime.emit.landing import SETTINGS
+from realtime.emit.landing import SETTINGS, WHOLE_PARTS
 from realtime.emit.names import literal, quoted
 from realtime.planner.ir import Column, Published, Refresh, State, View
 
@@ -27,7 +27,8 @@ def create_state(state: State) -> str:
     if state.ttl:
         clauses.append(f"TTL {state.ttl}")
     compact = f", min_bytes_for_wide_part = {_COMPACT}" if state.compact else ""
-    clauses.append(f"SETTINGS index_granularity = {state.index_granularity}, {SETTINGS}{compact}")
+    whole = f", {WHOLE_PARTS}" if state.whole_parts else ""
+    clauses.append(f"SETTINGS index_granularity = {state.index_granularity}, {SETTINGS}{compact}{whole}")
     clauses.append(f"EMPTY AS\n{state.views[0].select}")
     return "\n".join(clauses)
 

@@ -11,6 +11,8 @@ INGESTED_AT = "_ingested_at"
 BATCH_ID = "_batch_id"
 BATCH_PREFIX = "duet-"
 """Begins the query id of every insert that Duet sends into a landing table; the batch's number follows."""
+WHOLE_PARTS = "ttl_only_drop_parts = 1"
+"""Of tables whose partitions follow the time by which their rows expire: parts are dropped, never rewritten."""
 SETTINGS = "allow_nullable_key = 1, non_replicated_deduplication_window = 10000"
 QUARANTINE_DAYS = 90
 QUARANTINE_NEWEST = "revision"
@@ -41,8 +43,9 @@ def landing_ddl(source: SourceSpec) -> list[str]:
     return [create_landing(source), create_quarantine(source)]
 
 
-def create_landing(source: SourceSpec) -> str:
-    """The landing table: the declared columns in their order, and the hidden ones, which the server sets.
+def create_landing(source: SourceSpec, *, held: bool = False) -> str:
+    """The landing table: the declared columns in their order, and the hidden ones, which the server sets. Of one that
+    is ``held`` no row expires by itself (see `realtime.ingest.expired`).
 
     An upserted source keeps one row per key, that of the highest version; between equal versions the row
     that was inserted last. Deleted rows stay as markers, so that an older version that comes late can't revive
@@ -56,9 +59,10 @@ def create_landing(source: SourceSpec) -> str:
     if source.partition_by:
         clauses.append(f"PARTITION BY {source.partition_by}")
     clauses.append(f"ORDER BY ({', '.join(quoted(c) for c in sorting_key(source))})")
-    if source.ttl:
+    if source.ttl and not held:
         clauses.append(f"TTL {source.ttl}")
-    clauses.append(f"SETTINGS {SETTINGS}")
+    whole = f", {WHOLE_PARTS}" if source.whole_parts else ""
+    clauses.append(f"SETTINGS {SETTINGS}{whole}")
     return "\n".join(clauses)
 
 

@@ -47,7 +47,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     ``landing`` is the ClickHouse relation ``database.table`` that keeps its rows; ``batch`` the
     quoted relation that the batch engine reads. A column is nullable unless a ``not_null`` test
-    is declared on it.
+    is declared on it. Where rows expire by ``ttl``, ``whole_parts`` says that they do so by whole partitions.
     """
 
     name: str
@@ -65,6 +65,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     order_by: tuple[str, ...] = ()
     partition_by: str = ""
     ttl: str = ""
+    whole_parts: bool = False
     kafka: Kafka | None = None
     description: str = ""
 
@@ -92,6 +93,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     order_by: tuple[str, ...]
     partition_by: str = ""
     ttl: str = ""
+    whole_parts: bool = False
     index_granularity: int = 8192
     views: tuple[View, ...] = ()
     latest: bool = False

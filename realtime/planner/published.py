@@ -10,6 +10,7 @@ from sqlglot.errors import SqlglotError
 
 from realtime.dialects.translate import source_in_duckdb, to_duckdb, to_duckdb_type
 from realtime.errors import DuetError, RefusedError
+from realtime.planner import hints
 from realtime.planner.ir import Column, Published, Shape, Step
 from realtime.planner.refresh import read_table, table_order, tested_key
 from realtime.planner.relations import Relations
@@ -56,8 +57,8 @@ def plan_published(
         name=model.name,
         relation="",
         order_by=table_order(step, options),
-        partition_by=options.get("partition_by", ""),
-        index_granularity=int(options.get("index_granularity", 8192)),
+        partition_by=hints.partitioning(options, [c.name for c in step.columns], "the model's columns"),
+        index_granularity=hints.granularity(options),
     )
     content = [published, [(c.name, c.type, c.clickhouse) for c in step.columns]]
     fingerprint = hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:10]

@@ -19,6 +19,7 @@ from realtime.emit.jinja import rendered
 from realtime.emit.names import quoted
 from realtime.emit.readable import readable
 from realtime.errors import RefusedError
+from realtime.planner import hints
 from realtime.planner.ir import Column, Refresh, SourceSpec, Step
 from realtime.planner.relations import Relations, state_table
 from realtime.transpile.form import column
@@ -70,8 +71,8 @@ def keep_refreshed(
         every=f"{number} {unit.upper()}",
         select=select,
         order_by=table_order(step, options),
-        partition_by=options.get("partition_by", ""),
-        index_granularity=int(options.get("index_granularity", 8192)),
+        partition_by=hints.partitioning(options, [c.name for c in step.columns], "the model's columns"),
+        index_granularity=hints.granularity(options),
     )
     content = [refresh, [c.clickhouse for c in step.columns], _types(select, relations.sources.values())]
     fingerprint = hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:10]
@@ -88,8 +89,7 @@ def tested_key(step: Step, relations: Relations) -> tuple[str, ...]:
 
 def table_order(step: Step, options: Mapping[str, Any]) -> tuple[str, ...]:
     """The columns that a table of the model's rows is ordered by: ``order_by``, else those that identify a row."""
-    wanted = options.get("order_by") or step.keys
-    order = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    order = hints.names(options, "order_by") or step.keys
     kinds = {c.name: duck_type(c.type).kind for c in step.columns}
     unknown = [name for name in order if kinds.get(name, Kind.MAP) is Kind.MAP]
     if unknown:

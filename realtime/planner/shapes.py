@@ -15,6 +15,8 @@ from realtime.errors import RefusedError
 from realtime.planner.ctes import prune, resolve
 from realtime.planner.dimensions import name_of, unjoined
 from realtime.planner.failures import UncountableError
+from realtime.planner.expiry import in_words
+from realtime.planner.hints import wrong
 from realtime.planner.ir import Column, Shape, State, Step
 from realtime.planner.options import nearest, unknown_options
 from realtime.planner.passes.carry_failures import carry_failures
@@ -24,7 +26,7 @@ from realtime.planner.passes.split_latest import is_latest, split_latest
 from realtime.planner.passes.thread_ingested import INGESTED_AT
 from realtime.planner.refresh import refresh_every
 from realtime.planner.relations import Relations, is_state, to_dbt
-from realtime.planner.states import make_state, read_from
+from realtime.planner.states import expiring, make_state, read_from
 from realtime.planner.streams import is_component, own_expressions, stateless, stream_tables
 from realtime.planner.throws import REMEDY
 from realtime.project.binder import Binder
@@ -32,6 +34,7 @@ from realtime.project.manifest import Model
 from realtime.transpile.settings import with_settings
 from realtime.transpile.trace import Trace
 from realtime.transpile.transpile import transpile
+from realtime.transpile.types import Kind, duck_type
 
 _OPTIONS = frozenset({"mode", "order_by", "partition_by", "ttl", "index_granularity", "refresh_every"})
 
@@ -71,12 +74,14 @@ def plan_model(
     failing: tuple[str, ...] = ()
     if not inline and not only_read:
         # The hints of a model that is refreshed are for the table that is.
-        hints = {} if refreshed else options
-        query, states, failing = _extract_states(model, query, relations, database, hints, trace)
+        hinted = {} if refreshed else options
+        kinds = {c.name: duck_type(c.type).kind for c in compiled.columns}
+        query, states, failing = _extract_states(model, query, relations, database, hinted, kinds, trace)
     shape, why = _shape(query, states, inline, failing)
     if refreshed:
         shape, why = Shape.REFRESH, f"refreshed every {refresh_every(options)}" + _below(states)
     _check_mode(model, options, shape, why)
+    _check_hints(options, query, shape, why, states)
     keys = _identity(query, states) if shape in (Shape.AGGREGATE, Shape.LATEST) else ()
     step = Step(
         model=model.name,
@@ -113,6 +118,7 @@ def _extract_states(
     relations: Relations,
     database: str,
     options: Mapping[str, Any],
+    kinds: Mapping[str, Kind],
     trace: Trace | None,
 ) -> tuple[exp.Query, tuple[State, ...], tuple[str, ...]]:
     """Moves what can be kept on insert out of ``query``: what is left of it reads the states.
@@ -138,7 +144,8 @@ def _extract_states(
             failing.append(missing)
             continue
         name = model.name if not states else f"{model.name}__{len(states) + 1}"
-        state = make_state(name, split, relations, database, options)
+        split, expiry = expiring(split, options, kinds)
+        state = make_state(name, split, relations, database, options, expiry)
         states.append(state)
         read = read_from(split, state)
         if select is query:
@@ -234,13 +241,17 @@ def _identity(query: exp.Query, states: tuple[State, ...]) -> tuple[str, ...]:
     """The model's columns that hold the keys of its one state; empty where not all are shown."""
     path = _path_to_state(query)
     assert path is not None
-    if path[-1].args.get("joins"):
-        return ()
-    names = {key: key for key in states[0].order_by}
+    shown = _shown_keys(path, states[0]) if not path[-1].args.get("joins") else {}
+    return tuple(shown.values()) if len(shown) == len(states[0].order_by) else ()
+
+
+def _shown_keys(path: list[exp.Select], state: State) -> dict[str, str]:
+    """The keys of ``state`` that the model shows, each with the column that it is there; ``path`` leads to it."""
+    names = {key: key for key in state.order_by}
     for select in reversed(path):
         shown = {p.unalias().name: p.alias_or_name for p in select.expressions if isinstance(p.unalias(), exp.Column)}
         names = {key: shown[name] for key, name in names.items() if name in shown}
-    return tuple(names.values()) if len(names) == len(states[0].order_by) else ()
+    return names
 
 
 _REMEDIES = {
@@ -294,6 +305,29 @@ def check_options(model: Model) -> None:
             f"meta.realtime.mode is {mode!r}",
             construct="meta.realtime.mode",
             remedy=f"{nearest([str(mode)], list(Shape))}it is one of {', '.join(Shape)}",
+        )
+
+
+_PHYSICAL = ("order_by", "partition_by", "ttl", "index_granularity")
+
+
+def _check_hints(
+    options: Mapping[str, Any], query: exp.Query, shape: Shape, why: str, states: tuple[State, ...]
+) -> None:
+    """RefusedError where a physical hint is for no table, or a ``ttl`` in words for more than the groups of one."""
+    given = [option for option in _PHYSICAL if option in options]
+    if given and not states and shape is not Shape.REFRESH:
+        above = "its rows are in the landing table of its source: say it there" if shape is Shape.STREAM else why
+        raise wrong(given[0], f"is set, but no table is made for the model: {above}", f"drop `{given[0]}`")
+    if not states or in_words(str(options.get("ttl", ""))) is None:
+        return
+    path = _path_to_state(query) if shape in (Shape.AGGREGATE, Shape.LATEST) else None
+    shown = _shown_keys(path, states[0]) if path is not None else {}
+    if not all(key == name for key, name in shown.items()) or path is None:
+        raise wrong(
+            "ttl",
+            f"is {options['ttl']}, but the model is not the rows of one state under their own names: {why}",
+            "write it as an expression of ClickHouse's over the state's keys, or give it to a model that is one state",
         )
 
 

@@ -6,17 +6,21 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from realtime.emit.landing import HIDDEN
+from realtime.emit.landing import HIDDEN, INGESTED_AT
+from realtime.emit.names import quoted
 from realtime.errors import RefusedError, SourceError
+from realtime.planner import hints
+from realtime.planner.expiry import Expiry, Span, of_landing, of_versions
 from realtime.planner.ir import Column, Kafka, SourceSpec
 from realtime.planner.options import nearest, unknown_options
 from realtime.project.binder import Binder
 from realtime.project.manifest import Source
-from realtime.transpile.types import DuckType
+from realtime.transpile.types import DuckType, Kind, duck_type
 
 _OPTIONS = frozenset({"mode", "key", "version", "deleted", "event_time", "order_by", "partition_by", "ttl", "kafka"})
 _TOPIC = {"brokers": str, "topic": str, "group": str, "format": str, "consumers": int}
 _MODES = ("append", "upsert")
+_MOMENTS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
 
 
 def plan_source(source: Source, binder: Binder, database: str) -> SourceSpec:
@@ -31,6 +35,7 @@ def plan_source(source: Source, binder: Binder, database: str) -> SourceSpec:
     if not re.fullmatch(r"[\w. -]+", source.name):
         raise _wrong(source, "its name can't be that of a folder in the lake", "use letters, digits and underscores")
     name = re.sub(r"\W", "_", source.name.replace(".", "__"), flags=re.ASCII)
+    expiry = _expiry(source, columns)
     return SourceSpec(
         name=source.name,
         unique_id=source.unique_id,
@@ -45,8 +50,9 @@ def plan_source(source: Source, binder: Binder, database: str) -> SourceSpec:
         deleted=options.get("deleted", ""),
         event_time=options.get("event_time", ""),
         order_by=_names(options, "order_by") or _names(options, "event_time"),
-        partition_by=options.get("partition_by", ""),
-        ttl=options.get("ttl", ""),
+        partition_by=expiry.partition_by,
+        ttl=expiry.ttl,
+        whole_parts=expiry.whole_parts,
         kafka=_kafka(source),
         description=source.description,
     )
@@ -57,11 +63,26 @@ def _columns(source: Source, binder: Binder) -> tuple[Column, ...]:
     try:
         binder.add_table(source.relation, typed)
         bound = binder.describe(f"SELECT * FROM {source.relation.sql('duckdb')}")
+        for name, kind in bound:
+            _check_sendable(source, name, kind)
         return tuple(Column(n, t.name, _base(n, t), source.descriptions.get(n, "")) for n, t in bound)
     except RefusedError as error:
         raise _wrong(
             source, error.message, "declare each column with a DuckDB type, as in `data_type: timestamp`"
         ) from None
+
+
+def _check_sendable(source: Source, name: str, kind: DuckType) -> None:
+    """SourceError where no event can carry a value of ``kind``: events are JSON, or are read as it is."""
+    inner = [t for _, t in kind.fields] + ([kind.element] if kind.element is not None else [])
+    if kind.kind is Kind.BLOB:
+        remedy = "declare it as varchar and send hexadecimal digits or base64"
+        raise _wrong(source, f"column {name} holds BLOBs, which no event can carry", remedy)
+    if kind.kind is Kind.MAP and kind.fields[0][1].kind is not Kind.TEXT:
+        remedy = f"declare the key as varchar, as in MAP(VARCHAR, {kind.item}), or a list of structs"
+        raise _wrong(source, f"column {name} holds {kind}, but the names in a JSON object are text", remedy)
+    for each in inner:
+        _check_sendable(source, name, each)
 
 
 def _base(name: str, found: DuckType) -> str:
@@ -90,6 +111,37 @@ def _check_options(source: Source) -> None:
         if missing:
             declared = ", ".join(source.columns)
             raise _wrong(source, f"{option} names {', '.join(missing)}", f"declared columns are {declared}")
+
+
+def _expiry(source: Source, columns: tuple[Column, ...]) -> Expiry:
+    """When rows expire and how they are partitioned: as the author says, else so that whole parts expire."""
+    upsert = source.options.get("mode") == "upsert"
+    key, version = _names(source.options, "key"), _names(source.options, "version")
+    every = [*source.columns, INGESTED_AT]
+    # Versions of a key must meet in one partition, and the newest one must expire last.
+    parts, times = (key, [*key, *version]) if upsert else (every, every)
+    whose = "the source's columns" if not upsert else "the key's columns, by which versions of a row meet"
+    timed = whose if not upsert else "the key's columns and the version"
+    try:
+        partition_by = hints.partitioning(source.options, parts, whose)
+        ttl = hints.time_to_live(source.options, times, timed)
+    except RefusedError as error:
+        raise _wrong(source, error.message.removeprefix("meta.realtime."), error.remedy) from None
+    expiry = _in_words(source, ttl, columns) if isinstance(ttl, Span) else Expiry(ttl)
+    return Expiry(expiry.ttl, partition_by) if partition_by else expiry
+
+
+def _in_words(source: Source, span: Span, columns: tuple[Column, ...]) -> Expiry:
+    upsert = source.options.get("mode") == "upsert"
+    option = "version" if upsert else "event_time"
+    name = source.options.get(option, "")
+    kind = next((c.type for c in columns if c.name == name), "")
+    if name and duck_type(kind).kind not in _MOMENTS:
+        other = " or write the ttl as an expression of ClickHouse's over it" if upsert else ""
+        raise _wrong(
+            source, f"ttl is {span}, but {option} {name} is {kind}", f"name a date or timestamp as `{option}`{other}"
+        )
+    return of_versions(span, quoted(name)) if upsert else of_landing(span, quoted(name) if name else "", INGESTED_AT)
 
 
 def _kafka(source: Source) -> Kafka | None:

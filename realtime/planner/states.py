@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -9,17 +10,48 @@ from typing import Any
 import msgspec
 from sqlglot import exp
 
+from realtime.emit.names import quoted
 from realtime.emit.readable import readable
 from realtime.errors import RefusedError
+from realtime.planner import hints
+from realtime.planner.expiry import Expiry, Span, is_recent, of_groups
 from realtime.planner.ir import SourceSpec, State, View
 from realtime.planner.passes.split_aggregate import PLACEHOLDER, Split
 from realtime.planner.relations import Relations, state_table, to_landing
 from realtime.planner.streams import stream_tables
-from realtime.transpile.form import quote
+from realtime.transpile.form import column, form, quote
 from realtime.transpile.settings import with_settings
+from realtime.transpile.types import Kind
+
+_MOMENTS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
+_KEYS = "the keys of the state"
 
 
-def make_state(name: str, split: Split, relations: Relations, database: str, options: Mapping[str, Any]) -> State:
+def expiring(split: Split, options: Mapping[str, Any], kinds: Mapping[str, Kind]) -> tuple[Split, Expiry]:
+    """When groups of ``split`` expire, and ``split`` reading only those that have not: a row that comes later than
+    that begins its group anew, without the rows from before. ``kinds`` are those of the model's columns."""
+    partition_by = hints.partitioning(options, split.keys, _KEYS)
+    ttl = hints.time_to_live(options, split.keys, _KEYS)
+    if not isinstance(ttl, Span):
+        return split, Expiry(ttl, partition_by)
+    times = [key for key in split.keys if kinds.get(key) in _MOMENTS]
+    if len(times) != 1:
+        found = f"has the times {', '.join(times)}" if times else "has no date or timestamp that the model shows"
+        raise hints.wrong(
+            "ttl",
+            f"is {ttl}, but the state, grouped by {', '.join(split.keys) or 'nothing'}, {found}",
+            "write it as an expression over one of them, as in `ttl: sent_minute + INTERVAL 90 DAY`",
+        )
+    key = quoted(times[0])
+    read = split.read.copy().where(form(is_recent(ttl, "k"), k=column(times[0], PLACEHOLDER)), copy=False)
+    expiry = of_groups(ttl, key)
+    own = Expiry(expiry.ttl, partition_by) if partition_by else expiry
+    return dataclasses.replace(split, read=read), own
+
+
+def make_state(
+    name: str, split: Split, relations: Relations, database: str, options: Mapping[str, Any], expiry: Expiry
+) -> State:
     """The state of ``split``; physical hints come from ``options`` (``meta.realtime`` of the model)."""
     views = tuple(_view(view, relations) for view in split.views)
     state = State(
@@ -27,9 +59,10 @@ def make_state(name: str, split: Split, relations: Relations, database: str, opt
         relation="",
         engine="AggregatingMergeTree",
         order_by=_order_by(split, options),
-        partition_by=options.get("partition_by", ""),
-        ttl=options.get("ttl", ""),
-        index_granularity=int(options.get("index_granularity", 8192)),
+        partition_by=expiry.partition_by,
+        ttl=expiry.ttl,
+        whole_parts=expiry.whole_parts,
+        index_granularity=hints.granularity(options),
         views=views,
         latest=split.latest,
     )
@@ -66,8 +99,7 @@ def _types(select: exp.Select, relations: Relations) -> list[tuple[str, str, boo
 
 def _order_by(split: Split, options: Mapping[str, Any]) -> tuple[str, ...]:
     """The state's keys, those that the author names first."""
-    wanted = options.get("order_by") or ()
-    first = [wanted] if isinstance(wanted, str) else list(wanted)
+    first = list(hints.names(options, "order_by"))
     unknown = [c for c in first if c not in split.keys]
     if unknown:
         raise RefusedError(

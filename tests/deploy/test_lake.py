@@ -18,7 +18,7 @@ from tests.deploy.conftest import Site, project, source
 
 COLUMNS = {
     "id": "bigint",
-    "raw": "blob",
+    "raw": "varchar",
     "big": "hugeint",
     "at": "timestamp",
     "price": "decimal(12,3)",
@@ -30,8 +30,8 @@ GROUPS = (
     'group by raw, big, "at", price, tags, name'
 )
 ROWS = """
-(1, unhex('00ff'), -170141183460469231731687303715884105728, '1950-01-01 00:00:00.000001', -1.125, ['a', NULL], 'é'),
-(2, unhex('00ff'), -170141183460469231731687303715884105728, '1950-01-01 00:00:00.000001', -1.125, ['a', NULL], 'é'),
+(1, '00ff', -170141183460469231731687303715884105728, '1950-01-01 00:00:00.000001', -1.125, ['a', NULL], 'é'),
+(2, '00ff', -170141183460469231731687303715884105728, '1950-01-01 00:00:00.000001', -1.125, ['a', NULL], 'é'),
 (3, NULL, NULL, NULL, NULL, [], NULL), (4, '', 0, '2299-12-31 23:59:59.999999', 0, [''], '')"""
 ALL = "SELECT * FROM {db}.amounts ORDER BY ALL"
 

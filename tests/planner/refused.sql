@@ -52,6 +52,37 @@ select id from {{ source('app', 'events') }}
 -- model: wrong_order
 -- says: meta.realtime.order_by names n, by which the model is not grouped
 select k, count(*) as n from {{ source('app', 'events') }} group by k
+-- model: granularity_of_words
+-- says: meta.realtime.index_granularity is 'fine'
+-- says: write a number of rows from 1 to 1,048,576
+select k, count(*) as n from {{ source('app', 'events') }} group by k
+-- model: order_of_numbers
+-- says: meta.realtime.order_by is [1]
+select k, count(*) as n from {{ source('app', 'events') }} group by k
+-- model: partitioned_by_a_sum
+-- says: meta.realtime.partition_by reads total, which is none of the keys of the state
+-- says: the keys of the state are k
+select k, sum(n) as total from {{ source('app', 'events') }} group by k
+-- model: kept_by_no_time
+-- says: meta.realtime.ttl is 90 days, but the state, grouped by k, has no date or timestamp that the model shows
+select k, max(day) as newest from {{ source('app', 'events') }} group by k
+-- model: kept_by_two_times
+-- says: meta.realtime.ttl is 90 days, but the state, grouped by seen_at, day, has the times seen_at, day
+select seen_at, day, count(*) as n from {{ source('app', 'events') }} group by seen_at, day
+-- model: kept_under_another_name
+-- says: meta.realtime.ttl is 90 days, but the model is not the rows of one state under their own names
+select seen_at as day, day as seen_on, n from (
+    select day, max(seen_at) as seen_at, count(*) as n from {{ source('app', 'events') }} group by day
+) as grouped
+-- model: kept_nowhere
+-- says: meta.realtime.ttl is set, but no table is made for the model: its rows are in the landing table of its source
+select id, seen_at from {{ source('app', 'events') }}
+-- model: ordered_nowhere
+-- says: meta.realtime.order_by is set, but no table is made for the model: computed when read
+select k, count(*) as n from {{ source('app', 'events') }} group by k
+-- model: copied_in_strange_parts
+-- says: meta.realtime.partition_by reads made, which is none of the model's columns
+select id, seen_at from {{ source('app', 'events') }}
 -- model: latest_asked_for
 -- says: asks for latest, but the model is aggregate
 select k, count(*) as n from {{ source('app', 'events') }} group by k

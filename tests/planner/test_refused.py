@@ -29,6 +29,15 @@ OPTIONS: dict[str, dict[str, Any] | None] = {
     "published_of_no_known_type": {"mode": "published"},
     "wrong_order": {"order_by": ["k", "n"]},
     "latest_asked_for": {"mode": "latest"},
+    "granularity_of_words": {"index_granularity": "fine"},
+    "order_of_numbers": {"order_by": [1]},
+    "partitioned_by_a_sum": {"partition_by": "total"},
+    "kept_by_no_time": {"ttl": "90 days"},
+    "kept_by_two_times": {"ttl": "90 days"},
+    "kept_under_another_name": {"ttl": "90 days"},
+    "kept_nowhere": {"ttl": "90 days"},
+    "ordered_nowhere": {"mode": "read", "order_by": "k"},
+    "copied_in_strange_parts": {"mode": "published", "partition_by": "toYear(made)"},
 }
 
 
@@ -124,6 +133,8 @@ def test_options_and_sql_are_both_looked_at() -> None:
 
 
 TOPIC = {"brokers": ["a:9092"], "topic": "t", "group": "g"}
+KEYED = {"id": "varchar", "v": "bigint"}
+UPSERT = {"mode": "upsert", "key": "id", "version": "v"}
 WRONG_SOURCES = {
     "without types": (Declared({"id": "varchar", "n": "", "m": ""}), "columns without data_type: n, m"),
     "without columns": (Declared({}), "no columns declared"),
@@ -146,6 +157,38 @@ WRONG_SOURCES = {
         "kafka has sasl, which is not understood",
     ),
     "with the hidden column": (Declared({"_ingested_at": "timestamp"}), "hidden column"),
+    "of bytes": (Declared({"id": "blob"}), "column id holds BLOBs, which no event can carry"),
+    "of bytes inside": (Declared({"id": "struct(a blob)[]"}), "column id holds BLOBs"),
+    "of maps by number": (Declared({"id": "map(integer, varchar)"}), "column id holds MAP(INTEGER, VARCHAR), but"),
+    "partitioned by what is not there": (
+        Declared({"id": "varchar"}, options={"partition_by": "toYear(idd)"}),
+        "partition_by reads idd, which is none of the source's columns\n  → did you mean id? ",
+    ),
+    "partitioned by no expression": (
+        Declared({"id": "varchar"}, options={"partition_by": "id, id"}),
+        "partition_by is 'id, id', which is not one expression",
+    ),
+    "kept for a strange time": (
+        Declared({"id": "varchar"}, options={"ttl": "90 dayz"}),
+        "ttl is '90 dayz', which is not one expression of ClickHouse's\n  → write one, as in `ttl: 90 days`",
+    ),
+    "kept for too long": (Declared({"id": "varchar"}, options={"ttl": "90 years"}), "90 years is more than 50 years"),
+    "kept by no time": (
+        Declared({"id": "varchar"}, options={"ttl": "9 days", "event_time": "id"}),
+        "ttl is 9 days, but event_time id is VARCHAR",
+    ),
+    "that lets old versions come back": (
+        Declared({**KEYED, "seen": "timestamp"}, options={**UPSERT, "ttl": "seen + INTERVAL 9 DAY"}),
+        "ttl reads seen, which is none of the key's columns and the version",
+    ),
+    "whose versions would not meet": (
+        Declared({**KEYED, "seen": "timestamp"}, options={**UPSERT, "partition_by": "toDate(seen)"}),
+        "partition_by reads seen, which is none of the key's columns, by which versions of a row meet",
+    ),
+    "kept by a version that is no time": (
+        Declared(KEYED, options={**UPSERT, "ttl": "9 days"}),
+        "ttl is 9 days, but version v is BIGINT",
+    ),
 }
 
 
