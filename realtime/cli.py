@@ -260,14 +260,22 @@ def quarantine_replay(
 
 
 @app.command()
-def export(context: typer.Context, wait: Wait = 600, json: Json = False) -> None:
-    """Write the rows that landed since the last export to the lake, as Parquet."""
+def export(
+    context: typer.Context,
+    wait: Wait = 600,
+    take_over: Annotated[
+        bool, typer.Option(help="Delete expired rows once this lake has them, not the one that exported before.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Write the rows that landed since the last export to the lake, as Parquet. Rows whose ttl is over are deleted from
+    the landing tables by this, and only by this, once a lake is in use."""
     from realtime.ingest.export import export as run
     from realtime.turn import EXPORT, turn
 
     wanted = deployed(context.obj)
     with turn(context.obj, EXPORT, wait, show.note), clickhouse(context.obj) as client:
-        found = run(context.obj, wanted, client)
+        found = run(context.obj, wanted, client, take_over=take_over)
     show.json_document(found) if json else show.exported(found, context.obj.lake_dir)
 
 

@@ -220,10 +220,18 @@ def quarantine(found: Sequence[Row]) -> None:
 
 def exported(found: Iterable[Exported], lake: Path) -> None:
     """New rows per source."""
-    table = _table("source", "new rows", "files", f"in {lake}")
+    found = tuple(found)
+    table = _table("source", "new rows", "files", "expired rows", f"in {lake}")
     for source in found:
-        table.add_row(source.source, f"{source.rows:,}", str(source.files), f"up to {source.watermark}")
+        gone = f"{source.expired:,}" if source.expired else ""
+        table.add_row(source.source, f"{source.rows:,}", str(source.files), gone, f"up to {source.watermark}")
     _OUT.print(table)
+    for source in found:
+        if source.held:
+            note(
+                f"{source.source}: its expired rows are deleted once another lake has them, so this one may lack some; "
+                "duet export --take-over makes it the one that counts"
+            )
 
 
 def parity(found: Iterable[Compared]) -> None:

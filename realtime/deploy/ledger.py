@@ -50,6 +50,8 @@ _TABLES = (
         f"done UInt8, at {_MOMENT}, source String",
         "ReplacingMergeTree(done) ORDER BY (relation, cutover, number) TTL at + INTERVAL 90 DAY",
     ),
+    # The lake by whose exports rows of a source are deleted when their ttl is over (see `realtime.ingest.expired`).
+    ("lakes", f"source String, lake String, at {_MOMENT}", "ReplacingMergeTree(at) ORDER BY source"),
     ("tags", tags.TABLE, tags.ENGINE),
     ("tokens", tokens.TABLE, tokens.ENGINE),
     ("calls", *recorder.CALLS),
@@ -127,6 +129,21 @@ class Ledger:
         """Records that a state begins to take what was backfilled."""
         self.client.insert(self._table("entering"), ["relation", "cutover"], [[relation, micros(cutover)]])
         self.mark([relation], "entering", cutover)
+
+    def unfinished(self) -> frozenset[str]:
+        """States that a deploy has begun to fill and not completed."""
+        rows = self._rows("SELECT relation FROM {table} FINAL WHERE phase IN ('cut', 'entering')", "states")
+        return frozenset(r["relation"] for r in rows)
+
+    def lakes(self) -> dict[str, str]:
+        """The lake that each source's expired rows have to be in before they are deleted, by source."""
+        return {r["source"]: r["lake"] for r in self._rows("SELECT source, lake FROM {table} FINAL", "lakes")}
+
+    def own(self, sources: Iterable[str], lake: str) -> None:
+        """Makes ``lake`` that of ``sources``."""
+        rows = [[source, lake] for source in sources]
+        if rows:
+            self.client.insert(self._table("lakes"), ["source", "lake"], rows)
 
     def mark(self, relations: Iterable[str], phase: str, cutover: datetime | None = None) -> None:
         """Records that states have come to ``phase`` (see `_TABLES`), all at once."""

@@ -53,11 +53,11 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     """Everything of one plan's databases, each thing by its relation ``database.name``.
 
     ``views`` are materialized views; ``complete`` the states that hold every landing row that they should, those in
-    ``late`` only the ones from a moment on; ``lambdas`` pairs of name and version; ``staging`` the databases that an
-    unfinished deploy left; ``kept`` what can be rolled back to, by model, at the moment ``now``; ``landed`` all landing
-    and quarantine tables that a deploy ever made; ``expiring`` the rows that a changed TTL would delete, by landing
-    table; ``note`` says what made ``plan`` the active one if no deploy did, ``deployment`` is the id that it was stored
-    under.
+    ``late`` only the ones from a moment on; ``lambdas`` pairs of name and version; ``staging`` the databases that
+    an unfinished deploy left; ``kept`` what can be rolled back to, by model, at the moment ``now``; ``landed`` all
+    landing and quarantine tables that a deploy ever made; ``expiring`` the rows that a changed TTL would delete, by
+    landing table; ``held`` are the sources whose rows only exports delete; ``note`` says what made ``plan`` the
+    active one if no deploy did, ``deployment`` is the id that it was stored under.
     """
 
     database: str
@@ -67,6 +67,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     landing: Mapping[str, Table] = {}
     landed: frozenset[str] = frozenset()
     expiring: Mapping[str, int] = {}
+    held: frozenset[str] = frozenset()
     states: Mapping[str, Table] = {}
     views: frozenset[str] = frozenset()
     complete: frozenset[str] = frozenset()
@@ -104,6 +105,7 @@ def read_live(client: ClickHouse, database: str, wanted: Plan | None = None) -> 
         note=note,
         landed=ledger.deployed("sources", "landing") | ledger.deployed("sources", "quarantine"),
         expiring=_expiring(client, plan, wanted, live.landing),
+        held=frozenset(ledger.lakes()) if "lakes" in known else frozenset(),
         complete=ledger.complete(),
         late=ledger.late(),
         read_views=_read_views(tables, database, ledger.deployed("steps", "relation")),

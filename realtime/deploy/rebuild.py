@@ -32,15 +32,15 @@ _CLOSE = "ALTER TABLE {table} MODIFY SETTING max_parts_in_total = 0"
 _OPEN = "ALTER TABLE {table} RESET SETTING max_parts_in_total"
 
 
-def rebuild(work: Work, source: SourceSpec, table: Table) -> None:
+def rebuild(work: Work, source: SourceSpec, table: Table, *, held: bool = False) -> None:
     """Replaces the landing table of ``source``, which is ``table`` now, by one that is as declared; columns that are
-    not declared any more stay until they are dropped.
+    not declared any more stay until they are dropped. Of one that is ``held`` no row expires by itself.
 
     CommandError where both tables don't hold the same number of rows at the end: then the old one goes on.
     """
     beside = source.landing + _BESIDE
     work.client.execute(f"DROP TABLE IF EXISTS {beside} SYNC")
-    work.client.execute(create_landing(msgspec.structs.replace(source, landing=beside)))
+    work.client.execute(create_landing(msgspec.structs.replace(source, landing=beside), held=held))
     declared = {column.name for column in source.columns}
     for name, kind in table.columns.items():
         if name not in declared and name not in HIDDEN:

@@ -125,8 +125,10 @@ def _columns(source: SourceSpec, table: Table, *, rebuilt: bool) -> Iterator[Cha
 def _ttl(source: SourceSpec, live: Live) -> Iterator[Change]:
     before = next((s for s in live.plan.sources if s.name == source.name), None) if live.plan is not None else None
     if before is not None and before.ttl != source.ttl:
-        gone = live.expiring.get(source.landing, 0)
+        held = source.name in live.held
+        gone = live.expiring.get(source.landing, 0) if not held else 0
         reason = f"it is {source.ttl or 'not set'} now, was {before.ttl or 'not set'}"
+        reason += "; what has expired goes with an export, once the lake has it" if held else ""
         yield Change(Kind.CHANGE_TTL, source.landing, reason, gone, destructive=bool(gone))
 
 

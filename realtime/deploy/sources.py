@@ -46,7 +46,8 @@ def make_sources(work: Work, plan: Plan, live: Live, found: Sequence[Change]) ->
 
 def _make(work: Work, source: SourceSpec, live: Live, found: Sequence[Change], plan: Plan) -> None:
     table = live.landing.get(source.landing)
-    for statement in landing_ddl(source):
+    held = source.name in live.held
+    for statement in landing_ddl(source, held=held):
         work.client.execute(statement)
     quarantine = live.landing.get(source.quarantine)
     if quarantine is not None and QUARANTINE_NEWEST not in quarantine.columns:
@@ -56,7 +57,7 @@ def _make(work: Work, source: SourceSpec, live: Live, found: Sequence[Change], p
     if table is not None and kinds & _ALTERED:
         _read_old_types(work, source, table, live, plan)
     if table is not None and Kind.REBUILD_SOURCE in kinds:
-        rebuild(work, source, table)
+        rebuild(work, source, table, held=held)
         return
     if table is not None and BATCH_ID not in table.columns:
         for statement in add_hidden(source):
@@ -69,7 +70,7 @@ def _make(work: Work, source: SourceSpec, live: Live, found: Sequence[Change], p
             name = change.subject.removeprefix(f"{source.landing}.")
             column = next(c for c in source.columns if c.name == name)
             work.client.execute(f"ALTER TABLE {source.landing} MODIFY COLUMN {column_ddl(source, column)}")
-        elif change.kind is Kind.CHANGE_TTL:
+        elif change.kind is Kind.CHANGE_TTL and not held:
             ttl = f"MODIFY TTL {source.ttl}" if source.ttl else "REMOVE TTL"
             # Old parts are rewritten in the background; the deploy does not wait for it.
             work.client.execute(f"ALTER TABLE {source.landing} {ttl}", settings={"mutations_sync": 0})

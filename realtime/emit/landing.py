@@ -35,12 +35,12 @@ _VERSIONS = frozenset({Kind.INTEGER, Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ
 _NESTED = frozenset({Kind.LIST, Kind.STRUCT, Kind.MAP})
 
 
-def landing_ddl(source: SourceSpec) -> list[str]:
+def landing_ddl(source: SourceSpec, *, held: bool = False) -> list[str]:
     """Statements that make the tables of ``source`` where they are missing: landing, then quarantine.
 
     SourceError where the declared version can't decide which row of a key is newest.
     """
-    return [create_landing(source), create_quarantine(source)]
+    return [create_landing(source, held=held), create_quarantine(source)]
 
 
 def create_landing(source: SourceSpec, *, held: bool = False) -> str:

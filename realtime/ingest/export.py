@@ -22,6 +22,7 @@ from realtime.clickhouse.inserts import wait_for_inserts
 from realtime.clickhouse.moment import from_micros, micros, server_now
 from realtime.emit.landing import INGESTED_AT
 from realtime.errors import BusyError, ConfigError, ParityError
+from realtime.ingest.expired import delete_expired, hold
 from realtime.ingest.lake_files import EPOCH, LakeFile, lake_files, row_count, source_folder, watermark
 from realtime.ingest.parquet import to_parquet
 from realtime.planner.ir import Column, Plan, SourceSpec
@@ -45,28 +46,43 @@ _SETTINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """What one export did for a source; every row below ``watermark`` is in the lake."""
+    """What one export did for a source; every row below ``watermark`` is in the lake. ``expired`` rows were deleted
+    from the landing table, in which they need not be any more; ``held`` says that another lake decides about those."""
 
     source: str
     rows: int
     files: int
     watermark: datetime
+    expired: int = 0
+    held: bool = False
 
     def __str__(self) -> str:
         return f"{self.source}: {self.rows} rows in {self.files} files, up to {self.watermark:%Y-%m-%d %H:%M:%S.%f}Z"
 
 
-def export(settings: Settings, plan: Plan, client: ClickHouse, progress: Progress = lambda *_: None) -> list[Exported]:
-    """Writes the rows that each source of ``plan`` got since its last export to the lake.
+def export(
+    settings: Settings,
+    plan: Plan,
+    client: ClickHouse,
+    progress: Progress = lambda *_: None,
+    *,
+    take_over: bool = False,
+) -> list[Exported]:
+    """Writes the rows that each source of ``plan`` got since its last export to the lake; then deletes those from the
+    landing table whose ``ttl`` is over, if this lake is the one that decides about them. ``take_over`` makes it that.
 
     BusyError while another export runs; ConfigError where a source is not deployed or the lake's files don't join;
     ParityError where lake and landing table no longer hold the same older rows; UnavailableError as the client.
     """
     with _alone(settings.lake_dir):
         columns = {spec.name: landing_columns(client, spec) for spec in plan.sources}
+        own = hold(settings, plan, client, take_over=take_over)
         end = server_now(client)
         wait_for_inserts(client, [spec.landing for spec in plan.sources], before=end)
-        return [_export_source(settings, s, columns[s.name], client, end, progress) for s in plan.sources]
+        found = [_export_source(settings, s, columns[s.name], client, end, progress) for s in plan.sources]
+        expired = delete_expired(plan, client, [s for s in plan.sources if s.name in own], end) if own else {}
+        held = {s.name for s in plan.sources if s.ttl and s.name not in own}
+        return [dataclasses.replace(e, expired=expired.get(e.source, 0), held=e.source in held) for e in found]
 
 
 def landing_columns(client: ClickHouse, spec: SourceSpec) -> tuple[Column, ...]:

@@ -63,11 +63,12 @@ class Span:
 @dataclasses.dataclass(frozen=True)
 class Expiry:
     """When rows expire, and how they are partitioned, as ClickHouse expressions; ``whole_parts`` says that the
-    partitions follow the time by which rows expire, so that parts are dropped as a whole."""
+    partitions follow the time by which rows expire, ``lifetime`` after it, so that parts are dropped as a whole."""
 
     ttl: str = ""
     partition_by: str = ""
     whole_parts: bool = False
+    lifetime: str = ""
 
 
 def in_words(ttl: str) -> Span | None:
@@ -96,7 +97,7 @@ def of_landing(span: Span, event_time: str, ingested: str) -> Expiry:
     if event_time:
         known = f"ifNull(toDateTime64({event_time}, 6, 'UTC'), {ingested})"
         moment = f"greatest(least({known}, {ingested}), {ingested} - {back})"
-    return Expiry(f"{moment} + {span.interval}", f"{span.period.begin}({moment})", True)
+    return Expiry(f"{moment} + {span.interval}", f"{span.period.begin}({moment})", True, span.interval)
 
 
 def of_versions(span: Span, version: str) -> Expiry:
@@ -109,7 +110,7 @@ def of_groups(span: Span, key: str) -> Expiry:
     """Groups expire ``span`` after their time ``key``, a quoted column; those without one are kept. No partition is
     shorter than a day, so that rows of strange years make no more of them than a table may have."""
     period = max(span.period, PERIODS[-2], key=lambda p: p.days)
-    return Expiry(f"{_bounded(key)} + {span.interval}", f"{period.begin}({_bounded(key)})", True)
+    return Expiry(f"{_bounded(key)} + {span.interval}", f"{period.begin}({_bounded(key)})", True, span.interval)
 
 
 def is_recent(span: Span, key: str) -> str:

@@ -29,7 +29,7 @@ def names(options: Mapping[str, Any], option: str) -> tuple[str, ...]:
     found = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, (list, tuple)) else (None,)
     if not all(isinstance(name, str) and name for name in found):
         raise wrong(option, f"is {given!r}", f"name columns, as in `{option}: [room, sent_minute]`")
-    return found  # type: ignore[return-value]
+    return found
 
 
 def granularity(options: Mapping[str, Any]) -> int:
@@ -81,5 +81,7 @@ def _expression(option: str, given: Any, allowed: Collection[str], whose: str, e
             f"{nearest(unknown, allowed)}{whose} are {', '.join(allowed) or 'none'}",
         )
     if not read:
-        raise wrong(option, f"is {given!r}, which reads no column", f"write an expression over {whose}, as in {example}")
+        raise wrong(
+            option, f"is {given!r}, which reads no column", f"write an expression over {whose}, as in {example}"
+        )
     return given

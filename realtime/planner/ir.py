@@ -47,7 +47,8 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     ``landing`` is the ClickHouse relation ``database.table`` that keeps its rows; ``batch`` the
     quoted relation that the batch engine reads. A column is nullable unless a ``not_null`` test
-    is declared on it. Where rows expire by ``ttl``, ``whole_parts`` says that they do so by whole partitions.
+    is declared on it. Where rows expire by ``ttl``, ``whole_parts`` says that they do so by whole partitions, each
+    ``lifetime`` (a ClickHouse interval) after its end.
     """
 
     name: str
@@ -66,6 +67,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     partition_by: str = ""
     ttl: str = ""
     whole_parts: bool = False
+    lifetime: str = ""
     kafka: Kafka | None = None
     description: str = ""
 

@@ -14,8 +14,8 @@ from realtime.emit.readable import readable
 from realtime.errors import RefusedError
 from realtime.planner.ctes import prune, resolve
 from realtime.planner.dimensions import name_of, unjoined
-from realtime.planner.failures import UncountableError
 from realtime.planner.expiry import in_words
+from realtime.planner.failures import UncountableError
 from realtime.planner.hints import wrong
 from realtime.planner.ir import Column, Shape, State, Step
 from realtime.planner.options import nearest, unknown_options

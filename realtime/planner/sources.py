@@ -53,6 +53,7 @@ def plan_source(source: Source, binder: Binder, database: str) -> SourceSpec:
         partition_by=expiry.partition_by,
         ttl=expiry.ttl,
         whole_parts=expiry.whole_parts,
+        lifetime=expiry.lifetime,
         kafka=_kafka(source),
         description=source.description,
     )

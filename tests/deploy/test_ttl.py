@@ -26,9 +26,7 @@ def chat(**options: Any) -> Any:
 
 def insert(site: Site) -> None:
     """Puts in `ROWS`, in one insert."""
-    values = ", ".join(
-        f"({i}, 'r', {f'now64(6) - INTERVAL {ago}' if ago else 'NULL'})" for i, ago, _ in ROWS
-    )
+    values = ", ".join(f"({i}, 'r', {f'now64(6) - INTERVAL {ago}' if ago else 'NULL'})" for i, ago, _ in ROWS)
     site.client.execute(f"INSERT INTO {site.database}_raw.chat__messages (id, room, sent_at) VALUES {values}")
 
 
@@ -50,7 +48,9 @@ def test_a_partition_is_a_quarter_of_the_time_at_most(ttl: str, begin: str) -> N
 
 
 def test_rows_expire_by_whole_partitions_whatever_moments_they_have(site: Site) -> None:
-    plan = site.deploy(project({"ids": "select count(*) as n from memory.chat.messages"}, of=chat(ttl="30 days")))
+    plan = site.deploy(
+        project({"ids": "select count(*) as n from memory.chat.messages"}, of=chat(ttl="30 days")), build=stage_views
+    )
     insert(site)
     strange = ", ".join(f"({100 + i}, 'r', {moment})" for i, moment in enumerate(STRANGE))
     landing = plan.sources[0].landing
@@ -67,8 +67,7 @@ def test_rows_expire_by_whole_partitions_whatever_moments_they_have(site: Site) 
 
 def test_many_partitions_are_made_at_once(site: Site) -> None:
     models = {"ids": "select date_trunc('hour', sent_at) as h, count(*) as n from memory.chat.messages group by all"}
-    plan = site.compile(project(models, of=chat(ttl="50 years")))
-    site.deploy(project(models, of=chat(ttl="50 years")))
+    plan = site.deploy(project(models, of=chat(ttl="50 years")), build=stage_views)
     quarters = "toDateTime64('1970-01-01', 6, 'UTC') + toIntervalDay(90 * number)"
     site.client.execute(
         f"INSERT INTO {plan.sources[0].landing} (id, room, sent_at) SELECT number, 'r', {quarters} FROM numbers(230)",
@@ -96,7 +95,7 @@ def test_groups_expire_and_come_back_empty_never_in_part(site: Site) -> None:
     sql = "select sent_at::date as sent_on, count(*) as n from memory.chat.messages group by all"
     built = project({"per_day": sql}, of=chat())
     models = {u: dataclasses.replace(m, options={"ttl": "30 days"}) for u, m in built.models.items()}
-    plan = site.deploy(dataclasses.replace(built, models=models))
+    plan = site.deploy(dataclasses.replace(built, models=models), build=stage_views)
     insert(site)
     (state,) = plan.steps[0].states
     assert "toMonday" in state.partition_by
