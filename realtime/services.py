@@ -57,7 +57,7 @@ def start(settings: Settings) -> list[Service]:
     """Starts what does not run yet; PortInUseError, ConfigError or UnavailableError where that can't be."""
     project_name(settings.project_dir)
     if remote_endpoint(settings) is None:
-        local.start(settings)
+        local.start(settings, database_name(settings))
     else:
         ClickHouse(find_endpoint(settings)).close()
     process.start(settings)

@@ -27,6 +27,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "CLICKHOUSE_URL", "", "ClickHouse to use instead of the local one: http[s]://user:password@host:port/database"
     ),
+    Setting("CLICKHOUSE_READ_USER", "", "user that lambdas are asked as, which can only read; default: the address's"),
+    Setting("CLICKHOUSE_READ_PASSWORD", "", "its password"),
     Setting("DUET_CLICKHOUSE_PORT", "18123", "HTTP port of the local ClickHouse; 0 lets the system pick one"),
     Setting("DUET_CLICKHOUSE_MEMORY", "4000000000", "memory that the local ClickHouse may use, in bytes"),
     Setting("DUET_CLICKHOUSE_LIBRARY", "", "path of libchdb.so, where it is not found by itself"),

@@ -18,7 +18,7 @@ from tests.postgres import Postgres, running
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """A running ClickHouse that nothing else uses."""
     settings = Settings.load(tmp_path_factory.mktemp("clickhouse"), {"DUET_CLICKHOUSE_PORT": "0"})
-    local.start(settings)
+    local.start(settings, "readable")  # its user for lambdas may read that
     found = local.local_endpoint(settings)
     assert found is not None
     yield found

@@ -22,6 +22,7 @@ import time
 import uuid
 from pathlib import Path
 
+from realtime.clickhouse.grants import grants
 from realtime.daemon import announce
 
 _STOP = b"SYSTEM STOP LISTEN HTTP; SYSTEM STOP LISTEN TCP; KILL QUERY WHERE query_id != queryID() SYNC;"
@@ -60,6 +61,7 @@ def main() -> None:
     library, config, ready = (Path(p).resolve() for p in (options.library, options.config, options.ready))
     start, ports = _prepare(data)
     os.chdir(data)  # clickhouse local would read a config.xml of any other folder
+    os.environ["DUET_READ_GRANTS"] = grants(options.reads)  # users.xml has it
     reading, writing = os.pipe()
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # before any engine thread exists: they inherit it
     engine = Engine(
@@ -68,7 +70,7 @@ def main() -> None:
          f"--http_port={options.http_port}", f"--tcp_port={options.tcp_port}",
          "--queries-file", str(start), f"/dev/fd/{reading}"],
     )  # fmt: skip
-    threading.Thread(target=_announce, args=(ports, ready, engine), daemon=True).start()
+    threading.Thread(target=_announce, args=(ports, ready, engine, options.reads), daemon=True).start()
     signal.sigwait(_SIGNALS)
     if engine.ended.is_set():
         print("ClickHouse ended:", engine.error or "see its log", file=sys.stderr, flush=True)
@@ -84,6 +86,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--library", required=True, help="libchdb.so")
     parser.add_argument("--path", required=True, help="data directory, kept across restarts")
     parser.add_argument("--ready", required=True, help="file that tells when the server is ready")
+    parser.add_argument("--reads", default="default", help="database that the user for lambdas may read")
     parser.add_argument("--config", default=str(Path(__file__).with_name("config.xml")))
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--http-port", type=int, default=0, help="0: the system picks one")
@@ -110,10 +113,10 @@ def _prepare(data: Path) -> tuple[Path, Path]:
     return start, ports
 
 
-def _announce(ports: Path, ready: Path, engine: Engine) -> None:
+def _announce(ports: Path, ready: Path, engine: Engine, reads: str) -> None:
     while not engine.ended.is_set():
         with contextlib.suppress(OSError, ValueError):
-            announce(ready, json.loads(ports.read_bytes()))
+            announce(ready, {**json.loads(ports.read_bytes()), "reads": reads})
             return
         time.sleep(0.02)
 

@@ -28,8 +28,9 @@ def local_endpoint(settings: Settings) -> Endpoint | None:
     return Endpoint(HOST, int(found.details["http_port"])) if found else None
 
 
-def start(settings: Settings) -> Record:
-    """Starts the local server, or finds it running. PortInUseError, ConfigError where the library is missing."""
+def start(settings: Settings, database: str = "default") -> Record:
+    """Starts the local server, or finds it running; ``database`` is what its user for lambdas may read.
+    PortInUseError, ConfigError where the library is missing."""
     here = daemon(settings)
     found = here.running()
     if found is not None:
@@ -41,7 +42,7 @@ def start(settings: Settings) -> Record:
     (settings.state_dir / ".gitignore").write_text("*\n")
     command = [sys.executable, "-m", "realtime.clickhouse.launcher", "--library", str(library)]
     command += ["--path", str(settings.state_dir / "clickhouse"), "--ready", str(here.ready)]
-    command += ["--http-port", str(port)]
+    command += ["--http-port", str(port), "--reads", database]
     return here.start(command, environment={"DUET_CLICKHOUSE_MEMORY": str(settings.number("DUET_CLICKHOUSE_MEMORY"))})
 
 

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from realtime.clickhouse.endpoint import database_name, find_endpoint
+from realtime.clickhouse.reader import find_reader
 from realtime.ingest.intake import Intake
 from realtime.ingest.intake import Limits as IntakeLimits
 from realtime.planner.ir import Plan
@@ -45,7 +46,7 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        upstream = Upstream(endpoint, limits or Limits())
+        upstream = Upstream(endpoint, limits or Limits(), find_reader(settings))
         intake = Intake(endpoint, limits=IntakeLimits.of(settings), turn=upstream.admission.ahead)
         app.state.intake = intake
         calls = Calls(upstream)

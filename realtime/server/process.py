@@ -15,6 +15,7 @@ import uvicorn
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint, database_name, find_endpoint
+from realtime.clickhouse.reader import check_reader, find_reader
 from realtime.daemon import Daemon, Record, announce
 from realtime.errors import PortInUseError
 from realtime.server.app import create_app
@@ -40,6 +41,7 @@ def start(settings: Settings) -> Record:
     """
     here, endpoint = daemon(settings), find_endpoint(settings)
     _check_host(settings, settings.text("DUET_SERVER_HOST"))
+    check_reader(settings)
     found = here.running()
     if found is not None and found.details.get("serves") == _serves(settings, endpoint):
         return found
@@ -59,15 +61,16 @@ def _check_host(settings: Settings, host: str) -> None:
 
 
 def _serves(settings: Settings, endpoint: Endpoint) -> str:
-    """The database, the user and the code that a server works with."""
+    """The database, the users and the code that a server works with."""
     files = sorted(Path(__file__).parents[1].rglob("*.py"))
     code = hashlib.sha256(str([(f.name, f.stat().st_mtime_ns) for f in files]).encode()).hexdigest()[:12]
-    return f"{endpoint.user} at {endpoint.url}/{database_name(settings)} by {code}"
+    return f"{endpoint.user} and {find_reader(settings).user} at {endpoint.url}/{database_name(settings)} by {code}"
 
 
 def serve(settings: Settings, host: str, port: int, ready: Path | None) -> NoReturn:
     """Serves until SIGTERM or SIGINT, then lets calls in flight end; ``port`` 0: the system picks one."""
     _check_host(settings, host)
+    check_reader(settings)
     listening = _listen(host, port)
     app = create_app(settings, public=is_public(host))
     signal.signal(signal.SIGTERM, _leave)  # uvicorn raises the signal again once it has stopped

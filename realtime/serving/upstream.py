@@ -63,18 +63,21 @@ def settings(limits: Limits) -> dict[str, str]:
 
 
 class Upstream:
-    """Connections to one ClickHouse. Made inside a running event loop; `close` gives them back."""
+    """Connections to one ClickHouse, those of calls as the user of ``reader``. Made inside a running event loop;
+    `close` gives them back."""
 
-    def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
+    def __init__(self, endpoint: Endpoint, limits: Limits, reader: Endpoint | None = None) -> None:
         self.limits = limits
         self.admission = Admission(limits)
         self._base = f"{urllib.parse.urlsplit(endpoint.url).path}/?"
         self._targets: dict[CallLimits | None, tuple[Limits, str]] = {}
         self._pool = Pool(endpoint, limits.bytes)
+        self._readers = Pool(reader or endpoint, limits.bytes)
 
     async def close(self) -> None:
         """Closes the connections."""
         self._pool.close()
+        self._readers.close()
 
     async def call(
         self, name: str, select: bytes, parameters: str, form: str, request_id: str, own: CallLimits | None = None
@@ -92,7 +95,7 @@ class Upstream:
             )
         limits, target = self._targets.get(own) or self._target(own)
         try:
-            return await self._post(target + form + parameters, select, limits.seconds)
+            return await self._post(self._readers, target + form + parameters, select, limits.seconds)
         except RefusedQueryError as error:
             fields = {"lambda": name, "request_id": request_id, "code": error.code, "clickhouse": error.message}
             _LOG.warning("query failed", extra={"fields": fields})
@@ -108,17 +111,20 @@ class Upstream:
     async def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> bytes:
         """The answer of ``sql``, outside of the limits for lambdas; RefusedQueryError or UnavailableError."""
         bound = urllib.parse.urlencode({f"param_{k}": v for k, v in (parameters or {}).items()})
-        reply = await self._post(f"{self._base}readonly=2&buffer_size={self.limits.bytes}&{bound}", sql.encode())
+        reply = await self._post(
+            self._pool, f"{self._base}readonly=2&buffer_size={self.limits.bytes}&{bound}", sql.encode()
+        )
         return reply.body
 
     async def write(self, insert: str, rows: bytes) -> None:
         """Inserts ``rows``, in the format that ``insert`` names; maybe twice, where a connection was lost."""
-        await self._post(f"{self._base}query={urllib.parse.quote(insert)}&date_time_input_format=best_effort", rows)
+        target = f"{self._base}query={urllib.parse.quote(insert)}&date_time_input_format=best_effort"
+        await self._post(self._pool, target, rows)
 
-    async def _post(self, target: str, body: bytes, seconds: float = 0) -> Reply:
+    async def _post(self, pool: Pool, target: str, body: bytes, seconds: float = 0) -> Reply:
         """The reply within ``seconds``, or those of every lambda, and five more."""
         try:
-            reply = await self._pool.post(target, body, (seconds or self.limits.seconds) + 5)
+            reply = await pool.post(target, body, (seconds or self.limits.seconds) + 5)
         except TooLongError as error:
             raise RefusedQueryError(_TOO_LARGE, str(error)) from None
         except TimeoutError:
