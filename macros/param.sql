@@ -1,11 +1,12 @@
 {#
   A parameter of a lambda: in DuckDB the prepared statement's `$name`, typed. What else is said of it
-  (default, bounds, description) travels in a comment, which Duet reads.
+  (default, bounds, format, description) travels in a comment, which Duet reads.
 #}
-{% macro param(name, type, default=none, required=none, description=none, min=none, max=none, enum=none) -%}
+{% macro param(name, type, default=none, required=none, description=none, min=none, max=none, enum=none, format=none) -%}
   {%- set declared = {"name": name, "type": type} -%}
   {%- for key, value in {
-      "default": default, "required": required, "description": description, "min": min, "max": max, "enum": enum
+      "default": default, "required": required, "description": description, "min": min, "max": max, "enum": enum,
+      "format": format
     }.items() if value is not none -%}
     {%- do declared.update({key: value}) -%}
   {%- endfor -%}

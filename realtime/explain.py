@@ -9,8 +9,7 @@ from realtime.emit.ddl import create_published, refresh_ddl, state_ddl
 from realtime.emit.landing import landing_ddl
 from realtime.errors import NotFoundError
 from realtime.planner.call_options import in_words
-from realtime.planner.ir import LambdaSpec, Param, Plan, SourceSpec, Step
-from realtime.planner.lambdas import AS_OF
+from realtime.planner.ir import AS_OF, LambdaSpec, Param, Plan, SourceSpec, Step
 from realtime.planner.planner import trace_model
 from realtime.project.manifest import Model, Project
 from realtime.transpile.trace import Stage
@@ -111,6 +110,7 @@ def _parameter(param: Param) -> str:
     bounds = (("at least", param.minimum), ("at most", param.maximum))
     said += [f"{words} {bound}" for words, bound in bounds if bound is not None]
     said += [f"one of {', '.join(map(str, param.enum))}"] if param.enum else []
+    said += [f"format {param.format}"] if param.format else []
     return f"{param.name} {', '.join(said)}" + (f": {param.description}" if param.description else "")
 
 

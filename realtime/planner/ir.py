@@ -167,11 +167,16 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.model}: {self.shape}{over} ({self.why})"
 
 
+AS_OF = "as_of"
+"""The parameter that is the clock."""
+
+
 class Param(msgspec.Struct, frozen=True, kw_only=True):
     """A lambda's parameter. ``type`` is the DuckDB type, ``clickhouse`` the type it is bound as.
 
     ``default`` is None where there is none (then a missing parameter is an error if ``required``,
-    else NULL is bound). The parameter ``as_of`` is the clock: its default is the server's time.
+    else NULL is bound). The parameter `AS_OF` has the server's time as its default. ``format`` is what a text must look
+    like: a name of JSON Schema's, or an expression that begins with ``^``.
     """
 
     name: str
@@ -183,6 +188,7 @@ class Param(msgspec.Struct, frozen=True, kw_only=True):
     minimum: Any = None
     maximum: Any = None
     enum: tuple[Any, ...] = ()
+    format: str = ""
 
 
 class Missing(enum.StrEnum):

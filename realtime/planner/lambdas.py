@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -13,19 +14,19 @@ from sqlglot import exp
 
 from realtime.dialects.translate import to_duckdb, to_duckdb_type
 from realtime.emit.readable import readable
-from realtime.errors import RefusedError
+from realtime.errors import BadRequestError, ConfigError, RefusedError
 from realtime.planner.call_options import CallOptions, call_examples, call_options
-from realtime.planner.ir import Keyed, LambdaSpec, Param
+from realtime.planner.ir import AS_OF, Keyed, LambdaSpec, Param
 from realtime.planner.keyed import NotKeyedError, for_many, keyed_query
 from realtime.planner.relations import Relations, to_read_views
 from realtime.project.binder import Binder
 from realtime.project.manifest import Query
+from realtime.serving.parameters import Signature
 from realtime.transpile.lower import refused
 from realtime.transpile.settings import with_settings
 from realtime.transpile.transpile import transpile
 from realtime.transpile.types import duck_type
 
-AS_OF = "as_of"
 _MARK = "duet.param "
 
 
@@ -52,7 +53,7 @@ def plan_lambda(
         keyed = Keyed(many.param.name, sent(for_keys), many.missing)
     except (NotKeyedError, RefusedError) as error:
         alone = error.message
-    return LambdaSpec(
+    spec = LambdaSpec(
         name=query.name,
         version=_version(select, params, options),
         select=select,
@@ -67,12 +68,26 @@ def plan_lambda(
         limits=options.limits,
         cache_seconds=options.cache_seconds,
     )
+    _check_parameters(spec)
+    return spec
+
+
+def _check_parameters(spec: LambdaSpec) -> None:
+    """RefusedError where a declaration contradicts itself, or an example is not what it says."""
+    try:
+        signature = Signature.of(spec)
+        for example in spec.examples:
+            signature.read({}, example, dt.datetime.now(dt.UTC))
+    except (ConfigError, BadRequestError) as error:
+        raise RefusedError(error.message, remedy=error.remedy) from None
 
 
 def _version(select: str, params: tuple[Param, ...], options: CallOptions) -> str:
     """A hash of everything that decides an answer."""
     said = msgspec.json.encode(options) if options != CallOptions() else b""
-    return hashlib.sha256(select.encode() + b"\0" + msgspec.json.encode(params) + said).hexdigest()[:12]
+    # Without a format a parameter is written as it was before there was one: such versions stay what they are.
+    declared = [{k: v for k, v in msgspec.to_builtins(p).items() if v or k != "format"} for p in params]
+    return hashlib.sha256(select.encode() + b"\0" + msgspec.json.encode(declared) + said).hexdigest()[:12]
 
 
 def _params(query: Query, adapter: str, binder: Binder) -> tuple[Param, ...]:
@@ -111,6 +126,7 @@ def _param(given: Mapping[str, Any], binder: Binder) -> Param:
         minimum=given.get("min"),
         maximum=given.get("max"),
         enum=tuple(given.get("enum") or ()),
+        format=given.get("format") or "",
     )
 
 

@@ -61,6 +61,7 @@ def parameter_schema(parameter: Parameter, *, body: bool = False) -> dict[str, A
         inner |= {"minimum": least, "maximum": greatest}
     if declared.enum:
         inner["enum"] = [*declared.enum, *([None] if "null" in inner.get("type", ()) else [])]
+    inner |= parameter.format.schema if parameter.format is not None else {}
     numeric = of.kind in (Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL)
     for bound in ("minimum", "maximum"):
         if numeric and getattr(declared, bound) is not None:

@@ -17,8 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from realtime.errors import DuetError, OverloadedError
-from realtime.planner.ir import LambdaSpec, Missing
-from realtime.planner.lambdas import AS_OF
+from realtime.planner.ir import AS_OF, LambdaSpec, Missing
 from realtime.serving.admission import Admission, Nested
 from realtime.serving.answers import answer, by_key, source_format
 from realtime.serving.failures import QueryError, RequestTooLargeError

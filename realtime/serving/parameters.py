@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from realtime.errors import BadRequestError, ConfigError
-from realtime.planner.ir import LambdaSpec, Param
-from realtime.planner.lambdas import AS_OF
+from realtime.planner.ir import AS_OF, LambdaSpec, Param
 from realtime.serving import values
+from realtime.serving.text_formats import TextFormat, text_format
 from realtime.transpile.types import DuckType, Kind, duck_type, integer_range
 
 _DECODER = msgspec.json.Decoder(float_hook=decimal.Decimal)
@@ -76,6 +76,7 @@ class Parameter:
     minimum: Any
     maximum: Any
     enum: tuple[Any, ...]
+    format: TextFormat | None
 
     @classmethod
     def of(cls, param: Param) -> Parameter:
@@ -102,11 +103,12 @@ class Parameter:
             minimum=declared("minimum", param.minimum, item),
             maximum=declared("maximum", param.maximum, item),
             enum=tuple(declared("enum", e, item) for e in param.enum),
+            format=_format(param, item),
         )
         if found.default is not None and not found.allows(found.default):
             raise ConfigError(
                 f"parameter {param.name}: its default {param.default!r} is not {found.expected}",
-                remedy="correct `default`, `min`, `max` or `enum`",
+                remedy="correct `default`, `min`, `max`, `enum` or `format`",
             )
         return found
 
@@ -122,17 +124,20 @@ class Parameter:
             lowest = least if self.minimum is None else self.minimum
             each = f"a whole number from {lowest} to {greatest if self.maximum is None else self.maximum}"
         else:
+            each = self.format.expected if self.format is not None else each
             each += f", at least {self.param.minimum}" if self.minimum is not None else ""
             each += f", at most {self.param.maximum}" if self.maximum is not None else ""
         return values.expected(self.type).replace(values.expected(item), each)
 
     def allows(self, value: Any) -> bool:
-        """Whether ``value``, or each item of it, is in range and in the closed list."""
+        """Whether ``value``, or each item of it, is in range, in the closed list and of the format."""
         if isinstance(value, list):
             return all(item is None or self.allows(item) for item in value)
         if self.minimum is not None and value < self.minimum:
             return False
         if self.maximum is not None and value > self.maximum:
+            return False
+        if self.format is not None and not self.format.matches(value):
             return False
         return not self.enum or value in self.enum
 
@@ -254,6 +259,20 @@ def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
     if close:
         return f"did you mean {close[0]}?"
     return f"{otherwise} {', '.join(names[:20])}" if names else "there are none"
+
+
+def _format(param: Param, item: DuckType) -> TextFormat | None:
+    if not param.format:
+        return None
+    if item.kind is not Kind.TEXT:
+        raise ConfigError(
+            f"parameter {param.name}: a {param.type} has no format {param.format}",
+            remedy="leave `format` out: the type says what is taken, or declare it varchar",
+        )
+    try:
+        return text_format(param.format)
+    except ConfigError as error:
+        raise ConfigError(f"parameter {param.name}: {error.message}", remedy=error.remedy) from None
 
 
 def _innermost(wanted: DuckType) -> DuckType:

@@ -15,7 +15,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
-from realtime.planner.lambdas import AS_OF
+from realtime.planner.ir import AS_OF
 from realtime.serving.calls import Call, Calls
 
 _OVERHEAD = 512

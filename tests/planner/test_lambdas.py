@@ -103,12 +103,12 @@ def test_same_answer(clickhouse: ClickHouse, database: str) -> None:
         assert list(counted(found).elements()) == list(counted(expected).elements()), (name, given)
 
 
-def _in_duckdb() -> duckdb.DuckDBPyConnection:
+def _in_duckdb(rows: list[Row] = ROWS) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:")
     connection.execute("CREATE SCHEMA app")
     connection.execute("CREATE TABLE app.events (" + ", ".join(f'"{n}" {t}' for n, t in COLUMNS.items()) + ")")
     marks = ", ".join("?" for _ in COLUMNS)
-    for row in ROWS:
+    for row in rows:
         connection.execute(f"INSERT INTO app.events VALUES ({marks})", [row[c] for c in COLUMNS])
     for name, sql in MODELS.items():
         text = sql.replace("{{ source('app', 'events') }}", "app.events").replace("{{ ref('staged') }}", "staged")
