@@ -35,9 +35,10 @@ def find_reader(settings: Settings) -> Endpoint:
 def check_reader(settings: Settings) -> None:
     """ConfigError where ``CLICKHOUSE_READ_USER`` can't sign in, may do more than read, or less than it must. A server
     that does not answer at all is not asked: it is waited for."""
-    user, database = settings.text("CLICKHOUSE_READ_USER"), database_name(settings)
+    user = settings.text("CLICKHOUSE_READ_USER")
     if not user:
         return
+    database = database_name(settings)
     try:
         with ClickHouse(find_reader(settings)) as client:
             has = {what: client.bytes(f"CHECK GRANT {what}").strip() == b"1" for what in _wanted(database)}
