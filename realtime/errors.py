@@ -14,6 +14,7 @@ DuetError
 ├── BusyError          another Duet process holds what is needed
 ├── BadRequestError    malformed input: an event, a parameter, a body
 │   ├── KeyReusedError an Idempotency-Key that stands for other rows already
+│   ├── MethodError    a request of a kind that a source does not take
 │   └── SlowBodyError  a request's body that does not come
 ├── NotFoundError      no such source, model, lambda, version or tag
 ├── OverloadedError    more work than can be taken now; carries the seconds to wait
@@ -180,6 +181,13 @@ class KeyReusedError(BadRequestError):
 
     code = "idempotency_key_reused"
     status = 422
+
+
+class MethodError(BadRequestError):
+    """A request of a kind that a source does not take; `details` names those that are ``allowed``."""
+
+    code = "method_not_allowed"
+    status = 405
 
 
 class SlowBodyError(BadRequestError):

@@ -115,6 +115,10 @@ class Intake:
                 return (await self._store(request, found())).taken
             return await self._keyed().take(request, body, found)
 
+    def check(self, source: str, method: str) -> None:
+        """NotFoundError for an unknown source, MethodError where it takes no such request."""
+        self._source(source).schema(method)
+
     async def take_rows(self, source: str, rows: Sequence[Row], key: str) -> None:
         """Stores the rows of messages as a request with ``key`` does. Raises as `take` does."""
         with self.room.share() as share:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from realtime.errors import BadRequestError
+from realtime.errors import MethodError
 from realtime.ingest.batch import Batch
 from realtime.ingest.reasons import BadRow
 from realtime.ingest.records import declared
@@ -40,22 +40,25 @@ class Source:
         self._deletes = Schema(spec, deletes=True) if spec.deleted else None
 
     def schema(self, method: str) -> Schema:
-        """The checks of a POST, a PATCH or a DELETE; BadRequestError where rows can't be changed or deleted."""
-        if method == "PATCH" and self.spec.mode != "upsert":
-            raise BadRequestError(
-                f"rows of source {self.spec.name} can't be changed: it takes appended rows only",
-                remedy="declare meta.realtime with mode: upsert, key and version, and deploy",
-            )
-        if method != "DELETE":
-            return self._posts
-        if self._deletes is None:
-            upserted = self.spec.mode == "upsert"
-            raise BadRequestError(
-                f"rows can't be deleted from source {self.spec.name}: it "
-                + ("declares no column for deletions" if upserted else "takes appended rows only"),
-                remedy="declare meta.realtime with mode: upsert, key, version and deleted, and deploy",
-            )
-        return self._deletes
+        """The checks of a POST, a PATCH or a DELETE; MethodError where rows can't be changed or deleted."""
+        if method not in methods(self.spec):
+            raise self._refused(method)
+        return self._deletes if method == "DELETE" and self._deletes is not None else self._posts
+
+    def _refused(self, method: str) -> MethodError:
+        what = {"PATCH": "can't be changed", "DELETE": "can't be deleted"}.get(method)
+        why = "declares no column for deletions" if self.spec.mode == "upsert" else "takes appended rows only"
+        return MethodError(
+            f"rows of source {self.spec.name} {what}: it {why}" if what else f"{method} is not for events",
+            remedy="declare meta.realtime with mode: upsert, key, version and deleted, and deploy" if what else "",
+            allowed=list(methods(self.spec)),
+        )
+
+
+def methods(spec: SourceSpec) -> tuple[str, ...]:
+    """What a source takes: rows, for an upserted one columns to change, and keys of deleted rows where it has a column
+    for those."""
+    return ("POST", *(["PATCH"] if spec.mode == "upsert" else []), *(["DELETE"] if spec.deleted else []))
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 
 from realtime.clickhouse.endpoint import Endpoint
+from realtime.clickhouse.parameters import bound
 from realtime.errors import UnavailableError
 
 T = TypeVar("T")
@@ -175,17 +176,16 @@ class Writer:
 
     async def fetch(self, query: str, parameters: Mapping[str, str]) -> bytes:
         """The answer of a query, which ends in its FORMAT, as it came. Raises as `read` does."""
-        named = {f"param_{name}": value for name, value in parameters.items()}
-        return await self._patiently(lambda _: self._send({**_READING, **named, "query": query}, b""), "answer")
+        named = {**_READING, **bound(parameters), "query": query}
+        return await self._patiently(lambda _: self._send(named, b""), "answer")
 
     async def read(self, query: str, parameters: Mapping[str, str], kind: type[T], body: bytes = b"") -> list[T]:
         """The rows of a query, which ends in FORMAT JSONEachRow, as ``kind``; ``body`` is the rest of its text, where
         it is too long for an address.
 
         MissingError where it reads what is not there; UnavailableError where the server does not answer."""
-        settings = {**_READING, "query": query}
-        named = {f"param_{name}": value for name, value in parameters.items()}
-        text = await self._patiently(lambda _: self._post({**settings, **named}, body), "answer")
+        named = {**_READING, **bound(parameters), "query": query}
+        text = await self._patiently(lambda _: self._post(named, body), "answer")
         return [msgspec.json.decode(line, type=kind) for line in text.splitlines()]
 
     async def change(self, rest: bytes, query_id: str) -> None:

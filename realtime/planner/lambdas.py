@@ -40,6 +40,7 @@ def plan_lambda(
     params, options = _params(query, adapter, binder), call_options(query.options)
     tree = to_duckdb(query.sql, adapter, binder)
     _check_declared(tree, params)
+    params = _limiting(tree, params)
     compiled = transpile(tree, binder)
 
     def sent(tree: exp.Query) -> str:
@@ -80,6 +81,25 @@ def _check_parameters(spec: LambdaSpec) -> None:
             signature.read({}, example, dt.datetime.now(dt.UTC))
     except (ConfigError, BadRequestError) as error:
         raise RefusedError(error.message, remedy=error.remedy) from None
+
+
+def _limiting(tree: exp.Query, params: tuple[Param, ...]) -> tuple[Param, ...]:
+    """``params``, those that are a LIMIT or OFFSET themselves being never NULL and never negative: ClickHouse takes
+    neither."""
+    counts = [clause.expression for clause in tree.find_all(exp.Limit, exp.Offset)]
+    names = {_bare(count).name for count in counts if count is not None}
+    return tuple(
+        msgspec.structs.replace(p, required=True, minimum=0 if p.minimum is None else p.minimum)
+        if p.name in names
+        else p
+        for p in params
+    )
+
+
+def _bare(count: exp.Expr) -> exp.Expr:
+    while isinstance(count, exp.Cast):
+        count = count.this
+    return count
 
 
 def _version(select: str, params: tuple[Param, ...], options: CallOptions) -> str:

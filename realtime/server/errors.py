@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
-from realtime.errors import DuetError, OverloadedError, UnavailableError
+from realtime.errors import DuetError, MethodError, OverloadedError, UnavailableError
 from realtime.server.exchange import Exchange, exchange
 from realtime.serving.failures import QueryError
 
@@ -49,6 +49,8 @@ def duet_error(request: Request, error: Exception) -> Response:
         details["remedy"] = error.remedy
     if isinstance(error, OverloadedError):
         headers["Retry-After"] = str(math.ceil(error.retry_after))
+    elif isinstance(error, MethodError):
+        headers["Allow"] = ", ".join(details["allowed"])
     elif isinstance(error, UnavailableError):
         _LOG.warning("unavailable", extra={"fields": {"request_id": here.request_id, "error": str(error)}})
         # Its message names the database's address; its remedy is for the caller.

@@ -6,8 +6,10 @@ from collections.abc import Collection
 from importlib.metadata import version
 from typing import Any
 
+from realtime.ingest.request import methods
 from realtime.planner.call_options import in_words
-from realtime.planner.ir import Column, SourceSpec
+from realtime.planner.ir import Column, LambdaSpec, SourceSpec
+from realtime.server.guard import OPEN
 from realtime.server.schema import parameter_schema, schema
 from realtime.serving.formats import FORMATS, JSON
 from realtime.serving.parameters import Parameter
@@ -16,8 +18,12 @@ from realtime.transpile.types import Kind, duck_type
 
 _ERRORS = {
     "400": "A parameter or the body is wrong; the message names it",
+    "401": "A token is needed, or the one that was sent is not known any more",
+    "403": "The token is not for this, or the call gives what it fixes",
     "404": "No such lambda, version or source",
     "406": "No format that Accept names",
+    "408": "The body came too slowly",
+    "410": "This version reads what is not deployed any more",
     "413": "The request is too large",
     "422": "The answer is too large, or a computation in it is out of range",
     "429": "More calls than can be taken now; see Retry-After",
@@ -25,7 +31,8 @@ _ERRORS = {
     "503": "The database does not answer",
     "504": "The query took too long",
 }
-_OF_EVENTS = {"400", "404", "413", "422", "429", "500", "503"}
+_OF_LAMBDAS = {"400", "404", "406", "413", "422", "429", "500", "503", "504"}
+_OF_EVENTS = {"400", "404", "408", "413", "422", "429", "500", "503"}
 _REUSED = "The Idempotency-Key stands for another body"
 _FIXED = (
     ("/v1/lambdas", "lambdas", "The lambdas that can be called"),
@@ -34,8 +41,28 @@ _FIXED = (
 )
 
 
-def document(catalog: Catalog) -> dict[str, Any]:
-    """The description of ``catalog``; its order is that of names, so equal deploys give equal documents."""
+_TEXT = {"schema": {"type": "string"}}
+_ID = {"X-Request-Id": {"description": "As sent, or made here", **_TEXT}}
+_KEPT = {
+    "Age": {
+        "description": "Seconds since the answer's query, where it may be a kept one",
+        "schema": {"type": "integer"},
+    },
+    "Cache-Control": {"description": "How long it may be used", **_TEXT},
+}
+_WAIT = {
+    "Retry-After": {"description": "Seconds until it is worth trying again", "schema": {"type": "integer"}},
+    "X-RateLimit-Limit": {"description": "Calls that the token may make at once", "schema": {"type": "number"}},
+    "X-RateLimit-Remaining": {"description": "How many of them are left", "schema": {"type": "integer"}},
+    "X-RateLimit-Reset": {"description": "Seconds until all of them are", "schema": {"type": "integer"}},
+}
+
+
+def document(catalog: Catalog, *, closed: bool = False) -> dict[str, Any]:
+    """The description of ``catalog``; its order is that of names, so equal deploys give equal documents.
+
+    ``closed`` says that nothing is answered without a token.
+    """
     paths: dict[str, Any] = {}
     for name, entry in catalog.latest.items():
         paths[f"/v1/lambdas/{name}"] = _lambda(entry, pinned=False)
@@ -47,7 +74,7 @@ def document(catalog: Catalog) -> dict[str, Any]:
         paths[path] = {"get": {"tags": [tag], "summary": summary, "operationId": name, "responses": responses}}
     for name, entry in catalog.latest.items():
         paths[f"/v1/lambdas/{name}/versions/{{version}}"] = _lambda(entry, pinned=True)
-    return {
+    found = {
         "openapi": "3.1.0",
         "info": {
             "title": f"{catalog.plan.project if catalog.plan else 'Duet'}: query lambdas and events",
@@ -58,6 +85,18 @@ def document(catalog: Catalog) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": {"Error": _ERROR}},
     }
+    if closed:
+        _close(found)
+    return found
+
+
+def _close(document: dict[str, Any]) -> None:
+    """Says of every operation that needs a token that it does."""
+    document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    for path, operations in document["paths"].items():
+        for operation in operations.values() if path not in OPEN else ():
+            operation["security"] = [{"token": []}]
+            operation["responses"] |= _errors({"401", "403"})
 
 
 def _lambda(entry: Entry, *, pinned: bool) -> dict[str, Any]:
@@ -69,8 +108,10 @@ def _lambda(entry: Entry, *, pinned: bool) -> dict[str, Any]:
         "description": "\n\n".join(
             filter(None, (spec.description, in_words(spec), "One version, which never changes." if pinned else ""))
         ),
-        "responses": {"200": _answer(spec.columns), **_errors(set(_ERRORS) | ({"410"} if pinned else set()))},
     }
+    responses = {"200": _answer(spec), **_errors(_OF_LAMBDAS | ({"410"} if pinned else set()))}
+    tag = {"ETag": {"description": "Names these rows, for If-None-Match", **_TEXT}}
+    had = {**responses["200"], "headers": {**responses["200"]["headers"], **tag}}
     version_part = [{"name": "version", "in": "path", "required": True, "schema": {"type": "string"},
                      "example": spec.version}] if pinned else []  # fmt: skip
     name = f"{spec.name}_version" if pinned else spec.name
@@ -78,7 +119,21 @@ def _lambda(entry: Entry, *, pinned: bool) -> dict[str, Any]:
         "get": {
             **common,
             "operationId": f"get_{name}",
-            "parameters": [*version_part, *(_parameter(p, spec.examples[:1]) for p in parameters if _in_query(p))],
+            "parameters": [
+                *version_part,
+                *(_parameter(p, spec.examples[:1]) for p in parameters if _in_query(p)),
+                {
+                    "name": "If-None-Match",
+                    "in": "header",
+                    "description": "The ETag of rows that are had already",
+                    **_TEXT,
+                },
+            ],
+            "responses": {
+                **responses,
+                "200": had,
+                "304": {"description": "The rows are the same", "headers": had["headers"]},
+            },
         },
         "post": {
             **common,
@@ -87,6 +142,7 @@ def _lambda(entry: Entry, *, pinned: bool) -> dict[str, Any]:
             "requestBody": _json(
                 "The parameters", object_schema(parameters), required=any(is_needed(p) for p in parameters)
             ),
+            "responses": responses,
         },
     }
 
@@ -136,8 +192,8 @@ def object_schema(parameters: list[Parameter]) -> dict[str, Any]:
     }
 
 
-def _answer(columns: tuple[Column, ...]) -> dict[str, Any]:
-    row = row_schema(columns)
+def _answer(spec: LambdaSpec) -> dict[str, Any]:
+    row = row_schema(spec.columns)
     whole = {
         "type": "object",
         "properties": {
@@ -149,11 +205,12 @@ def _answer(columns: tuple[Column, ...]) -> dict[str, Any]:
         },
         "required": ["meta", "data", "rows", "statistics"],
     }  # fmt: skip
-    content: dict[str, Any] = {f.media: {"schema": {"type": "string"}} for f in FORMATS}
+    content: dict[str, Any] = {f.media: {} for f in FORMATS}
     content[JSON.media] = {"schema": whole}
     headers = {
-        "X-Lambda-Version": {"description": "The version that answered", "schema": {"type": "string"}},
-        "X-Request-Id": {"description": "As sent, or made here", "schema": {"type": "string"}},
+        "X-Lambda-Version": {"description": "The version that answered", **_TEXT},
+        **_ID,
+        **(_KEPT if spec.cache_seconds else {}),
     }
     return {"description": "The rows", "headers": headers, "content": content}
 
@@ -176,10 +233,11 @@ def _events(source: SourceSpec) -> dict[str, Any]:
     needed = {*source.not_null, *source.key}
     found = {"post": _rows(source, source.columns, needed, "Rows for", "events")}
     identity = {*source.key, source.version} - {""}
-    if source.mode == "upsert":
+    taken = methods(source)
+    if "PATCH" in taken:
         summary = "Columns to change, by key and version, of rows of"
         found["patch"] = _rows(source, source.columns, identity, summary, "patch_events")
-    if source.deleted:
+    if "DELETE" in taken:
         columns = tuple(c for c in source.columns if c.name in identity)
         found["delete"] = _rows(source, columns, identity, "Keys of rows to delete from", "delete_events")
     return found
@@ -194,8 +252,8 @@ def _rows(source: SourceSpec, columns: tuple[Column, ...], needed: set[str], sum
     header = ",".join(column.name for column in columns)
     body["content"] |= {
         "application/x-ndjson": {"schema": row_schema(columns, needed)},
-        "text/csv": {"schema": {"type": "string", "description": f"CSV with a header line, as in {header}"}},
-        "application/vnd.apache.arrow.stream": {"schema": {"type": "string", "format": "binary"}},
+        "text/csv": {"example": f"{header}\n"},
+        "application/vnd.apache.arrow.stream": {},
     }
     taken = {
         "type": "object",
@@ -223,8 +281,14 @@ def _rows(source: SourceSpec, columns: tuple[Column, ...], needed: set[str], sum
 
 
 def _errors(statuses: set[str], of_422: str = _ERRORS["422"]) -> dict[str, Any]:
-    texts = {**_ERRORS, "410": "This version reads what is not deployed any more", "422": of_422}
-    return {status: _json(texts[status], {"$ref": "#/components/schemas/Error"}) for status in sorted(statuses)}
+    texts = {**_ERRORS, "422": of_422}
+    return {
+        status: {
+            **_json(texts[status], {"$ref": "#/components/schemas/Error"}),
+            "headers": _ID | (_WAIT if status == "429" else {}),
+        }
+        for status in sorted(statuses)
+    }
 
 
 def _json(description: str, content: dict[str, Any], *, required: bool = False) -> dict[str, Any]:

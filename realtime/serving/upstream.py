@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 import urllib.parse
 from collections.abc import Mapping
-from typing import Any
 
 from realtime.clickhouse.endpoint import Endpoint
+from realtime.clickhouse.parameters import bound
 from realtime.errors import UnavailableError
 from realtime.planner.ir import CallLimits
 from realtime.serving.admission import Admission
@@ -108,11 +108,11 @@ class Upstream:
         self._targets[own] = found
         return found
 
-    async def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> bytes:
+    async def read(self, sql: str, parameters: Mapping[str, str] | None = None) -> bytes:
         """The answer of ``sql``, outside of the limits for lambdas; RefusedQueryError or UnavailableError."""
-        bound = urllib.parse.urlencode({f"param_{k}": v for k, v in (parameters or {}).items()})
+        named = urllib.parse.urlencode(bound(parameters or {}))
         reply = await self._post(
-            self._pool, f"{self._base}readonly=2&buffer_size={self.limits.bytes}&{bound}", sql.encode()
+            self._pool, f"{self._base}readonly=2&buffer_size={self.limits.bytes}&{named}", sql.encode()
         )
         return reply.body
 

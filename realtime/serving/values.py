@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from realtime.clickhouse.parameters import ESCAPES
 from realtime.errors import ConfigError
 from realtime.transpile.types import DuckType, Kind, integer_range
 
@@ -31,9 +32,6 @@ _EXACT = decimal.Context(prec=100, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX)
 _FRACTION = {"TIMESTAMP_S": 0, "TIMESTAMP_MS": 3}
 # What ClickHouse holds as Date32 and DateTime64.
 _FIRST, _LAST = dt.date(1900, 1, 1), dt.date(2299, 12, 31)
-_ESCAPES = str.maketrans(
-    {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\b": r"\b", "\f": r"\f", "\0": r"\0", "'": r"\'"}
-)
 _BEYOND_JSON = {"BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT"}
 
 
@@ -84,7 +82,7 @@ def write(value: Any, wanted: DuckType) -> str:
         return r"\N"
     if wanted.kind is Kind.LIST:
         return "[" + ",".join(_item(item, wanted.item) for item in value) + "]"
-    return form(wanted).write(value).translate(_ESCAPES)
+    return form(wanted).write(value).translate(ESCAPES)
 
 
 def form(wanted: DuckType) -> Form:
@@ -134,6 +132,8 @@ def _boolean_text(given: str) -> Any:
 def _integer(given: Any, wanted: DuckType) -> int:
     if isinstance(given, str) and wanted.name in _BEYOND_JSON:
         given = _integer_text(given)
+    if isinstance(given, decimal.Decimal) and given.adjusted() < 60 and given == given.to_integral_value():
+        given = int(given)  # 1.0 is a whole number of JSON's
     least, greatest = integer_range(wanted)
     if not isinstance(given, int) or isinstance(given, bool) or not least <= given <= greatest:
         raise ValueError

@@ -69,6 +69,19 @@ def test_a_key_stands_for_one_body(endpoint: Endpoint, clickhouse: ClickHouse, d
     assert ids(clickhouse, spec) == [1, 2]
 
 
+def test_a_key_may_be_any_text(endpoint: Endpoint, clickhouse: ClickHouse, database: str, spec: SourceSpec) -> None:
+    plan = deployed(clickhouse, database, spec)
+    keys = ["a\\tb", "a\tb", "it's", "\\", "\\N", "a\nb", "{key:String}", "é 日本", "%00"]
+
+    async def work(intake: Intake) -> None:
+        for number, key in enumerate(keys):
+            assert await intake.take("app.events", ndjson(row(number)), idempotency_key=key) == Taken(1, 0)
+
+    run(endpoint, plan, work)
+    run(endpoint, plan, work)  # another server, which is sent the same
+    assert ids(clickhouse, spec) == list(range(len(keys)))
+
+
 def test_it_is_remembered_longer_than_clickhouse_knows_the_token(
     endpoint: Endpoint, clickhouse: ClickHouse, database: str, spec: SourceSpec
 ) -> None:

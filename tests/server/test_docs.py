@@ -34,7 +34,7 @@ def test_every_lambda_and_source_is_there(api: dict[str, Any]) -> None:
 
 
 def test_parameters_are_typed(api: dict[str, Any]) -> None:
-    count, label = api["paths"]["/v1/lambdas/numbers"]["get"]["parameters"]
+    count, label, _ = api["paths"]["/v1/lambdas/numbers"]["get"]["parameters"]
     assert count["schema"] == {"type": "integer", "format": "int32", "minimum": 0, "maximum": 1000000, "default": 3}
     assert (count["required"], count["example"]) == (False, 2)
     assert label["schema"] == {"type": "string"}

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from realtime.server.guard import GRANT
 from realtime.server.openapi import document
 
 _PAGE = (Path(__file__).parents[1] / "docs.html").read_bytes()
@@ -17,7 +18,8 @@ _PAGE = (Path(__file__).parents[1] / "docs.html").read_bytes()
 async def openapi(request: Request) -> Response:
     """OpenAPI 3.1 of what is deployed now."""
     catalog = request.state.registry.catalog
-    return Response(msgspec.json.encode(document(catalog), enc_hook=str), media_type="application/json")
+    found = document(catalog, closed=GRANT in request.scope)
+    return Response(msgspec.json.encode(found, enc_hook=str), media_type="application/json")
 
 
 async def docs(request: Request) -> Response:

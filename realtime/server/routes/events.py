@@ -19,6 +19,7 @@ async def events(request: Request) -> Response:
     """Answers ``{"successful_rows":n,"quarantined_rows":m}`` with 200 once each row is on disk, in the landing table
     or in quarantine: also where all are in quarantine, since none is lost. What can't be read at all is 400."""
     intake: Intake = request.app.state.intake
+    intake.check(request.path_params["source"], request.method)
     headers = request.headers
     length = _length(headers.get("content-length", "0"))
     if length > intake.limits.body:
@@ -44,4 +45,6 @@ def _length(given: str) -> int:
         raise BadRequestError(f"Content-Length {given!r} is not a number") from None
 
 
-routes: list[Route] = [Route("/v1/events/{source}", events, methods=["POST", "PATCH", "DELETE"])]
+# Each source says which of them it takes.
+_METHODS = ["POST", "PATCH", "DELETE", "GET", "PUT", "OPTIONS", "TRACE"]
+routes: list[Route] = [Route("/v1/events/{source}", events, methods=_METHODS)]
