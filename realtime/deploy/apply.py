@@ -18,6 +18,7 @@ from realtime.deploy.backfill import backfill
 from realtime.deploy.change import DROPPED, UNBUILT, Change, Kind
 from realtime.deploy.cutover import INSERT_TIMEOUT, cut_over
 from realtime.deploy.diff import changed_models, changes, is_filled, is_whole, refreshes_of, states_of
+from realtime.deploy.indexes import sync_indexes
 from realtime.deploy.lake import drop_lakes, load_lakes
 from realtime.deploy.ledger import Ledger, Progress, Work
 from realtime.deploy.live import Live, read_live
@@ -112,6 +113,8 @@ def carry_out(deploy: Deploy, build: Callable[[], None]) -> None:
     disconnect(work.client, plan, live)
     make_sources(work, plan, live, deploy.found)
     _fill_states(deploy, wanted)
+    now = read_live(work.client, plan.database)
+    sync_indexes(work, plan, {**now.landing, **now.states})
     _fill_refreshed(work, plan, live, make_published(deploy.settings, work, plan, live))
     rebuilt = not {change.kind for change in deploy.found} <= UNBUILT
     if rebuilt:

@@ -19,6 +19,8 @@ class Kind(enum.StrEnum):
     DROP_SOURCE = "drop landing table"
     CONNECT_TOPIC = "connect topic"
     DISCONNECT_TOPIC = "disconnect topic"
+    ADD_INDEX = "add index"
+    DROP_INDEX = "drop index"
     CREATE_STATE = "create state"
     CREATE_REFRESH = "create refreshed table"
     PUBLISH = "publish"
@@ -49,12 +51,15 @@ UNBUILT = DROPPED | {
     Kind.RETIRE_LAMBDA,
     Kind.DROP_STAGING,
     Kind.DROP_SOURCE,
+    Kind.ADD_INDEX,
+    Kind.DROP_INDEX,
     Kind.CONNECT_TOPIC,
     Kind.DISCONNECT_TOPIC,
 }
 """What changes no read view and asks for no test."""
 
 _ROWS = {Kind.REBUILD_SOURCE: "copy", Kind.DROP_SOURCE: "lose", Kind.CHANGE_TTL: "lose", Kind.DROP_COLUMN: "touch"}
+_ROWS[Kind.ADD_INDEX] = "index"
 
 
 class Change(msgspec.Struct, frozen=True):

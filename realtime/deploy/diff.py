@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from realtime.deploy.backfill import BACKFILL
 from realtime.deploy.change import Change, Kind
+from realtime.deploy.indexes import index_changes
 from realtime.deploy.live import Kept, Live, ReadView
 from realtime.deploy.merge import same_plan
 from realtime.deploy.options import DEFAULT, Options
@@ -35,6 +36,7 @@ def changes(plan: Plan, live: Live, options: Options = DEFAULT) -> tuple[Change,
     late = [c for c in found if c.kind is Kind.DROP_COLUMN]
     found = [c for c in found if c.kind is not Kind.DROP_COLUMN]
     found += topic_changes(plan, live)
+    found += index_changes(plan, live)
     found += _states(plan, live, options)
     found += _published(plan, live)
     found += _refreshes(plan, live)

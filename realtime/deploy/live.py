@@ -14,18 +14,20 @@ from realtime.clickhouse.endpoint import database_name
 from realtime.clickhouse.moment import EPOCH, server_now
 from realtime.deploy.ledger import Ledger
 from realtime.errors import ConfigError
-from realtime.planner.ir import Plan
+from realtime.planner.ir import INDEX_PREFIX, Plan
 from realtime.settings import Settings
 
 
 class Table(msgspec.Struct, frozen=True):
     """A table of ours. ``columns`` maps names to ClickHouse types in their order, hidden ones included; ``engine``
-    and ``sorting_key`` are as the server prints them, ``rows`` is its own count."""
+    and ``sorting_key`` are as the server prints them, ``rows`` is its own count; ``indexes`` are those that authors
+    asked for."""
 
     engine: str
     sorting_key: str
     rows: int
     columns: Mapping[str, str]
+    indexes: frozenset[str] = frozenset()
 
     @property
     def is_view(self) -> bool:
@@ -202,11 +204,27 @@ def _tables(client: ClickHouse, database: str) -> dict[str, dict[str, Any]]:
         "AND name NOT LIKE '.tmp.inner_id.%'",
         databases,
     )
-    return {t["relation"]: {**t, "columns": columns.get(t["relation"], {})} for t in tables}
+    indexes: dict[str, set[str]] = {}
+    for row in client.rows(
+        "SELECT concat(database, '.', table) AS relation, name FROM system.data_skipping_indices "
+        f"WHERE database IN {{databases:Array(String)}} AND startsWith(name, '{INDEX_PREFIX}')",
+        databases,
+    ):
+        indexes.setdefault(row["relation"], set()).add(row["name"])
+    return {
+        t["relation"]: {**t, "columns": columns.get(t["relation"], {}), "indexes": indexes.get(t["relation"], set())}
+        for t in tables
+    }
 
 
 def _table(row: Mapping[str, Any]) -> Table:
-    return Table(engine=row["engine"], sorting_key=row["sorting_key"], rows=int(row["rows"]), columns=row["columns"])
+    return Table(
+        engine=row["engine"],
+        sorting_key=row["sorting_key"],
+        rows=int(row["rows"]),
+        columns=row["columns"],
+        indexes=frozenset(row["indexes"]),
+    )
 
 
 def _read_views(tables: Mapping[str, Mapping[str, Any]], database: str, deployed: Iterable[str]) -> dict[str, ReadView]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from realtime.emit.landing import SETTINGS, WHOLE_PARTS
+from realtime.emit.landing import SETTINGS, WHOLE_PARTS, add_index, index_ddl
 from realtime.emit.names import literal, quoted
 from realtime.planner.ir import Column, Published, Refresh, State, View
 
@@ -13,7 +13,8 @@ _COMPACT = 1 << 30
 
 def state_ddl(state: State) -> list[str]:
     """Statements that make ``state`` and its views, the table first; names are quoted where needed."""
-    return [create_state(state), *(create_view(state, view) for view in state.views)]
+    added = [add_index(state.relation, index) for index in state.indexes]
+    return [create_state(state), *added, *(create_view(state, view) for view in state.views)]
 
 
 def create_state(state: State) -> str:
@@ -56,7 +57,8 @@ def create_refresh(refresh: Refresh) -> str:
 
 def create_published(published: Published, columns: Iterable[Column], relation: str = "", comment: str = "") -> str:
     """An empty table that takes a copy of batch rows: that of ``published``, or one of another name."""
-    listed = ",\n".join(f"  {quoted(c.name)} {c.clickhouse}" for c in columns)
+    parts = [f"{quoted(c.name)} {c.clickhouse}" for c in columns]
+    listed = ",\n".join(f"  {part}" for part in [*parts, *map(index_ddl, published.indexes)])
     said = f"\nCOMMENT {literal(comment)}" if comment else ""
     return f"CREATE TABLE {relation or published.relation} (\n{listed}\n)\n{_clauses(published)}{said}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from realtime.emit.names import quoted
 from realtime.errors import SourceError
-from realtime.planner.ir import Column, SourceSpec
+from realtime.planner.ir import Column, Index, SourceSpec
 from realtime.transpile.types import Kind, duck_type
 
 INGESTED_AT = "_ingested_at"
@@ -53,7 +53,7 @@ def create_landing(source: SourceSpec, *, held: bool = False) -> str:
     """
     columns = [column_ddl(source, column) for column in source.columns]
     columns += [f"{name} {ddl}" for name, ddl in _HIDDEN.items()]
-    columns.append(f"INDEX {_INDEX}")
+    columns += [f"INDEX {_INDEX}", *map(index_ddl, source.indexes)]
     clauses = [f"CREATE TABLE IF NOT EXISTS {source.landing} (", ",\n".join(f"  {c}" for c in columns), ")"]
     clauses.append(f"ENGINE = {engine(source)}")
     if source.partition_by:
@@ -117,6 +117,16 @@ def add_hidden(source: SourceSpec) -> list[str]:
         f"ALTER TABLE {source.landing} ADD COLUMN IF NOT EXISTS {BATCH_ID} {_HIDDEN[BATCH_ID]} {place}",
         f"ALTER TABLE {source.landing} ADD INDEX IF NOT EXISTS {_INDEX}",
     ]
+
+
+def index_ddl(index: Index) -> str:
+    """``index`` as in a CREATE TABLE."""
+    return f"INDEX {index.name} {index.expression} TYPE {index.type} GRANULARITY 1"
+
+
+def add_index(relation: str, index: Index) -> str:
+    """The statement that adds ``index``; parts that are there have it once it is materialized."""
+    return f"ALTER TABLE {relation} ADD {index_ddl(index).replace('INDEX', 'INDEX IF NOT EXISTS', 1)}"
 
 
 def keep_after(landing: str, moment: int) -> str:

@@ -42,6 +42,18 @@ class Kafka(msgspec.Struct, frozen=True, kw_only=True):
     consumers: int = 1
 
 
+INDEX_PREFIX = "ix_"
+"""Begins the names of the indexes that authors ask for."""
+
+
+class Index(msgspec.Struct, frozen=True):
+    """A skip index of a table: over ``expression``, of the ClickHouse type ``type``. Its name is made of both."""
+
+    name: str
+    expression: str
+    type: str
+
+
 class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A source that takes rows: ``name`` is ``<source>.<table>``, as in ``source('chat', 'messages')``.
 
@@ -68,6 +80,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     ttl: str = ""
     whole_parts: bool = False
     lifetime: str = ""
+    indexes: tuple[Index, ...] = ()
     kafka: Kafka | None = None
     description: str = ""
 
@@ -102,6 +115,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fingerprint: str = ""
     compact: bool = False
     why: str = ""
+    indexes: tuple[Index, ...] = ()
 
 
 class Refresh(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +147,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     partition_by: str = ""
     index_granularity: int = 8192
     fingerprint: str = ""
+    indexes: tuple[Index, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

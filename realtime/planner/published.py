@@ -11,6 +11,7 @@ from sqlglot.errors import SqlglotError
 from realtime.dialects.translate import source_in_duckdb, to_duckdb, to_duckdb_type
 from realtime.errors import DuetError, RefusedError
 from realtime.planner import hints
+from realtime.planner.indexes import indexes
 from realtime.planner.ir import Column, Published, Shape, Step
 from realtime.planner.refresh import read_table, table_order, tested_key
 from realtime.planner.relations import Relations
@@ -59,8 +60,11 @@ def plan_published(
         order_by=table_order(step, options),
         partition_by=hints.partitioning(options, [c.name for c in step.columns], "the model's columns"),
         index_granularity=hints.granularity(options),
+        indexes=indexes(options, {c.name: duck_type(c.type).kind for c in step.columns}, "the model's columns"),
     )
-    content = [published, [(c.name, c.type, c.clickhouse) for c in step.columns]]
+    # Without indexes it is what it was before there were any.
+    form = {k: v for k, v in msgspec.to_builtins(published).items() if k != "indexes" or v}
+    content = [form, [(c.name, c.type, c.clickhouse) for c in step.columns]]
     fingerprint = hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:10]
     relation = f"{database}_state.{model.name}__published_{fingerprint}"
     published = msgspec.structs.replace(published, relation=relation, fingerprint=fingerprint)

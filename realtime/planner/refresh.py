@@ -46,6 +46,10 @@ def refresh_every(options: Mapping[str, Any]) -> str:
             construct="meta.realtime.ttl",
             remedy="drop `ttl`, and leave old rows out in the model's WHERE",
         )
+    if "indexes" in options and options.get("mode") == "refresh":
+        raise hints.wrong(
+            "indexes", "is set, but the table is made anew at every refresh", "drop it, or order the table by it"
+        )
     if not isinstance(given, str) or _EVERY.fullmatch(given) is None:
         raise RefusedError(
             f"meta.realtime.refresh_every is {given!r}",

@@ -36,7 +36,7 @@ from realtime.transpile.trace import Trace
 from realtime.transpile.transpile import transpile
 from realtime.transpile.types import Kind, duck_type
 
-_OPTIONS = frozenset({"mode", "order_by", "partition_by", "ttl", "index_granularity", "refresh_every"})
+_OPTIONS = frozenset({"mode", "order_by", "partition_by", "ttl", "index_granularity", "indexes", "refresh_every"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _extract_states(
             continue
         name = model.name if not states else f"{model.name}__{len(states) + 1}"
         split, expiry = expiring(split, options, kinds)
-        state = make_state(name, split, relations, database, options, expiry)
+        state = make_state(name, split, relations, database, options, kinds, expiry)
         states.append(state)
         read = read_from(split, state)
         if select is query:
@@ -308,26 +308,28 @@ def check_options(model: Model) -> None:
         )
 
 
-_PHYSICAL = ("order_by", "partition_by", "ttl", "index_granularity")
+_PHYSICAL = ("order_by", "partition_by", "ttl", "index_granularity", "indexes")
 
 
 def _check_hints(
     options: Mapping[str, Any], query: exp.Query, shape: Shape, why: str, states: tuple[State, ...]
 ) -> None:
-    """RefusedError where a physical hint is for no table, or a ``ttl`` in words for more than the groups of one."""
+    """RefusedError where a physical hint is for no table, or one that needs the model's types for more than a state."""
     given = [option for option in _PHYSICAL if option in options]
     if given and not states and shape is not Shape.REFRESH:
         above = "its rows are in the landing table of its source: say it there" if shape is Shape.STREAM else why
         raise wrong(given[0], f"is set, but no table is made for the model: {above}", f"drop `{given[0]}`")
-    if not states or in_words(str(options.get("ttl", ""))) is None:
+    typed = "ttl" if in_words(str(options.get("ttl", ""))) is not None else "indexes"
+    if not states or typed not in options:
         return
     path = _path_to_state(query) if shape in (Shape.AGGREGATE, Shape.LATEST) else None
     shown = _shown_keys(path, states[0]) if path is not None else {}
     if not all(key == name for key, name in shown.items()) or path is None:
+        other = "write it as an expression of ClickHouse's over the state's keys, or " if typed == "ttl" else ""
         raise wrong(
-            "ttl",
-            f"is {options['ttl']}, but the model is not the rows of one state under their own names: {why}",
-            "write it as an expression of ClickHouse's over the state's keys, or give it to a model that is one state",
+            typed,
+            f"is {options[typed]}, but the model is not the rows of one state under their own names: {why}",
+            f"{other}give it to a model that is one state",
         )
 
 

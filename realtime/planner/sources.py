@@ -11,13 +11,16 @@ from realtime.emit.names import quoted
 from realtime.errors import RefusedError, SourceError
 from realtime.planner import hints
 from realtime.planner.expiry import Expiry, Span, of_landing, of_versions
-from realtime.planner.ir import Column, Kafka, SourceSpec
+from realtime.planner.indexes import indexes
+from realtime.planner.ir import Column, Index, Kafka, SourceSpec
 from realtime.planner.options import nearest, unknown_options
 from realtime.project.binder import Binder
 from realtime.project.manifest import Source
 from realtime.transpile.types import DuckType, Kind, duck_type
 
-_OPTIONS = frozenset({"mode", "key", "version", "deleted", "event_time", "order_by", "partition_by", "ttl", "kafka"})
+_OPTIONS = frozenset(
+    {"mode", "key", "version", "deleted", "event_time", "order_by", "partition_by", "ttl", "indexes", "kafka"}
+)
 _TOPIC = {"brokers": str, "topic": str, "group": str, "format": str, "consumers": int}
 _MODES = ("append", "upsert")
 _MOMENTS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
@@ -54,6 +57,7 @@ def plan_source(source: Source, binder: Binder, database: str) -> SourceSpec:
         ttl=expiry.ttl,
         whole_parts=expiry.whole_parts,
         lifetime=expiry.lifetime,
+        indexes=_indexes(source, columns),
         kafka=_kafka(source),
         description=source.description,
     )
@@ -130,6 +134,17 @@ def _expiry(source: Source, columns: tuple[Column, ...]) -> Expiry:
         raise _wrong(source, error.message.removeprefix("meta.realtime."), error.remedy) from None
     expiry = _in_words(source, ttl, columns) if isinstance(ttl, Span) else Expiry(ttl)
     return Expiry(expiry.ttl, partition_by) if partition_by else expiry
+
+
+def _indexes(source: Source, columns: tuple[Column, ...]) -> tuple[Index, ...]:
+    """Of an upserted source only the key's columns may have one: versions of a key are left out together or not."""
+    upsert = source.options.get("mode") == "upsert"
+    key = _names(source.options, "key")
+    kinds = {c.name: duck_type(c.type).kind for c in columns if not upsert or c.name in key}
+    try:
+        return indexes(source.options, kinds, "the key's columns" if upsert else "the source's columns")
+    except RefusedError as error:
+        raise _wrong(source, error.message.removeprefix("meta.realtime."), error.remedy) from None
 
 
 def _in_words(source: Source, span: Span, columns: tuple[Column, ...]) -> Expiry:

@@ -15,6 +15,7 @@ from realtime.emit.readable import readable
 from realtime.errors import RefusedError
 from realtime.planner import hints
 from realtime.planner.expiry import Expiry, Span, is_recent, of_groups
+from realtime.planner.indexes import indexes
 from realtime.planner.ir import SourceSpec, State, View
 from realtime.planner.passes.split_aggregate import PLACEHOLDER, Split
 from realtime.planner.relations import Relations, state_table, to_landing
@@ -50,9 +51,16 @@ def expiring(split: Split, options: Mapping[str, Any], kinds: Mapping[str, Kind]
 
 
 def make_state(
-    name: str, split: Split, relations: Relations, database: str, options: Mapping[str, Any], expiry: Expiry
+    name: str,
+    split: Split,
+    relations: Relations,
+    database: str,
+    options: Mapping[str, Any],
+    kinds: Mapping[str, Kind],
+    expiry: Expiry,
 ) -> State:
-    """The state of ``split``; physical hints come from ``options`` (``meta.realtime`` of the model)."""
+    """The state of ``split``; physical hints come from ``options`` (``meta.realtime`` of the model), ``kinds`` are
+    those of the model's columns."""
     views = tuple(_view(view, relations) for view in split.views)
     state = State(
         name=name,
@@ -73,7 +81,9 @@ def make_state(
         msgspec.structs.replace(v, name=f"{table}__mv" if len(views) == 1 else f"{table}__mv_{i}")
         for i, v in enumerate(views, start=1)
     )
-    return msgspec.structs.replace(state, relation=table, fingerprint=fingerprint, views=named)
+    # Indexes come and go while the table stays: they are no part of what it is.
+    found = indexes(options, {key: kinds.get(key, Kind.OTHER) for key in split.keys}, _KEYS)
+    return msgspec.structs.replace(state, relation=table, fingerprint=fingerprint, views=named, indexes=found)
 
 
 def _view(select: exp.Select, relations: Relations) -> View:

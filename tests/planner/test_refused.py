@@ -156,6 +156,34 @@ WRONG_SOURCES = {
         Declared({"id": "varchar"}, options={"kafka": {**TOPIC, "sasl": "x"}}),
         "kafka has sasl, which is not understood",
     ),
+    "with an index of an unknown type": (
+        Declared({"id": "varchar"}, options={"indexes": [{"columns": "id", "type": "blom"}]}),
+        "indexes has type 'blom'\n  → did you mean bloom? it is one of text, bloom, set, minmax",
+    ),
+    "with an index of what is not there": (
+        Declared({"id": "varchar"}, options={"indexes": [{"columns": ["at"], "type": "bloom"}]}),
+        "indexes names at, which is none of the source's columns",
+    ),
+    "with an index of no rows": (
+        Declared({"id": "varchar"}, options={"indexes": "id"}),
+        "indexes is 'id'\n  → write a list",
+    ),
+    "with an index of words over numbers": (
+        Declared({"id": "bigint"}, options={"indexes": [{"columns": "id", "type": "text"}]}),
+        "indexes asks for a text index of id, which is integer",
+    ),
+    "with an index of floating numbers": (
+        Declared({"id": "double"}, options={"indexes": [{"columns": "id", "type": "bloom"}]}),
+        "indexes asks for a bloom index of id, which is float",
+    ),
+    "with an approximate index": (
+        Declared({"id": "float[]"}, options={"indexes": [{"columns": "id", "type": "vector"}]}),
+        "asks for a vector index, whose answers are approximate",
+    ),
+    "with an index that would hide new versions": (
+        Declared(KEYED, options={**UPSERT, "indexes": [{"columns": "v", "type": "minmax"}]}),
+        "indexes names v, which is none of the key's columns",
+    ),
     "with the hidden column": (Declared({"_ingested_at": "timestamp"}), "hidden column"),
     "of bytes": (Declared({"id": "blob"}), "column id holds BLOBs, which no event can carry"),
     "of bytes inside": (Declared({"id": "struct(a blob)[]"}), "column id holds BLOBs"),

@@ -15,6 +15,8 @@ from realtime.transpile.types import VARCHAR, Kind
 # DuckDB's trim() takes every blank of Unicode's category Zs, and neither tabs nor line ends.
 _BLANKS_BEFORE, _BLANKS_AFTER = r"^\p{Zs}+", r"\p{Zs}+$"
 _FARTHEST = 2**32 - 1
+# The backslash first: the others' escapes hold one.
+_LIKE = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
 _NULL_TEXT = "Nullable(String)"
 
 
@@ -197,6 +199,18 @@ def _translate(lower: Lower, node: exp.Translate) -> exp.Expr:
     return call("translateUTF8", text_of(lower, node.this), old, new)
 
 
+def _contains(lower: Lower, node: exp.Contains) -> exp.Expr:
+    """Of what is the same for every row as LIKE, for which ClickHouse uses a text index."""
+    x, part = text_of(lower, node.this), text_of(lower, node.expression)
+    if any(node.expression.find_all(exp.Column, exp.Query)):
+        return form("position(x, part) > 0", x=x, part=part)
+    if isinstance(node.expression, exp.Literal):
+        return call("like", x, f"%{node.expression.name.translate(_LIKE)}%")
+    for letter, escaped in _LIKE.items():
+        part = call("replaceAll", part, chr(letter), escaped)
+    return call("like", x, call("concat", "%", part, "%"))
+
+
 RULES: dict[type[exp.Expr], Rule] = {
     exp.Substring: rule(_substring, "start length"),
     exp.Left: rule(_left),
@@ -216,7 +230,7 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.SHA: rule(_of_text("lower(hex(SHA1(x)))")),
     exp.StartsWith: rule(_of_text("startsWith(x, expression)", ("expression",))),
     exp.EndsWith: rule(_of_text("endsWith(x, expression)", ("expression",))),
-    exp.Contains: rule(_of_text("position(x, expression) > 0", ("expression",))),
+    exp.Contains: rule(_contains, "expression"),
     exp.StrPosition: rule(_of_text("toInt64(positionUTF8(x, substr))", ("substr",)), "substr"),
     exp.Levenshtein: rule(_of_text("toInt64(editDistance(x, expression))", ("expression",))),
 }
