@@ -26,6 +26,8 @@ from realtime.serving.registry import Catalog, Entry
 from realtime.serving.results import Result
 
 _BODY_LIMIT = 1 << 20
+_TAGGED = 4 << 20
+"""The longest answer with an entity tag: to hash a longer one would hold up other calls."""
 _DEPLOY_SECONDS = 2.5
 
 
@@ -62,7 +64,7 @@ def _reply(scope: Scope, call: Call, content: bytes, age: float | None) -> tuple
     if age is not None:
         headers.append((b"age", b"%d" % age))
         headers.append((b"cache-control", b"private, max-age=%d" % call.entry.spec.cache_seconds))
-    if scope["method"] == "GET":
+    if scope["method"] == "GET" and len(content) <= _TAGGED:
         tag = etag(call.form, content)
         headers.append((b"etag", tag))
         if (known := _header(scope, b"if-none-match")) and matches(known.encode("latin-1"), tag):
