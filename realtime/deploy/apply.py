@@ -26,7 +26,7 @@ from realtime.deploy.lock import exclusive
 from realtime.deploy.options import Options
 from realtime.deploy.promote import build_staging, settle, staging_database, swap_to_staging
 from realtime.deploy.published import PATIENCE, make_placeholder, make_published, publishing
-from realtime.deploy.rebuild import reopen
+from realtime.deploy.rebuild import undo_rebuilds
 from realtime.deploy.refreshes import make_refreshed
 from realtime.deploy.source_changes import orphans
 from realtime.deploy.sources import drop_columns, make_sources
@@ -262,4 +262,4 @@ def _end_leftovers(work: Work) -> None:
     """Ends backfills of a deploy that was killed: the server goes on with a query whose client is gone."""
     sql = "KILL QUERY WHERE Settings['log_comment'] = {comment:String} SYNC"
     work.client.execute(sql, {"comment": work.comment})
-    reopen(work, f"{work.ledger.database}_raw")
+    undo_rebuilds(work.client, f"{work.ledger.database}_raw")

@@ -51,7 +51,10 @@ def backfill(
 ) -> None:
     """Puts all landing rows from before ``cutover`` into ``state`` and records it as complete; continues where an
     earlier deploy was stopped. ``lakes``, by landing table, hold rows that the landing tables do not hold any more."""
-    if state.relation not in work.ledger.entering():
+    phase = work.ledger.phase(state.relation)
+    if phase == "complete":
+        return
+    if phase != "entering":
         chunks = _chunks(work, state, cutover, chunk_rows, lakes)
         if chunks:
             work.report(_begun(state, chunks))

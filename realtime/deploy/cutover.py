@@ -2,39 +2,41 @@
 
 Each landing row belongs to exactly one side of the cut-over, whatever the timing: the views take rows with
 ``_ingested_at >= cutover``, the backfill those before. The moment lies a little ahead, so that the views are there
-when it comes. Two kinds of inserts could still slip through, and are waited for: one that began before the views
-were made does not feed them, so it has to end before the cut-over; one that began before the cut-over may show its
-rows after it, so it has to end before the backfill reads.
+when it comes, and later than any row that is there, should the clock have been set back. When the views are there, the
+landing table gives no earlier time any more: each insert that begins from now on feeds the views with all of its rows.
+Those that had begun are waited for: one that began before the views were made does not feed them, so it has to end
+before the cut-over, else another one is tried; and all have to end before the backfill reads.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
-from realtime.clickhouse.moment import micros, server_now
+from realtime.clickhouse.moment import from_micros, micros, server_now
 from realtime.deploy.backfill import drop_chunk_tables
 from realtime.deploy.ledger import Work
 from realtime.deploy.live import Live
 from realtime.deploy.narrow import narrowed
 from realtime.emit.ddl import create_state, create_view
-from realtime.emit.landing import keep_after
+from realtime.emit.landing import INGESTED_AT, keep_after
 from realtime.errors import BusyError
 from realtime.planner.ir import State
 
 INSERT_TIMEOUT = 600.0
 """Seconds that a deploy waits for an insert that is already running."""
 
+_FAR = timedelta(minutes=1)
 _MARGINS = (0.3, 1.5, 7.5, 40.0)
 """Seconds between making views and their cut-over; the next one is tried where making them took longer."""
 
 
 def cut_over(work: Work, states: Sequence[State], live: Live) -> Mapping[str, datetime]:
-    """Makes the tables and views of ``states`` and returns the cut-over of each, once it has passed and no insert
-    from before it is running. States that an earlier deploy had brought so far are kept as they are.
+    """Makes the tables and views of ``states`` and returns the cut-over of each, once no insert from before it is
+    running. States that an earlier deploy had brought so far are kept as they are.
 
     BusyError where an insert into a landing table does not end.
     """
@@ -51,9 +53,6 @@ def cut_over(work: Work, states: Sequence[State], live: Live) -> Mapping[str, da
         cuts |= {s.relation: moment for s in fresh}
     if cuts:
         _wait_until(work.client, max(cuts.values()))
-        for landing in _landings(states):
-            work.client.execute(keep_after(landing, micros(max(cuts.values()))))
-        wait_for_inserts(work.client, _landings(states), max(cuts.values()), INSERT_TIMEOUT)
     return cuts
 
 
@@ -62,14 +61,16 @@ def _intact(state: State, live: Live) -> bool:
 
 
 def _cut(work: Work, states: Sequence[State]) -> datetime:
-    """Makes ``states`` with views from one moment on, which has not come yet when it returns, and no insert that
-    does not feed them is running."""
+    """Makes ``states`` with views from one moment on, which had not come yet when the last insert that does not feed
+    them was over; no row gets an earlier time any more."""
     landings = _landings(states)
     for margin in _MARGINS:
         wait_for_inserts(work.client, landings, server_now(work.client), INSERT_TIMEOUT)
         # What was recorded of tables by these names does not hold for those that are made now.
         work.ledger.mark([s.relation for s in states], "dropped")
         moment = _make(work.client, states, margin + 0.02 * len(states))
+        for landing in landings:
+            work.client.execute(keep_after(landing, micros(moment)))
         wait_for_inserts(work.client, landings, server_now(work.client), INSERT_TIMEOUT)
         if server_now(work.client) < moment:
             return moment
@@ -85,7 +86,7 @@ def _make(client: ClickHouse, states: Sequence[State], margin: float) -> datetim
     for state in states:
         _drop(client, state)
         client.execute(create_state(state))
-    moment = server_now(client) + timedelta(seconds=margin)
+    moment = latest(client, _landings(states)) + timedelta(seconds=margin)
     for state in states:
         for view in state.views:
             client.execute(create_view(state, view, narrowed(view, since=moment)))
@@ -104,6 +105,16 @@ def _landings(states: Sequence[State]) -> list[str]:
     return sorted({view.landing for state in states for view in state.views})
 
 
+def latest(client: ClickHouse, landings: Iterable[str]) -> datetime:
+    """The server's time, or that of the rows that came last where its clock was set back since."""
+    found = server_now(client)
+    for landing in landings:
+        sql = f"SELECT toUnixTimestamp64Micro(max({INGESTED_AT})) FROM {landing} WHERE {INGESTED_AT} > now64(6, 'UTC')"
+        found = max(found, from_micros(int(client.value(sql))))
+    return found
+
+
 def _wait_until(client: ClickHouse, moment: datetime) -> None:
-    while (now := server_now(client)) <= moment:
+    """Waits for ``moment``; not where the clock was set back, and rows have that time until it has caught up."""
+    while timedelta(0) <= moment - (now := server_now(client)) < _FAR:
         time.sleep((moment - now).total_seconds() + 0.001)

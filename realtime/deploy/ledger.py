@@ -113,6 +113,11 @@ class Ledger:
         rows = self._rows("SELECT relation, cutover FROM {table} FINAL WHERE phase = 'late'", "states")
         return {r["relation"]: from_micros(int(r["cutover"])) for r in rows}
 
+    def phase(self, relation: str) -> str:
+        """How far a state has come (see `_TABLES`); empty where nothing is known of it."""
+        sql = f"SELECT phase FROM {self._table('states')} FINAL WHERE relation = {{relation:String}}"
+        return str(self.client.value(sql, {"relation": relation}) or "")
+
     def entering(self) -> frozenset[str]:
         """States that have begun to take what was backfilled."""
         rows = self._rows("SELECT relation FROM {table} FINAL WHERE phase = 'entering'", "states")

@@ -1,35 +1,50 @@
 """A landing table made anew in another order, partitioning or key type, with all of its rows.
 
-Rows are copied by their ``_ingested_at`` while others come in, in passes that get shorter. Then the old table takes no
-insert any more (ClickHouse answers "too many parts", and the ingest server tries again), those that had begun are
-waited for, the last rows are copied, and both tables change names at once. Views hang on the name, so they go on.
+Rows are copied by their ``_ingested_at`` while others come in, in passes that get shorter: a pass copies what has an
+earlier time than those that come from its beginning on. Then the old table takes no insert any more (ClickHouse answers
+"too many parts", and the ingest server tries again), those that had begun are waited for, the last rows are copied, and
+both tables change names at once. Views hang on the name, so they go on.
+
+Where the deploy is killed before that, the next one or any ingest server drops the new table and opens the old one, in
+this order: a deploy that only seemed to be dead has no table any more to exchange.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
+from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
 from realtime.clickhouse.moment import EPOCH, micros, server_now
+from realtime.deploy.cutover import latest
 from realtime.deploy.ledger import Work
 from realtime.deploy.live import Table
-from realtime.emit.landing import HIDDEN, INGESTED_AT, create_landing
+from realtime.emit.landing import (
+    BESIDE,
+    HIDDEN,
+    INGESTED_AT,
+    IS_BESIDE,
+    IS_CLOSED,
+    close_landing,
+    create_landing,
+    keep_after,
+    open_landing,
+)
 from realtime.emit.names import quoted
 from realtime.errors import CommandError
 from realtime.planner.ir import SourceSpec
 
-_BESIDE = "__next"
 _SHORT = 0.5
 """Seconds that a pass may take to be the last one while rows come in: for about as long inserts have to wait."""
 _MOST_PASSES = 8
 _INSERT_TIMEOUT = 600.0
-# With a limit of no parts every insert is refused, also into an empty table (tried on 26.7); code 252 is retried.
-_CLOSE = "ALTER TABLE {table} MODIFY SETTING max_parts_in_total = 0"
-_OPEN = "ALTER TABLE {table} RESET SETTING max_parts_in_total"
+_SOON = timedelta(minutes=1)
+"""Rows that a TTL deletes within this time are not counted."""
 
 
 def rebuild(work: Work, source: SourceSpec, table: Table, *, held: bool = False) -> None:
@@ -38,34 +53,36 @@ def rebuild(work: Work, source: SourceSpec, table: Table, *, held: bool = False)
 
     CommandError where both tables don't hold the same number of rows at the end: then the old one goes on.
     """
-    beside = source.landing + _BESIDE
-    work.client.execute(f"DROP TABLE IF EXISTS {beside} SYNC")
+    beside = f"{source.landing}{BESIDE}{secrets.token_hex(6)}"
     work.client.execute(create_landing(msgspec.structs.replace(source, landing=beside), held=held))
     declared = {column.name for column in source.columns}
     for name, kind in table.columns.items():
         if name not in declared and name not in HIDDEN:
             work.client.execute(f"ALTER TABLE {beside} ADD COLUMN IF NOT EXISTS {quoted(name)} {kind}")
     since = _copied_passes(work, source, table, beside)
-    work.client.execute(_CLOSE.format(table=source.landing))
+    work.client.execute(close_landing(source.landing))
     try:
-        _wait(work, source)
+        wait_for_inserts(work.client, [source.landing], server_now(work.client), _INSERT_TIMEOUT)
         _copy(work, source.landing, beside, table.columns, since, None)
         _check_equal(work, source, beside)
+        # The new table knows no tokens of batches: what is sent again, or still on its way, has to ask for them first.
+        known = max(micros(latest(work.client, [source.landing])), micros(since) + 1)
+        work.client.execute(keep_after(beside, known))
+        work.check()
         work.client.execute(f"EXCHANGE TABLES {source.landing} AND {beside}")
     except BaseException:
-        work.client.execute(_OPEN.format(table=source.landing))
+        undo_rebuilds(work.client, source.landing.split(".")[0])
         raise
     work.client.execute(f"DROP TABLE IF EXISTS {beside} SYNC")
 
 
-def reopen(work: Work, database: str) -> None:
-    """Lets inserts into tables of ``database`` in again where a deploy was killed after it had closed one."""
-    sql = (
-        "SELECT concat(database, '.', name) AS relation FROM system.tables "
-        "WHERE engine_full LIKE '%max_parts_in_total = 0%' AND database = {database:String}"
-    )
-    for row in work.client.rows(sql, {"database": database}):
-        work.client.execute(_OPEN.format(table=row["relation"]))
+def undo_rebuilds(client: ClickHouse, database: str) -> None:
+    """Drops the tables that were to take the place of others in ``database``, or had it before, and lets inserts in."""
+    sql = "SELECT concat(database, '.', name) AS relation FROM system.tables WHERE database = {database:String} AND "
+    for row in client.rows(f"{sql}({IS_BESIDE} OR name LIKE '%\\_\\_quarantine\\_\\_made')", {"database": database}):
+        client.execute(f"DROP TABLE IF EXISTS {row['relation']} SYNC")
+    for row in client.rows(sql + IS_CLOSED, {"database": database}):
+        client.execute(open_landing(row["relation"]))
 
 
 def _copied_passes(work: Work, source: SourceSpec, table: Table, beside: str) -> datetime:
@@ -73,8 +90,11 @@ def _copied_passes(work: Work, source: SourceSpec, table: Table, beside: str) ->
     since = EPOCH
     for _ in range(_MOST_PASSES):
         work.check()
-        until, began = server_now(work.client), time.monotonic()
-        wait_for_inserts(work.client, [source.landing], until, _INSERT_TIMEOUT)
+        began = time.monotonic()
+        # Beyond this moment are, whatever the clock says, all rows that come from now on.
+        until = max(latest(work.client, [source.landing]), since + timedelta(microseconds=1))
+        work.client.execute(keep_after(source.landing, micros(until)))
+        wait_for_inserts(work.client, [source.landing], server_now(work.client), _INSERT_TIMEOUT)
         _copy(work, source.landing, beside, table.columns, since, until)
         since = until
         if time.monotonic() - began < _SHORT:
@@ -101,15 +121,13 @@ def _copy(
     )
 
 
-def _wait(work: Work, source: SourceSpec) -> None:
-    wait_for_inserts(work.client, [source.landing], server_now(work.client), _INSERT_TIMEOUT)
-
-
 def _check_equal(work: Work, source: SourceSpec, beside: str) -> None:
-    count = f"SELECT (SELECT count() FROM {source.landing}) AS old, (SELECT count() FROM {beside}) AS new"
-    (rows,) = work.client.rows(count)
     # A TTL deletes expired rows from one earlier than from the other.
-    if rows["old"] != rows["new"] and not source.ttl:
+    soon = micros(server_now(work.client) + _SOON)
+    alive = f" WHERE ({source.ttl}) > fromUnixTimestamp64Micro({soon}, 'UTC')" if source.ttl else ""
+    counts = [f"(SELECT count() FROM {table}{alive})" for table in (source.landing, beside)]
+    (rows,) = work.client.rows(f"SELECT {counts[0]} AS old, {counts[1]} AS new")
+    if rows["new"] < rows["old"] or (rows["new"] > rows["old"] and not source.ttl):
         raise CommandError(
             f"{beside} holds {rows['new']:,} rows and {source.landing} {rows['old']:,}: it was not replaced",
             remedy="deploy again; if it happens again, something else writes to these tables",

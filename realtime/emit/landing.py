@@ -13,7 +13,15 @@ BATCH_PREFIX = "duet-"
 """Begins the query id of every insert that Duet sends into a landing table; the batch's number follows."""
 WHOLE_PARTS = "ttl_only_drop_parts = 1"
 """Of tables whose partitions follow the time by which their rows expire: parts are dropped, never rewritten."""
+KNOWS = "duet-knows-"
+"""Begins the ``log_comment`` of these inserts; the last cut-over follows that the sender knew of (see `keep_after`)."""
+EARLY = "duet: sent before a cut-over"
 SETTINGS = "allow_nullable_key = 1, non_replicated_deduplication_window = 10000"
+BESIDE = "__next_"
+"""Within the name of a table that is to take the place of a landing table; twelve hexadecimal digits follow."""
+IS_BESIDE = f"match(name, '{BESIDE}[0-9a-f]{{12}}$')"
+IS_CLOSED = "engine_full LIKE '%max_parts_in_total = 0%'"
+"""Conditions on rows of ``system.tables``."""
 QUARANTINE_DAYS = 90
 QUARANTINE_NEWEST = "revision"
 """The column of quarantine tables that came last: one without it is of an older version."""
@@ -131,9 +139,26 @@ def add_index(relation: str, index: Index) -> str:
 
 def keep_after(landing: str, moment: int) -> str:
     """The statement by which no row of ``landing`` gets a time before ``moment`` (microseconds) any more, even if the
-    server's clock is set back: it would belong to neither side of a cut-over."""
-    floor = f"greatest(now64(6, 'UTC'), fromUnixTimestamp64Micro({moment}, 'UTC'))"
-    return f"ALTER TABLE {landing} MODIFY COLUMN {INGESTED_AT} DateTime64(6, 'UTC') DEFAULT {floor}"
+    server's clock is set back: it would belong to neither side of a cut-over.
+
+    And no insert is taken that was sent by one who did not know of this cut-over, as its ``log_comment`` says: an
+    earlier try of rows that are there already, which was on its way for long, would count in the new states again.
+    """
+    known = f"toInt64OrZero(substring(getSetting('log_comment'), {len(KNOWS) + 1}))"
+    early = f"throwIf(startsWith(getSetting('log_comment'), '{KNOWS}') AND {known} < {moment}, '{EARLY}')"
+    floor = f"greatest(now64(6, 'UTC'), fromUnixTimestamp64Micro({moment} + {early}, 'UTC'))"
+    return f"ALTER TABLE {landing} MODIFY COLUMN {INGESTED_AT} DateTime64(6, 'UTC') DEFAULT {floor} COMMENT '{moment}'"
+
+
+def close_landing(landing: str) -> str:
+    """The statement by which every insert into ``landing`` is refused, to be tried again: with a limit of no parts that
+    is so in an empty table too (tried on 26.7)."""
+    return f"ALTER TABLE {landing} MODIFY SETTING max_parts_in_total = 0"
+
+
+def open_landing(landing: str) -> str:
+    """The statement that undoes `close_landing`."""
+    return f"ALTER TABLE {landing} RESET SETTING max_parts_in_total"
 
 
 def column_ddl(source: SourceSpec, column: Column) -> str:

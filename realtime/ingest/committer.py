@@ -16,12 +16,12 @@ import contextlib
 import dataclasses
 import functools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from realtime.clickhouse.moment import from_micros
-from realtime.emit.landing import INGESTED_AT
+from realtime.emit.landing import INGESTED_AT, KNOWS
 from realtime.emit.names import quoted
 from realtime.errors import UnavailableError
 from realtime.ingest.batch import Batch, numbers
@@ -132,9 +132,9 @@ class Table:
     async def _insert(self, statement: str, rows: bytes, batch: Batch) -> dict[int, Refused]:
         """Inserts what can be inserted; the others by their place. Where rows have to be parted, the batches that
         they make follow from ``batch``."""
-        landed = functools.partial(self._landed, rows, batch) if self._landing else None
+        before = functools.partial(self._before, rows, batch) if self._landing else None
         try:
-            await self._writer.insert(statement, rows, batch.id, landed, resumed=batch.resumed)
+            await self._writer.insert(statement, rows, batch.id, before)
             return {}
         except UnavailableError:
             if self._landing:
@@ -164,6 +164,17 @@ class Table:
             found = await self._insert(statement, _joined([lines[place] for place in places]), batch)
             refused |= {places[place]: each for place, each in found.items()}
         return refused
+
+    async def _before(self, rows: bytes, batch: Batch, tries: int) -> Mapping[str, str] | None:
+        """Settings of the next try; None where ``rows`` have landed."""
+        assert self._landing is not None
+        if not tries and not batch.resumed:
+            cut = await self._landing.cut() if batch.cut is None else batch.cut
+        else:
+            cut = await self._landing.cut(again=True)
+            if await self._landed(rows, batch):
+                return None
+        return {"log_comment": f"{KNOWS}{cut}"}
 
     async def _landed(self, rows: bytes, batch: Batch) -> bool:
         """Whether ``rows`` are in the landing table; they are in every view then too."""

@@ -154,7 +154,7 @@ class Intake:
     async def update(self, plan: Plan | None) -> None:
         """Takes rows for the sources of ``plan`` from now on; requests that are under way end as they began."""
         self._plan(plan)
-        self._recovery.watch([self._landing(spec.landing) for spec in plan.sources] if plan else [])
+        self._recovery.watch(self._database, [self._landing(spec.landing) for spec in plan.sources] if plan else [])
         self._readers.watch(self._database, plan.sources if plan else ())
 
     async def close(self) -> None:
@@ -178,8 +178,11 @@ class Intake:
 
     def _keyed(self) -> Once:
         if self._database not in self._once:
-            self._once[self._database] = Once(self.writer, self._database, self._store)
+            self._once[self._database] = Once(self.writer, self._database, self._store, self._cut)
         return self._once[self._database]
+
+    async def _cut(self, relation: str) -> int:
+        return await self._landing(relation).cut()
 
     def _source(self, name: str) -> Source:
         found = self._sources.get(name)

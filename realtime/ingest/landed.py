@@ -31,6 +31,9 @@ _DAYS = 30
 _TAIL = 32  # batches that may have been under way when ClickHouse was killed
 _SECOND = 1_000_000
 
+_CUT = f"""
+SELECT toInt64OrZero(comment) AS number FROM system.columns
+WHERE database = {{database:String}} AND table = {{table:String}} AND name = '{INGESTED_AT}' FORMAT JSONEachRow"""
 _RUNNING = "SELECT count() AS number FROM system.processes WHERE query_id = {id:String} FORMAT JSONEachRow"
 _LANDING = "{database:Identifier}.{table:Identifier}"
 # A day more, for clocks that were set back meanwhile.
@@ -96,6 +99,18 @@ class Landing:
         database, _, table = relation.partition(".")
         self._names = {"database": database, "table": table}
         self._given_up: dict[int, Batch] = {}
+        self._cut: int | None = None
+
+    async def cut(self, *, again: bool = False) -> int:
+        """The last cut-over of the table, as far as it is known here; ``again`` asks.
+
+        Whoever inserts says it (see `realtime.emit.landing.keep_after`). It has to be taken before it is made sure
+        that the rows have not landed: what landed since then and before another cut-over is not inserted again so.
+        """
+        if self._cut is None or again:
+            found = await self._writer.read(_CUT, self._names, _Number)
+            self._cut = max((each.number for each in found), default=0)
+        return self._cut
 
     async def find(self, batch: Batch) -> Found:
         """What landed of ``batch``. TroubleError while its insert is running: then it is not known yet."""

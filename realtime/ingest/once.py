@@ -28,11 +28,13 @@ Store = Callable[[Request, Iterator[Piece]], Awaitable[Stored]]
 
 
 class Once:
-    """``store`` stores the rows of a request, as often as it is called."""
+    """``store`` stores the rows of a request, as often as it is called; ``cut`` gives the last cut-over of a landing
+    table."""
 
-    def __init__(self, writer: Writer, database: str, store: Store) -> None:
+    def __init__(self, writer: Writer, database: str, store: Store, cut: Callable[[str], Awaitable[int]]) -> None:
         self._records = Records(writer, database)
         self._store = store
+        self._cut = cut
         self._running: dict[Name, asyncio.Task[Taken]] = {}
 
     async def take(self, request: Request, body: bytes, read: Read) -> Taken:
@@ -57,6 +59,7 @@ class Once:
     async def _take(self, name: Name, request: Request, body: bytes, read: Read) -> Taken:
         found = read()  # a body that can't be read uses no key up
         digest = await asyncio.to_thread(_digest, body) if len(body) >= _IN_THREAD else _digest(body)
+        cut = await self._cut(request.source.spec.landing)  # before it is seen that no other server has begun with it
         record, now = await self._records.find(name, request.source.spec.landing)
         if record is not None and record.body != digest:
             raise _reused(name)
@@ -65,18 +68,18 @@ class Once:
             record = Record(body=digest, declaration=request.source.declaration, began=now)
             await self._records.save(name, record)
         if not record.done:
-            record = await self._finish(name, request, record, found, resumed)
+            batch = _batch(name, record, resumed, cut)
+            record = await self._finish(name, request, record, found, batch)
         if record.declaration != request.source.declaration:
             record = await self._widen(name, request, record, read())
         return Taken(record.successful_rows, record.quarantined_rows)
 
     async def _finish(
-        self, name: Name, request: Request, record: Record, found: Iterator[Piece], resumed: bool
+        self, name: Name, request: Request, record: Record, found: Iterator[Piece], batch: Batch
     ) -> Record:
         source = request.source
         if record.declaration != source.declaration:
             source = Source(restored(record.declaration))
-        batch = _batch(name, record, resumed)
         stored = await self._store(msgspec.structs.replace(request, source=source, batch=batch), found)
         return await self._done(name, record, stored)
 
@@ -112,10 +115,10 @@ def _digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def _batch(name: Name, record: Record, resumed: bool) -> Batch:
+def _batch(name: Name, record: Record, resumed: bool, cut: int | None = None) -> Batch:
     """The body is part of it: where two servers are sent different ones at a time, both are stored."""
     number = number_of(name.source, name.method, name.key, record.body)
-    return Batch(number, record.began, resumed)
+    return Batch(number, record.began, resumed, cut)
 
 
 def _reused(name: Name) -> KeyReusedError:

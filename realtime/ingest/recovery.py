@@ -4,6 +4,8 @@ An insert that is under way when ClickHouse is killed can be in the landing tabl
 Who sent it may have gone too, or have no key to send it again with. So each server, when it starts and whenever it sees
 that ClickHouse was started anew, has the batches that landed last before that sent on; the views drop what they have.
 And where a server gave a batch up (the disk was full, the network was cut), it goes on asking what became of it.
+
+A deploy that was killed while it made a landing table anew may have left it closed: each server looks, and opens it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from realtime.emit.landing import IS_BESIDE, IS_CLOSED, open_landing
 from realtime.errors import UnavailableError
 from realtime.ingest.landed import Landing
 from realtime.ingest.writer import Writer
@@ -22,6 +25,15 @@ _LOG = logging.getLogger("duet.ingest")
 _EVERY = 1.0
 _SECOND = 1_000_000
 _ASK = "SELECT uptime() AS uptime, toUnixTimestamp64Micro(now64(6, 'UTC')) AS now FORMAT JSONEachRow"
+
+
+_RELATION = "SELECT concat(database, '.', name) AS relation FROM system.tables WHERE database = {database:String}"
+_CLOSED = f"{_RELATION} AND {IS_CLOSED} FORMAT JSONEachRow"
+_BESIDE = f"{_RELATION} AND {IS_BESIDE} FORMAT JSONEachRow"
+
+
+class _Name(msgspec.Struct):
+    relation: str
 
 
 class _Answer(msgspec.Struct):
@@ -39,12 +51,13 @@ class Recovery:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._landings: tuple[Landing, ...] = ()
+        self._database = ""
         self._before: _Answer | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def watch(self, landings: Sequence[Landing]) -> None:
-        """Watches for ``landings`` from now on."""
-        self._landings = tuple(landings)
+    def watch(self, database: str, landings: Sequence[Landing]) -> None:
+        """Watches for ``landings``, of the project in ``database``, from now on."""
+        self._database, self._landings = database, tuple(landings)
         if self._task is None and landings:
             self._task = asyncio.create_task(self._run())
 
@@ -72,6 +85,21 @@ class Recovery:
         self._before = answer
         for landing in self._landings:
             await landing.settle()
+        await self._reopen()
+
+    async def _reopen(self) -> None:
+        """Undoes what a deploy was killed in that had closed a table; the next deploy begins it again."""
+        raw = {"database": f"{self._database}_raw"}
+        closed = await self._writer.read(_CLOSED, raw, _Name)
+        if not closed:
+            return
+        # With the lock of deploys: none runs, and none begins.
+        async with self._writer.held(f"duet-deploy-{self._database}"):
+            for beside in await self._writer.read(_BESIDE, raw, _Name):
+                await self._writer.execute(f"DROP TABLE IF EXISTS {beside.relation} SYNC")
+            for table in await self._writer.read(_CLOSED, raw, _Name):
+                await self._writer.execute(open_landing(table.relation))
+                _LOG.warning("%s takes rows again: a deploy was killed while it made it anew", table.relation)
 
 
 def _is_new(answer: _Answer, before: _Answer) -> bool:

@@ -7,6 +7,7 @@ import contextlib
 import io
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 import aiohttp
@@ -14,6 +15,7 @@ import msgspec
 
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.clickhouse.parameters import bound
+from realtime.emit.landing import EARLY
 from realtime.errors import UnavailableError
 
 T = TypeVar("T")
@@ -149,30 +151,29 @@ class Writer:
         statement: str,
         rows: bytes,
         token: str,
-        landed: Callable[[], Awaitable[bool]] | None = None,
-        *,
-        resumed: bool = False,
+        before: Callable[[int], Awaitable[Mapping[str, str] | None]] | None = None,
     ) -> None:
         """Returns when the rows are on disk. RowsRefusedError where a row is at fault; UnavailableError where the
         server did not take them after the retries.
 
-        ``landed`` is asked whether an earlier try took the rows, and finishes it if so: before each try but the first,
-        and before that too where it is ``resumed``.
+        ``before`` is called before each try, with the number of those before it; it gives settings of the try, or None
+        where the rows have landed.
         """
 
         async def attempt(tries: int) -> str:
-            if landed and (tries or resumed) and await landed():
-                return ""
-            return await self.post(statement, rows, token)
+            settings = await before(tries) if before else {}
+            return "" if settings is None else await self.post(statement, rows, token, settings)
 
         await self._patiently(attempt, "take the rows")
         self.inserts += 1
 
-    async def post(self, statement: str, rows: bytes, token: str) -> str:
+    async def post(
+        self, statement: str, rows: bytes, token: str, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> str:
         """One try of an insert; no two with one ``token`` run at a time. What is raised may pass, or may not."""
         named = {"insert_deduplication_token": token, "query_id": token} if token else {}
         async with self._turn():
-            return await self._post({**SETTINGS, **named, "query": statement}, rows)
+            return await self._post({**SETTINGS, **settings, **named, "query": statement}, rows)
 
     async def fetch(self, query: str, parameters: Mapping[str, str]) -> bytes:
         """The answer of a query, which ends in its FORMAT, as it came. Raises as `read` does."""
@@ -279,7 +280,7 @@ class TroubleError(Exception):
 
 def _error(code: int, text: str) -> Exception:
     reason = _reason(text)
-    if code in TROUBLE_CODES or not code:
+    if code in TROUBLE_CODES or not code or EARLY in reason:
         return TroubleError(reason)
     view = _VIEW.search(text)
     if view:

@@ -16,7 +16,8 @@ from realtime.planner.ir import Plan
 
 class Relay:
     """``lose`` answers are thrown away after ClickHouse has given them, and all answers to what holds ``losing``; what
-    holds ``stopping`` is not handed on; of what holds ``halving`` the first half is, and then the connection ends;
+    holds ``stopping`` is not handed on; what holds ``keeping`` is when `deliver` says so, though its sender is cut off;
+    what holds ``holding`` waits; of what holds ``halving`` the first half is handed on, and then the connection ends;
     while ``hanging``, nothing moves either way; answers come ``slow`` seconds later. ``cuts`` counts what was cut."""
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -25,6 +26,10 @@ class Relay:
         self.losing = b""
         self.stopping = b""
         self.halving = b""
+        self.keeping = b""
+        self.holding = b""
+        self.held = 0
+        self._kept = b""
         self.hanging = False
         self.slow = 0.0
         self.connections = 0
@@ -61,6 +66,15 @@ class Relay:
             thread.join()
             loop.close()
 
+    async def deliver(self) -> bytes:
+        """Sends what was kept, and returns ClickHouse's answer to it."""
+        back, forth = await asyncio.open_connection(self._endpoint.host, self._endpoint.port)
+        forth.write(self._kept)
+        forth.write_eof()
+        answer = await back.read()
+        forth.close()
+        return answer
+
     async def _serve(self, reader: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         self.connections += 1
         forth: asyncio.StreamWriter | None = None
@@ -80,6 +94,11 @@ class Relay:
             await self._hang()
             if self.stopping and self.stopping in data:
                 self._cut()
+            if self.keeping and self.keeping in data:
+                await self._keep(reader, data)
+            while self.holding and self.holding in data:
+                self.held = 1
+                await asyncio.sleep(0.01)
             if self.halving and self.halving in data:
                 to.write(data[: len(data) * 2 // 3])
                 await to.drain()
@@ -91,6 +110,14 @@ class Relay:
             to.write(data)
             await to.drain()
         raise _CutError
+
+    async def _keep(self, reader: asyncio.StreamReader, data: bytes) -> NoReturn:
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+        if len(body) < length:
+            data += await reader.readexactly(length - len(body))
+        self._kept = data
+        self._cut()
 
     async def _answers(self, reader: asyncio.StreamReader, to: asyncio.StreamWriter, lost: asyncio.Event) -> None:
         while data := await reader.read(1 << 16):

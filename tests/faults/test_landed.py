@@ -9,7 +9,10 @@ import pytest
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
+from realtime.deploy.lock import exclusive
 from realtime.deploy.promote import settle
+from realtime.emit.landing import EARLY, close_landing
+from realtime.errors import UnavailableError
 from realtime.ingest.request import Taken
 from realtime.planner.ir import Plan
 from realtime.settings import Settings
@@ -66,6 +69,67 @@ def test_a_cut_over_between_two_tries(endpoint: Endpoint, site: Site, partitione
 
     asyncio.run(work())
     check(site, 20)
+
+
+def test_a_try_that_arrives_after_a_cut_over(endpoint: Endpoint, site: Site) -> None:
+    """Its sender had given it up and sent the rows again before."""
+    plan = made(site, FIRST)
+    relay = Relay(endpoint)
+
+    async def work() -> None:
+        async with near(relay, plan) as intake:
+            assert await intake.take("chat.messages", body(0, 5)) == Taken(5, 0)
+            relay.keeping = INSERT
+            take = asyncio.create_task(intake.take("chat.messages", body(5, 15)))
+            while not relay.cuts:
+                await asyncio.sleep(0.005)
+            relay.keeping = b""
+            assert await take == Taken(15, 0)
+        await asyncio.to_thread(made, site, BOTH)
+        assert EARLY.encode() in await relay.deliver()
+
+    asyncio.run(work())
+    check(site, 20)
+
+
+def test_a_cut_over_between_two_servers_with_one_request(endpoint: Endpoint, site: Site) -> None:
+    """Each sees that nobody has begun with it, one of them before the cut-over for long."""
+    plan = made(site, FIRST)
+    slow, fast = Relay(endpoint), Relay(endpoint)
+
+    async def work() -> None:
+        async with near(slow, plan) as one, near(fast, plan) as other:
+            slow.holding = b".requests+("
+            take = asyncio.create_task(one.take("chat.messages", body(0, 20), idempotency_key="k"))
+            while not slow.held:
+                await asyncio.sleep(0.005)
+            assert await other.take("chat.messages", body(0, 20), idempotency_key="k") == Taken(20, 0)
+            await asyncio.to_thread(made, site, BOTH)
+            slow.holding = b""
+            assert await take == Taken(20, 0)
+
+    asyncio.run(work())
+    check(site, 20)
+
+
+def test_a_table_that_a_killed_deploy_left_closed_is_opened(endpoint: Endpoint, site: Site) -> None:
+    """As `realtime.deploy.rebuild` leaves it between closing the old table and exchanging it."""
+    plan = made(site, BOTH)
+    landing = plan.sources[0].landing
+    site.client.execute(f"CREATE TABLE {landing}__next_0123456789ab AS {landing}")
+    site.client.execute(close_landing(landing))
+
+    async def work() -> None:
+        async with near(Relay(endpoint), plan) as intake:
+            with exclusive(site.client, site.database):
+                await intake.update(plan)
+                with pytest.raises(UnavailableError, match="Too many parts"):
+                    await intake.take("chat.messages", body(0, 10))
+            assert await intake.take("chat.messages", body(0, 20)) == Taken(20, 0)
+
+    asyncio.run(work())
+    check(site, 20)
+    assert site.names("_raw") == ["chat__messages", "chat__messages__quarantine"]
 
 
 def test_a_batch_that_landed_in_part(endpoint: Endpoint, site: Site) -> None:
