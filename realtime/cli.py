@@ -12,9 +12,9 @@ import typer
 
 from realtime import show
 from realtime.commands.lambdas import lambdas
-from realtime.commands.target import Json, clickhouse, deployed
+from realtime.commands.target import Json, accepted, clickhouse, compiled, deployed
 from realtime.commands.tokens import tokens
-from realtime.errors import BadRequestError, ConfigError, DuetError, NotBuiltError, NotCompiledError, ParityError
+from realtime.errors import BadRequestError, ConfigError, DuetError, NotBuiltError, ParityError
 from realtime.settings import Settings
 
 app = typer.Typer(
@@ -387,15 +387,6 @@ def _publish(settings: Settings, models: list[str]) -> Any:
     return found
 
 
-def compiled(settings: Settings) -> Any:
-    """The outcome of a compile without refusals; else every refusal is printed and the command ends."""
-    from realtime.compile import compile_project
-
-    with show.waiting("compiling: dbt parses the project, then each model that changed is planned"):
-        outcome = compile_project(settings)
-    return accepted(outcome)
-
-
 def chosen(settings: Settings, client: Any, select: list[str] | None) -> Any:
     """The plan to deploy: the compiled one, or the active one with what ``select`` names of it."""
     wanted = compiled(settings).plan
@@ -415,14 +406,6 @@ def planned(client: Any, wanted: Any, options: Any, json: bool) -> None:
     live = read_live(client, wanted.database, wanted)
     found, kept = changes(wanted, live, options), orphans(wanted, live)
     show.json_document([*found, *kept]) if json else show.changes(found, kept, options.destructive)
-
-
-def accepted(outcome: Any) -> Any:
-    """``outcome`` itself where it has no refusals; else every refusal is printed and the command ends."""
-    if outcome.refusals:
-        show.refusals(outcome.refusals)
-        raise NotCompiledError(outcome.refusals)
-    return outcome
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from realtime import show
-from realtime.commands.target import Json, clickhouse, deployed, pair
+from realtime.commands.target import Json, clickhouse, compiled, deployed, pair
 from realtime.errors import BadRequestError
 from realtime.settings import Settings
 
@@ -38,6 +38,25 @@ def lambda_run(
     )
     typer.echo(answer)
     raise typer.Exit(0 if status == 200 else 1)
+
+
+@lambdas.command("deploy")
+def lambda_deploy(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(help="Lambdas; all of the project where none is named.")] = None,
+) -> None:
+    """Compile, and make lambdas latest as they are in the project; models stay as they are. Refused where one reads a
+    model that answers otherwise on the server than in the project: duet deploy --select LAMBDA takes it along."""
+    from realtime.deploy.apply import deploy
+    from realtime.deploy.live import deployed_plan
+    from realtime.deploy.selection import lambdas_plan
+    from realtime.services import wait_until_served
+
+    plan = compiled(context.obj).plan
+    with clickhouse(context.obj) as client:
+        wanted = lambdas_plan(plan, deployed_plan(context.obj, client), names or ())
+        deploy(context.obj, wanted, client, show.note)
+    wait_until_served(context.obj, wanted)
 
 
 @lambdas.command("tag")

@@ -1,4 +1,4 @@
-"""What commands work on: the project's ClickHouse, and what is deployed to it."""
+"""What commands work on: the project as it compiles, its ClickHouse, and what is deployed to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from realtime.errors import BadRequestError
+from realtime import show
+from realtime.errors import BadRequestError, NotCompiledError
 from realtime.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -26,6 +27,23 @@ def deployed(settings: Settings) -> Any:
 
     with clickhouse(settings) as client:
         return deployed_plan(settings, client)
+
+
+def compiled(settings: Settings) -> Any:
+    """The outcome of a compile without refusals; else every refusal is printed and the command ends."""
+    from realtime.compile import compile_project
+
+    with show.waiting("compiling: dbt parses the project, then each model that changed is planned"):
+        outcome = compile_project(settings)
+    return accepted(outcome)
+
+
+def accepted(outcome: Any) -> Any:
+    """``outcome`` itself where it has no refusals; else every refusal is printed and the command ends."""
+    if outcome.refusals:
+        show.refusals(outcome.refusals)
+        raise NotCompiledError(outcome.refusals)
+    return outcome
 
 
 def pair(text: str) -> tuple[str, str]:

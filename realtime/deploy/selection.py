@@ -12,8 +12,8 @@ from realtime.deploy.diff import changed_models, read_below
 from realtime.deploy.live import active_plan
 from realtime.deploy.merge import merged, same_plan
 from realtime.deploy.source_changes import fits
-from realtime.errors import ConfigError
-from realtime.planner.ir import LambdaSpec, Plan, SourceSpec, Step
+from realtime.errors import ConfigError, NotFoundError
+from realtime.planner.ir import Column, LambdaSpec, Plan, SourceSpec, Step
 from realtime.project.dbt import run_dbt
 from realtime.project.profile import profiles_dir
 from realtime.settings import Settings
@@ -48,6 +48,51 @@ def selected_plan(plan: Plan, live: Plan, names: frozenset[str]) -> Plan:
     _check_readers(plan, live, models, sources, lambdas)
     found = merged(live, plan, models, sources, lambdas)
     return plan if same_plan(found, plan) else found
+
+
+def lambdas_plan(plan: Plan, live: Plan, names: Sequence[str]) -> Plan:
+    """``live`` with the lambdas ``names`` as they are in ``plan``; without names, with all of them and no others.
+
+    NotFoundError where ``plan`` has no such lambda, ConfigError where one reads a model that is not on the server, or
+    answers otherwise there.
+    """
+    known = {spec.name for spec in plan.lambdas}
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"the project has no lambda {name}", remedy=f"it has {', '.join(sorted(known))}")
+    chosen = frozenset(names or known | {spec.name for spec in live.lambdas})
+    for spec in plan.lambdas:
+        other = _different(spec, plan, live) if spec.name in chosen else []
+        if other:
+            raise ConfigError(
+                f"lambda {spec.name} reads {', '.join(other)}, which the server has not as in the project",
+                remedy=f"deploy it with what it reads: duet deploy --select {spec.name}",
+            )
+    found = merged(live, plan, frozenset(), live.sources, _lambdas(plan, live, chosen))
+    return live if same_plan(found, live) else found
+
+
+def _different(spec: LambdaSpec, plan: Plan, live: Plan) -> list[str]:
+    """Models and sources below ``spec`` that are new in ``plan``, or give other rows than those in ``live``."""
+    below = {name for read in spec.depends_on for name in {read} | read_below(read, plan)}
+    rows = (
+        {s.model: _rows(s) for s in of.steps} | {s.name: _typed(s.columns) for s in of.sources} for of in (plan, live)
+    )
+    now, there = next(rows), next(rows)
+    return sorted(name for name in below if name in now and now[name] != there.get(name))
+
+
+def _rows(step: Step) -> object:
+    """What decides the rows of ``step``, whatever its tables are called and however they are ordered."""
+    select = step.select
+    for number, state in enumerate(step.states):
+        select = select.replace(state.relation.split(".")[1], f"state {number}")
+    states = [(s.engine, s.ttl, s.latest, [(v.landing, v.select) for v in s.views]) for s in step.states]
+    return select, states, step.refresh, step.published, _typed(step.columns)
+
+
+def _typed(columns: Iterable[Column]) -> list[tuple[str, str]]:
+    return [(column.name, column.type) for column in columns]
 
 
 def _selected_names(settings: Settings, select: Sequence[str]) -> frozenset[str]:
