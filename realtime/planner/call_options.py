@@ -64,7 +64,7 @@ def call_examples(given: Mapping[str, Any], params: tuple[Param, ...]) -> tuple[
     names = {p.name for p in params}
     for example in examples:
         unknown = sorted(set(example) - names)
-        missing = [p.name for p in params if p.required and p.name not in example]
+        missing = [p.name for p in params if p.required and p.default is None and p.name not in example]
         if unknown or missing:
             what = f"gives {', '.join(unknown)}, which is no parameter" if unknown else f"lacks {', '.join(missing)}"
             raise RefusedError(f"an example {what}", remedy=f"its parameters are {', '.join(sorted(names)) or 'none'}")

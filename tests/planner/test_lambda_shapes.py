@@ -149,4 +149,6 @@ def test_an_example_is_what_the_parameter_says() -> None:
     sql = written("select {{ param('x', 'varchar', format='email') }} as x")
     built = project(SOURCES, MODELS, queries={"q": sql}, examples={"examples": [{"x": "nobody"}]})
     (error,) = plan_project(built, "x").refusals
+    page = project(SOURCES, MODELS, queries={"q": written(SHAPES["page"])}, examples={"examples": [{"offset": 1}]})
+    assert plan_project(page, "x").refusals == ()  # a limit has its default
     assert 'parameter x is "nobody"; expected is an e-mail address' in str(error)
