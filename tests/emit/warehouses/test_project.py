@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from realtime.cache import Cache
-from realtime.cli import accepted
+from realtime.commands.target import accepted
 from realtime.compile import compile_for
 from realtime.emit.warehouses import project as projects
 from realtime.emit.warehouses.postgres import POSTGRES
