@@ -130,6 +130,15 @@ def test_parameters() -> None:
     assert _spec(plan, "totals").depends_on == ("per_k",)
 
 
+def test_a_limit_is_never_null_or_negative_and_an_example_may_leave_its_default() -> None:
+    sql = "select id from {{ ref('staged') }} order by id limit {{ param('rows', 'bigint', default=2) }}"
+    sql += " offset {{ param('skip', 'integer', default=0, max=5) }}"
+    plan = planned(project(SOURCES, MODELS, queries={"q": written(sql)}, examples={"examples": [{}, {"rows": 3}]}), "x")
+    assert [(p.name, p.required, p.minimum, p.maximum) for p in _spec(plan, "q").params] == [
+        ("rows", True, 0, None), ("skip", True, 0, 5),
+    ]  # fmt: skip
+
+
 def test_a_version_is_the_query_and_its_parameters() -> None:
     versions = {s.name: s.version for s in _plan("x").lambdas}
     assert versions == {s.name: s.version for s in _plan("x").lambdas}
