@@ -79,5 +79,5 @@ def _approximate() -> RefusedError:
     return hints.wrong(
         "indexes",
         "asks for a vector index, whose answers are approximate: batch would find other rows",
-        "leave it out: `order by list_cosine_distance(embedding, …) limit 10` reads every row and is exact",
+        "leave it out, and let the lambda look at every row: docs/lambdas.md, The nearest vectors",
     )

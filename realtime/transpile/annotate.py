@@ -228,7 +228,7 @@ def _lambda_depth(node: exp.Expr) -> int:
 
 
 def _lambda_types(node: exp.Expr) -> dict[str, str]:
-    """Types of the lambda parameters in scope at ``node``: the elements of the list they run over."""
+    """Types of the lambda parameters in scope at ``node``: the elements of the list they run over, and their places."""
     types: dict[str, str] = {}
     at = node.parent
     while at is not None and not isinstance(at, exp.Query):
@@ -236,6 +236,7 @@ def _lambda_types(node: exp.Expr) -> dict[str, str]:
             over = at.parent.this.meta.get("duck") if isinstance(at.parent.this, exp.Expr) else None
             if isinstance(over, DuckType) and over.element is not None:
                 types[at.expressions[0].name] = over.element.name
+                types |= {place.name: "BIGINT" for place in at.expressions[1:]}
         at = at.parent
     return types
 

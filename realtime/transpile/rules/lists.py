@@ -71,9 +71,21 @@ def _element(lower: Lower, node: exp.Bracket) -> exp.Expr:
         return field(lower, node, node.this, node.expressions[0].name)
     written = DuckDB().generator().bracket_offset_expressions(node)
     at = whole(written[0]) if len(written) == 1 else None
+    if at is None and len(written) == 1 and isinstance(written[0], exp.Column):
+        return _at_column(lower, node, node.expressions[0])
     if at is None:
-        raise refused(node, "an index that is no constant", remedy="write the number of one element")
+        raise refused(node, "an index that is no constant", remedy="write a number, or a column that holds it")
     return _at(lower, node, node.this, at)
+
+
+def _at_column(lower: Lower, node: exp.Bracket, place: exp.Expr) -> exp.Expr:
+    """The element whose number is in a column: 0, and what is beyond the list, is NULL in both engines."""
+    found, number = type_of(node.this), type_of(place)
+    if found.kind is not Kind.LIST or found.item.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+        raise refused(node, f"an element of {found} by a column", remedy="take it of a list of plain values")
+    if number.kind is not Kind.INTEGER or number.name.endswith(("HUGEINT", "UBIGINT")):
+        raise refused(node, f"an index that is {number}", remedy="cast it to BIGINT")
+    return call("arrayElementOrNull", lower(node.this), cast(lower(place), "Nullable(Int64)"))
 
 
 def _at(lower: Lower, node: exp.Expr, items: exp.Expr, number: int) -> exp.Expr:
@@ -244,12 +256,15 @@ def _filtered(lower: Lower, node: exp.ArrayFilter) -> exp.Expr:
 
 def _with_lambda(lower: Lower, node: exp.Func, function: str, finish: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
     function_of = node.expression
-    if not isinstance(function_of, exp.Lambda) or len(function_of.expressions) != 1:
-        raise refused(node, "a lambda of several arguments", remedy="write a lambda of the element")
+    if not isinstance(function_of, exp.Lambda) or len(function_of.expressions) > 2:
+        raise refused(
+            node, "a lambda of several arguments", remedy="write a lambda of the element, or of it and its place"
+        )
     body = finish(lower(function_of.this))
-    return call(
-        function, exp.Lambda(this=body, expressions=[function_of.expressions[0].copy()]), _list(lower, node.this)
-    )
+    names = [name.copy() for name in function_of.expressions]
+    items = _list(lower, node.this)
+    places = [form("CAST(arrayEnumerate(a), 'Array(Nullable(Int64))')", a=items.copy())] if len(names) > 1 else []
+    return call(function, exp.Lambda(this=body, expressions=names), items, *places)
 
 
 RULES: dict[type[exp.Expr], Rule] = {
