@@ -15,7 +15,7 @@ MODELS = {
         from {{ source('app', 'items') }} where len(v) = 4"""
 }
 Q = 'CAST($q /* duet.param {"name": "q", "type": "bigint[]"} */ AS bigint[])'
-# Whole numbers add up exactly in any order; one square root and one division of them are rounded once, everywhere alike.
+# Whole numbers add up exactly in any order; a square root and a division of them are rounded once, everywhere alike.
 NEAREST = f"""select id, list_sum(list_transform(v, lambda x, i: x * ({Q})[i]))::double / sqrt(norm::double) as likeness
     from {{{{ ref('items') }}}} where norm > 0 order by likeness desc, id limit 12"""
 
