@@ -288,7 +288,9 @@ def lambdas(found: Iterable[LambdaSpec]) -> None:
     """Names, versions and parameters."""
     table = _table("lambda", "version", "parameters", "description")
     for spec in found:
-        params = ", ".join(f"{p.name} {p.type.lower()}" + ("" if p.required and p.default is None else "?") for p in spec.params)
+        params = ", ".join(
+            f"{p.name} {p.type.lower()}" + ("" if p.required and p.default is None else "?") for p in spec.params
+        )
         table.add_row(spec.name, spec.version, escape(params), escape(spec.description))
     _OUT.print(table)
 
