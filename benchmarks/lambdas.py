@@ -1,12 +1,14 @@
 """Calls of lambdas per second and their latency, beside ClickHouse's own HTTP interface with the same SQL.
 
-    python benchmarks/lambdas.py [--seconds N] [--runs N] [--callers 1 8 32 128] [--lambdas point recent seven]
+    python benchmarks/lambdas.py [--seconds N] [--runs N] [--callers 1 8 32 128] [--lambdas point recent seven window]
 
 The load comes from wrk, a process of its own on the same cores, over kept connections; every call asks for a random
 key. "direct" sends the lambda's compiled query to ClickHouse with the settings that the server sends; of the seven
-single-row subqueries there is also "joins", a hand-written query with six LEFT JOINs of the same views. The sides
-alternate; medians are printed as one JSON object a line: calls per second, p50 and p99 in ms, and ours as a ratio of
-theirs. For the ratio of p99, less is better.
+single-row subqueries there is also "joins", a hand-written query with six LEFT JOINs of the same views. "window" counts
+the events of 20 minutes, 24,000 a minute and stream: the server reads states and the two edges, "direct" every event;
+"states" is the server's query sent to ClickHouse, and the rows that both read are counted. The sides alternate;
+medians are printed as one JSON object a line: calls per second, p50 and p99 in ms, and ours as a ratio of theirs. For
+the ratio of p99, less is better.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import statistics
 import subprocess
 import tempfile
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,12 +40,14 @@ from realtime.serving.upstream import settings as sent_settings
 from realtime.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-VISITORS, STREAMS, ROWS = 300_000, 3_000, 1_000_000
-NOW = "2026-01-01 12:00:00"
+VISITORS, STREAMS, ROWS, BUSY = 300_000, 3_000, 1_000_000, 2
+KEYS = {"recent": STREAMS, "window": BUSY}
+NOW = "2026-01-01 12:00:30"
 PARTS = ("views", "searches", "bookings", "cancellations", "reviews", "messages", "payments")
 SOURCES = {
     "visits": {"visitor_id": "varchar", "kind": "varchar", "amount": "bigint", "happened_at": "timestamp"},
     "chats": {"stream_id": "varchar", "sender_id": "varchar", "sent_at": "timestamp"},
+    "posts": {"stream_id": "varchar", "sender_id": "varchar", "sent_at": "timestamp"},
 }
 MODELS = {
     "visitors": "select visitor_id, count(*) as visits, max(happened_at) as last_visit_at"
@@ -50,6 +55,10 @@ MODELS = {
     "stream_minutes": "select stream_id, date_trunc('minute', sent_at) as minute, count(*) as messages,"
     " count(distinct sender_id) as chatters, max(sent_at) as last_sent_at"
     " from {{ ref('stg_chats') }} group by stream_id, date_trunc('minute', sent_at)",
+    "post_minutes": "select stream_id, date_trunc('minute', sent_at) as minute, count(*) as posts,"
+    " count(distinct sender_id) as senders, max(sent_at) as last_sent_at"
+    " from {{ ref('stg_posts') }} group by stream_id, date_trunc('minute', sent_at)",
+    "stg_posts": "select * from {{ source('bench', 'posts') }}",
     "stg_visits": "select * from {{ source('bench', 'visits') }}",
     "stg_chats": "select * from {{ source('bench', 'chats') }}",
     **{
@@ -63,6 +72,9 @@ LAMBDAS = {
     "recent": "select sum(messages) as messages, max(chatters) as chatters, max(last_sent_at) as last_sent_at"
     " from {{ ref('stream_minutes') }} where stream_id = {{ param('key', 'varchar') }}"
     " and minute > {{ as_of() }} - interval 20 minute and minute <= {{ as_of() }}",
+    "window": "select count(*) as posts, count(distinct sender_id) as senders, max(sent_at) as last_sent_at"
+    " from {{ ref('stg_posts') }} where stream_id = {{ param('key', 'varchar') }}"
+    " and sent_at > {{ as_of() }} - interval 20 minute and sent_at <= {{ as_of() }}",
     "seven": "with "
     + ", ".join(
         f"p{n} as (select * from {{{{ ref('{part}') }}}} where visitor_id = {{{{ param('key', 'varchar') }}}})"
@@ -80,6 +92,10 @@ FILL = {
         SELECT toString(number % {STREAMS}), toString(sipHash64(number) % 500),
                toDateTime64('{NOW}', 6, 'UTC') - INTERVAL intDiv(number, {STREAMS}) * 40 SECOND
         FROM numbers({ROWS})""",
+    "posts": f"""
+        SELECT toString(number % {BUSY}), toString(sipHash64(number) % 500),
+               toDateTime64('{NOW}', 6, 'UTC') - INTERVAL intDiv(number * 5, {BUSY * 2}) MILLISECOND
+        FROM numbers({BUSY * 720_000})""",
 }
 
 
@@ -174,14 +190,17 @@ def _fill(plan: Plan, client: ClickHouse) -> None:
 def _measure(
     spec: LambdaSpec, settings: Settings, endpoint: Endpoint, plan: Plan, callers: int, options: argparse.Namespace
 ) -> dict[str, Any]:
-    keys = STREAMS if spec.name == "recent" else VISITORS
+    keys = KEYS.get(spec.name, VISITORS)
     as_of = f"&as_of={urllib.parse.quote(NOW)}" if any(p.name == "as_of" for p in spec.params) else ""
+    bound = f"&param_key=KEY{as_of.replace('as_of', 'param_as_of')}"
     sides = {
         "ours": f"{server_url(settings)}/v1/lambdas/{spec.name}?key=KEY{as_of}",
-        "direct": direct(endpoint, spec.select, f"&param_key=KEY{as_of.replace('as_of', 'param_as_of')}"),
+        "direct": direct(endpoint, spec.select, bound),
     }
     if spec.name == "seven":
         sides["joins"] = direct(endpoint, joined(plan.database), "&param_key=KEY")
+    if spec.window is not None:
+        sides["states"] = direct(endpoint, spec.window.select, bound)
     found: dict[str, list[Load]] = {side: [] for side in sides}
     for _ in range(options.runs):
         for side, url in sides.items():
@@ -194,7 +213,16 @@ def _measure(
         f"{what}_to_{side}": round(getattr(ours, what) / getattr(load, what), 3)
         for side, load in loads.items() if side != "ours" for what in ("qps", "p99")
     }  # fmt: skip
-    return {"lambda": spec.name, "callers": callers, **{s: load._asdict() for s, load in loads.items()}, **ratios}
+    read = {
+        f"rows_{side}": _rows_read(sides[side].replace("KEY", "1")) for side in ("direct", "states") if side in sides
+    }
+    return {"lambda": spec.name, "callers": callers, **{s: v._asdict() for s, v in loads.items()}, **ratios, **read}
+
+
+def _rows_read(url: str) -> int:
+    """How many rows ClickHouse reads for one call."""
+    with urllib.request.urlopen(f"{url}&wait_end_of_query=1") as reply:
+        return int(json.loads(reply.headers["X-ClickHouse-Summary"])["read_rows"])
 
 
 def joined(database: str) -> str:

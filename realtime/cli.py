@@ -401,10 +401,12 @@ def planned(client: Any, wanted: Any, options: Any, json: bool) -> None:
     """Prints what a deploy of ``wanted`` would do."""
     from realtime.deploy.diff import changes
     from realtime.deploy.live import read_live
-    from realtime.deploy.source_changes import orphans
+    from realtime.deploy.source_changes import orphans, other_order
 
     live = read_live(client, wanted.database, wanted)
     found, kept = changes(wanted, live, options), orphans(wanted, live)
+    for line in other_order(wanted, live):
+        show.note(line)
     show.json_document([*found, *kept]) if json else show.changes(found, kept, options.destructive)
 
 

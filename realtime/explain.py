@@ -36,7 +36,8 @@ class Explained:
         for stage in self.stages:
             yield f"-- after {stage.name}\n{stage.sql}"
         for source in self.sources:
-            yield f"-- landing table of {source.name}\n{_statements(landing_ddl(source))}"
+            why = f": ordered {source.order_why}" if source.order_why else ""
+            yield f"-- landing table of {source.name}{why}\n{_statements(landing_ddl(source))}"
         for state in self.step.states:
             why = f": ordered {state.why}" if state.why else ": ordered by its keys; no lambda looks it up"
             yield f"-- state {state.relation}{why}\n{_statements(state_ddl(state))}"
@@ -72,6 +73,12 @@ class ExplainedLambda:
             yield f"-- many calls that differ in {spec.keyed.param}, in one query\n{spec.keyed.select}"
         else:
             yield f"-- calls are asked one by one: {spec.alone}"
+        if spec.window is not None:
+            yield f"-- answered by {spec.window.why}; one call\n{spec.window.select}"
+            if spec.window.keyed:
+                yield f"-- many calls so\n{spec.window.keyed}"
+        elif spec.events:
+            yield f"-- reads every row that it aggregates, not a state: {spec.events}"
 
 
 def explain(project: Project, plan: Plan, name: str) -> Explained | ExplainedLambda:

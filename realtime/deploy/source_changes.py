@@ -12,6 +12,9 @@ from realtime.emit.names import quoted
 from realtime.errors import SourceError
 from realtime.planner.ir import Column, Plan, SourceSpec
 
+_REMADE = 1_000_000
+"""Rows up to which a deploy remakes a landing table by itself because lambdas look them up in another way."""
+
 
 def source_changes(source: SourceSpec, live: Live) -> Iterator[Change]:
     """What has to be done to the tables of ``source``, in the order of a deploy; columns are dropped after the rest.
@@ -47,6 +50,20 @@ def fits(before: SourceSpec, after: SourceSpec) -> bool:
     return all(types.get(c.name) == c.type for c in before.columns) and not became_nullable
 
 
+def other_order(plan: Plan, live: Live) -> tuple[str, ...]:
+    """What to know of landing tables that keep another order than their lambdas ask for, one line each."""
+    found = []
+    for source in plan.sources:
+        table = live.landing.get(source.landing)
+        if table is not None and _stays_ordered(source, table, source) and _wanted(source) != _there(table):
+            found.append(
+                f"{source.landing} stays ordered by {_there(table)}; it would be {_wanted(source)} {source.order_why}. "
+                f"A deploy remakes {_REMADE:,} rows at most by itself; to have all {table.rows:,} remade, while rows "
+                f"come in, write order_by: [{_wanted(source)}] in meta.realtime of {source.name}"
+            )
+    return tuple(found)
+
+
 def orphans(plan: Plan, live: Live) -> tuple[Change, ...]:
     """Landing and quarantine tables that a deploy made and that are of no source of ``plan``."""
     used = {name for s in plan.sources for name in (s.landing, s.quarantine)}
@@ -62,10 +79,11 @@ def _rebuilt(source: SourceSpec, table: Table, live: Live) -> str:
     before = next((s for s in live.plan.sources if s.name == source.name), source) if live.plan is not None else source
     replacing = table.engine.endswith("ReplacingMergeTree")
     order = "key" if source.mode == "upsert" else "order_by"
+    stays = _stays_ordered(source, table, before)
     facts = (
         ("mode", source.mode, "upsert" if replacing else "append"),
         ("version", engine(source), engine(before) if replacing == (source.mode == "upsert") else ""),
-        (order, _plain(", ".join(sorting_key(source))), _plain(table.sorting_key).strip("()")),
+        (order, _wanted(source) if not stays else _there(table), _there(table)),
         ("partition_by", source.partition_by, before.partition_by),
     )
     changed = [(what, now, then) for what, now, then in facts if now != then]
@@ -74,7 +92,24 @@ def _rebuilt(source: SourceSpec, table: Table, live: Live) -> str:
             raise _refused(source, table, f"{what} is {now or 'not set'} now, where it was {then or 'not set'}")
     changed += [(f"the type of {c.name}", *t) for c, t in _narrowed(source, table)]
     changed += [(f"the type of {c.name}", *t) for c, t in _widened(source, table) if c.name in sorting_key(source)]
-    return "; ".join(f"{what} is {now or 'not set'} now, was {then or 'not set'}" for what, now, then in changed)
+    why = f" ({source.order_why})" if source.order_why and facts[2] in changed else ""
+    return "; ".join(f"{what} is {now or 'not set'} now, was {then or 'not set'}" for what, now, then in changed) + why
+
+
+def _stays_ordered(source: SourceSpec, table: Table, before: SourceSpec) -> bool:
+    """Whether the order of the landing table is left as it is: lambdas decide about few rows only, and where they did
+    and are gone, nobody asks for another."""
+    if source.order_why:
+        return table.rows > _REMADE
+    return bool(before.order_why) and source.order_by == ((source.event_time,) if source.event_time else ())
+
+
+def _wanted(source: SourceSpec) -> str:
+    return _plain(", ".join(sorting_key(source)))
+
+
+def _there(table: Table) -> str:
+    return _plain(table.sorting_key).strip("()")
 
 
 def _narrowed(source: SourceSpec, table: Table) -> list[tuple[Column, tuple[str, str]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import sqlglot
 from sqlglot import exp
@@ -24,11 +24,12 @@ class Access:
     lambdas: list[str] = dataclasses.field(default_factory=list)
 
 
-def accesses(lambdas: Iterable[LambdaSpec]) -> dict[str, Access]:
-    """How ``lambdas`` look up rows, by the name of the model that they read."""
+def accesses(lambdas: Iterable[LambdaSpec], tables: Mapping[str, str]) -> dict[str, Access]:
+    """How ``lambdas`` look up rows, by the name of the model or source that they read; ``tables`` names the model or
+    source of states and landing tables, which their windows read, by the table's name."""
     found: dict[str, Access] = {}
     for spec in lambdas:
-        seen = {(model, column, equal) for model, column, equal in _conditions(spec)}
+        seen = {(model, column, equal) for model, column, equal in _conditions(spec, tables)}
         for model, column, equal in sorted(seen):
             access = found.setdefault(model, Access())
             (access.equal if equal else access.ranged)[column] += 1
@@ -37,10 +38,13 @@ def accesses(lambdas: Iterable[LambdaSpec]) -> dict[str, Access]:
     return found
 
 
-def _conditions(spec: LambdaSpec) -> Iterator[tuple[str, str, bool]]:
+def _conditions(spec: LambdaSpec, known: Mapping[str, str]) -> Iterator[tuple[str, str, bool]]:
     """Model, column and whether it is an equality, of every condition that each row of the model must meet."""
-    for select in sqlglot.parse_one(spec.select, read=CLICKHOUSE).find_all(exp.Select):
-        tables = {t.alias_or_name: t.name for t in _read(select) if t.name in spec.depends_on}
+    text, names = spec.select, {**known, **{name: name for name in spec.depends_on}}
+    if spec.window is not None:
+        text = spec.window.select
+    for select in sqlglot.parse_one(text, read=CLICKHOUSE).find_all(exp.Select):
+        tables = {t.alias_or_name: names[t.name] for t in _read(select) if t.name in names}
         where = select.args.get("where")
         for condition in _all_of(where.this) if where is not None else ():
             for column, other in ((condition.left, condition.right), (condition.right, condition.left)):

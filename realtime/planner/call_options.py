@@ -11,7 +11,7 @@ from realtime.errors import RefusedError
 from realtime.planner.ir import CallLimits, LambdaSpec, Param
 from realtime.planner.options import unknown_options
 
-OPTIONS = frozenset({"examples", "limits", "cache"})
+OPTIONS = frozenset({"examples", "limits", "cache", "states"})
 LIMITS: Mapping[str, tuple[type, float, float]] = {
     "seconds": (float, 0.01, 60),
     "rows": (int, 1, 1_000_000),
@@ -27,6 +27,8 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     limits: CallLimits | None = None
     cache_seconds: float = 0.0
+    states: bool = True
+    """Whether it may be answered from states where it aggregates a stream."""
 
 
 def call_options(given: Mapping[str, Any]) -> CallOptions:
@@ -34,7 +36,13 @@ def call_options(given: Mapping[str, Any]) -> CallOptions:
     _check_known(given, OPTIONS, "meta.lambda")
     limits = _numbers(given, "limits", LIMITS)
     cache = _numbers(given, "cache", _CACHE)
-    return CallOptions(limits=CallLimits(**limits) if limits else None, cache_seconds=cache.get("seconds", 0.0))
+    states = given.get("states", True)
+    if not isinstance(states, bool):
+        raise RefusedError(
+            f"meta.lambda.states is {states!r}", remedy="write `states: false` to read rows, or leave it"
+        )
+    own = CallLimits(**limits) if limits else None
+    return CallOptions(limits=own, cache_seconds=cache.get("seconds", 0.0), states=states)
 
 
 def in_words(spec: LambdaSpec) -> str:

@@ -1,4 +1,4 @@
-"""The physical form of states, from how lambdas read them: the order of keys, and how fine the index is.
+"""The physical form of states and landing tables, from how lambdas read them: their order, and how fine the index is.
 
 What a lambda compares with `=` comes first, then what it compares as a range, as times; so a call reads one range of
 keys. Where calls look single keys up, the index has a mark every 256 rows and parts are compact: a lookup then reads a
@@ -14,21 +14,50 @@ from typing import Any
 import msgspec
 
 from realtime.planner.access import Access, accesses
-from realtime.planner.ir import Plan, State, Step
+from realtime.planner.ir import LambdaSpec, Plan, State, Step
+from realtime.planner.landing_order import ordered_sources
 
 _FINE = 256
 
 
 def designed(plan: Plan, hints: Mapping[str, Mapping[str, Any]]) -> Plan:
-    """``plan`` with its states ordered for its lambdas; ``hints`` is ``meta.realtime`` by the model's unique id."""
-    used = accesses(plan.lambdas)
+    """``plan`` with its states and landing tables ordered for its lambdas; ``hints`` is ``meta.realtime`` by the unique
+    id of the model or source."""
+    used = accesses(plan.lambdas, _tables(plan))
     # A refreshed table is named by what it reads: its states stay as they were planned.
     texts = [step.refresh.select for step in plan.steps if step.refresh is not None]
     steps = [
         _step(step, used[step.model], hints.get(step.unique_id, {}), texts) if step.model in used else step
         for step in plan.steps
     ]
-    return msgspec.structs.replace(plan, steps=tuple(steps))
+    names = {
+        before.relation: after.relation
+        for old, new in zip(plan.steps, steps, strict=True)
+        for before, after in zip(old.states, new.states, strict=True)
+        if before.relation != after.relation
+    }
+    lambdas = tuple(_reading(spec, names) for spec in plan.lambdas)
+    sources = ordered_sources(plan, used, (u for u, said in hints.items() if said.get("order_by")))
+    return msgspec.structs.replace(plan, sources=sources, steps=tuple(steps), lambdas=lambdas)
+
+
+def _tables(plan: Plan) -> dict[str, str]:
+    """The models of states and the sources of landing tables, by the table."""
+    states = {state.relation.split(".")[1]: step.model for step in plan.steps for state in step.states}
+    return states | {source.landing.split(".")[1]: source.name for source in plan.sources}
+
+
+def _reading(spec: LambdaSpec, names: Mapping[str, str]) -> LambdaSpec:
+    """``spec`` with the states of its window under the names that they got."""
+    if spec.window is None or not names.keys() & set(spec.window.states):
+        return spec
+    select, keyed = spec.window.select, spec.window.keyed
+    for before in names.keys() & set(spec.window.states):
+        select, keyed = select.replace(before, names[before]), keyed.replace(before, names[before])
+    states = tuple(names.get(relation, relation) for relation in spec.window.states)
+    return msgspec.structs.replace(
+        spec, window=msgspec.structs.replace(spec.window, select=select, keyed=keyed, states=states)
+    )
 
 
 def _step(step: Step, access: Access, hints: Mapping[str, Any], texts: list[str]) -> Step:

@@ -60,7 +60,8 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     ``landing`` is the ClickHouse relation ``database.table`` that keeps its rows; ``batch`` the
     quoted relation that the batch engine reads. A column is nullable unless a ``not_null`` test
     is declared on it. Where rows expire by ``ttl``, ``whole_parts`` says that they do so by whole partitions, each
-    ``lifetime`` (a ClickHouse interval) after its end.
+    ``lifetime`` (a ClickHouse interval) after its end. ``order_why``
+    says what the order is made for, where lambdas decide.
     """
 
     name: str
@@ -83,6 +84,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     indexes: tuple[Index, ...] = ()
     kafka: Kafka | None = None
     description: str = ""
+    order_why: str = ""
 
 
 class View(msgspec.Struct, frozen=True):
@@ -239,12 +241,26 @@ class CallLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     concurrency: int = 0
 
 
+class Window(msgspec.Struct, frozen=True):
+    """A lambda's queries over ``states``: whole pieces of time from there, the edges from landing rows. ``select`` is
+    for one call, ``keyed`` for many ("": there is none). They answer as the lambda's own as long as these states hold
+    all rows and the streams that it reads are those of ``streams`` (see `streams_digest`); ``why`` says what is used.
+    """
+
+    select: str
+    keyed: str
+    states: tuple[str, ...]
+    why: str
+    streams: str
+
+
 class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A lambda, compiled: ``select`` is ClickHouse SQL with ``{name:Type}`` placeholders and its
     SETTINGS, ``batch`` the same query for DuckDB with ``$name`` parameters. ``version`` is the
     hash of ``select``, ``params`` and what the author says of calls. ``examples`` are parameter sets that the author
     gave. ``keyed`` answers many calls at once, where that is proven to answer the same; else ``alone`` says what
-    stands against it. ``limits`` are its own; an answer is used again for ``cache_seconds``.
+    stands against it. ``limits`` are its own; an answer is used again for ``cache_seconds``. ``window`` answers the
+    same from states, where it aggregates a stream; else ``events`` says why rows are read.
     """
 
     name: str
@@ -260,6 +276,8 @@ class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     alone: str = ""
     limits: CallLimits | None = None
     cache_seconds: float = 0.0
+    window: Window | None = None
+    events: str = ""
 
 
 class DataTest(msgspec.Struct, frozen=True, kw_only=True):
@@ -316,3 +334,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def plan_id(plan: Plan) -> str:
     """Names a plan by its contents."""
     return hashlib.sha256(msgspec.json.encode(plan)).hexdigest()[:12]
+
+
+def streams_digest(plan: Plan, spec: LambdaSpec) -> str:
+    """Names the streams that ``spec`` reads by what they are in ``plan``."""
+    streams = [[s.model, s.select] for s in plan.steps if s.model in spec.depends_on and s.shape is Shape.STREAM]
+    return hashlib.sha256(msgspec.json.encode(sorted(streams))).hexdigest()[:12]

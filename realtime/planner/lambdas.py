@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -19,6 +21,7 @@ from realtime.planner.call_options import CallOptions, call_examples, call_optio
 from realtime.planner.ir import AS_OF, Keyed, LambdaSpec, Param
 from realtime.planner.keyed import NotKeyedError, for_many, keyed_query
 from realtime.planner.relations import Relations, to_read_views
+from realtime.planner.split_lambda import SplitLambda, SplitQuery, split_query
 from realtime.project.binder import Binder
 from realtime.project.manifest import Query
 from realtime.serving.parameters import Signature
@@ -100,6 +103,33 @@ def _bare(count: exp.Expr) -> exp.Expr:
     while isinstance(count, exp.Cast):
         count = count.this
     return count
+
+
+def split_lambda(
+    query: Query,
+    spec: LambdaSpec,
+    adapter: str,
+    inlined: Callable[[exp.Query], exp.Query],
+    binder: Binder,
+    relations: Relations,
+    database: str,
+) -> SplitLambda:
+    """What states could hold of ``query``, planned as ``spec``, unless its author wants none; ``inlined`` writes the
+    streams into what reads them."""
+    if not call_options(query.options).states:
+        return SplitLambda()
+
+    def split(tree: exp.Query) -> SplitQuery | None:
+        return split_query(tree, spec.name, relations, database)
+
+    tree, one = to_duckdb(query.sql, adapter, binder), None
+    with contextlib.suppress(NotKeyedError, RefusedError):
+        one = split(transpile(inlined(tree.copy()), binder).tree)
+        if one is not None and spec.keyed is not None:
+            many = keyed_query(tree, spec.params)
+            many = dataclasses.replace(many, tree=inlined(many.tree))
+            return SplitLambda(one, split(for_many(many, transpile(many.tree, binder), spec.columns)))
+    return SplitLambda(one)
 
 
 def _version(select: str, params: tuple[Param, ...], options: CallOptions) -> str:

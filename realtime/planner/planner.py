@@ -10,6 +10,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+import msgspec
 from sqlglot import exp
 
 from realtime.cache import Cache, Digests, Kept, Memory
@@ -21,7 +22,7 @@ from realtime.planner.data_tests import plan_test
 from realtime.planner.design import designed
 from realtime.planner.dimensions import tested_keys
 from realtime.planner.ir import DataTest, LambdaSpec, Plan, Shape, SourceSpec, Step
-from realtime.planner.lambdas import plan_lambda
+from realtime.planner.lambdas import plan_lambda, split_lambda
 from realtime.planner.passes.inline_streams import inline_streams
 from realtime.planner.published import batch_columns, is_published, plan_published
 from realtime.planner.refresh import keep_refreshed
@@ -29,9 +30,18 @@ from realtime.planner.refused import Refused
 from realtime.planner.relations import Relations, key_of, reads_only
 from realtime.planner.shapes import Planned, check_options, plan_model
 from realtime.planner.sources import plan_source
+from realtime.planner.split_lambda import SplitLambda
+from realtime.planner.windows import windowed
 from realtime.project.binder import Binder
 from realtime.project.manifest import Model, Project, Query, Source, Test
 from realtime.transpile.trace import Stage, Trace
+
+
+class _Lambda(msgspec.Struct, frozen=True):
+    """A lambda as it is planned by itself, and what states could hold of it."""
+
+    spec: LambdaSpec
+    split: SplitLambda
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +73,8 @@ def plan_project(project: Project, database: str, cache: Cache | None = None) ->
         carried=carried_tests(project, [*planner.specs, *planner.steps]),
     )
     hints = {model.unique_id: model.options or {} for model in project.realtime_models()}
-    return Outcome(designed(plan, hints), tuple(planner.refused.refusals))
+    hints |= {source.unique_id: source.options for source in project.sources.values()}
+    return Outcome(designed(windowed(plan, planner.splits), hints), tuple(planner.refused.refusals))
 
 
 def trace_model(project: Project, database: str, name: str) -> tuple[Stage, ...]:
@@ -155,6 +166,8 @@ class Planner:
         self.steps: dict[str, Step] = {}
         self.streams: dict[str, exp.Query] = {}
         """Models that handle each row by itself, in DuckDB's dialect, to be inlined where they are read."""
+        self.splits: dict[str, SplitLambda] = {}
+        """What states could hold of each planned lambda."""
         self._memory = memory
         self._unknown: dict[str, bool] = {}
         """Recalled models that nothing had to be compiled over yet, each with whether it is inlined."""
@@ -339,18 +352,26 @@ class Planner:
         reads = list(self._nodes(query.depends_on))
         self._check_upstream(query)
         blocked = self.refused.is_refused(query) or bool(self.refused.waits_for(reads))
-        kept = self._memory.find(query, LambdaSpec) if not blocked else None
+        kept = self._memory.find(query, _Lambda) if not blocked else None
         if kept is None and self.refused.typed(reads):
             with self.refused.noting(query):
                 self.know(query.depends_on)
-                names = self._names(query.depends_on)
-                kept = plan_lambda(query, names, self.project.adapter, self.binder, self.relations, self.database)
+                kept = self._lambda(query)
                 if not blocked:
                     self._remember(query, kept)
-        if not blocked and not self.refused.is_refused(query):
-            return kept
+        if kept is not None and not blocked and not self.refused.is_refused(query):
+            self.splits[query.name] = kept.split
+            return kept.spec
         self.refused.add(query, reads)
         return None
+
+    def _lambda(self, query: Query) -> _Lambda:
+        def inlined(tree: exp.Query) -> exp.Query:
+            return inline_streams(tree, self._stream)
+
+        names, adapter = self._names(query.depends_on), self.project.adapter
+        spec = plan_lambda(query, names, adapter, self.binder, self.relations, self.database)
+        return _Lambda(spec, split_lambda(query, spec, adapter, inlined, self.binder, self.relations, self.database))
 
     def test(self, test: Test) -> DataTest:
         """Plans a custom test of the author over what is kept."""
@@ -362,7 +383,7 @@ class Planner:
                 self._remember(test, kept)
         return kept
 
-    def _remember(self, of: Query | Test, planned: LambdaSpec | DataTest) -> None:
+    def _remember(self, of: Query | Test, planned: _Lambda | DataTest) -> None:
         if self._reads_only(of, to_duckdb(of.sql, self.project.adapter, self.binder)):
             self._memory.keep(of, planned)
 

@@ -164,13 +164,13 @@ def _note(trace: Trace | None, name: str, split: Split | None) -> None:
 
 def _split(select: exp.Select, relations: Relations) -> Split | None:
     """``select`` split between insert and read; None where it has no such split."""
-    if is_joined(select) and is_grouped(select) and _over_stream(select, relations, joined=True):
+    if is_joined(select) and is_grouped(select) and over_stream(select, relations, joined=True):
         return split_join(select)
     split = split_aggregate if is_grouped(select) else split_latest if is_latest(select) else None
-    return split(select) if split is not None and _over_stream(select, relations) else None
+    return split(select) if split is not None and over_stream(select, relations) else None
 
 
-def _over_stream(select: exp.Select, relations: Relations, *, joined: bool = False) -> bool:
+def over_stream(select: exp.Select, relations: Relations, *, joined: bool = False) -> bool:
     """Whether ``select`` reads one stream of appended rows and nothing else, but for what is ``joined`` to it."""
     origin = select.args.get("from_")
     others = any(j.args.get("kind") != "ARRAY" for j in select.args.get("joins") or [])

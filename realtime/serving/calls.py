@@ -13,14 +13,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from realtime.errors import DuetError, OverloadedError
 from realtime.planner.ir import AS_OF, LambdaSpec, Missing
 from realtime.serving.admission import Admission, Nested
 from realtime.serving.answers import answer, by_key, source_format
-from realtime.serving.failures import QueryError, RequestTooLargeError
+from realtime.serving.failures import (
+    OutOfMemoryError,
+    QueryError,
+    QueryTimeoutError,
+    RequestTooLargeError,
+    TooManyRowsError,
+)
 from realtime.serving.formats import BY_SUFFIX, JSON, Format
 from realtime.serving.pool import Reply
 from realtime.serving.registry import Entry
@@ -29,6 +35,10 @@ from realtime.serving.upstream import Upstream
 _LINES = (JSON, BY_SUFFIX["ndjson"])
 _KEYS = 512
 """The most keys of one query."""
+
+
+_HEAVY_FOR = 10.0
+"""Seconds for which many rows are not tried to be read again, where states answer the same."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +76,8 @@ class Calls:
         self._queues: dict[tuple[str, ...], _Queue] = {}
         self._turns: dict[tuple[str, int], Nested] = {}
         self._runners: set[asyncio.Task[None]] = set()
+        self._heavy: dict[bytes, float] = {}
+        """Queries over states, each with the time until which it is asked first: there were many rows instead."""
         self.waiting = 0
         """Calls that wait for their turn."""
 
@@ -171,14 +183,7 @@ class Calls:
         keys = [waiters[0][0].given[keyed.param] for waiters in taken]
         parameters = first.entry.signature.encode_many(_clocked(first), keyed.param, keys)
         try:
-            reply = await self._upstream.call(
-                first.entry.spec.name,
-                keyed.select.encode(),
-                parameters,
-                "JSONEachRow",
-                first.request_id,
-                first.entry.spec.limits,
-            )
+            reply = await self._ask(first, first.entry.many, parameters, "JSONEachRow", len(keys))
         except (QueryError, RequestTooLargeError):  # one key may fail, or all together be too much
             middle = len(taken) // 2
             for half in (taken[:middle], taken[middle:]):
@@ -211,10 +216,32 @@ class Calls:
     async def _one(self, call: Call) -> bytes:
         entry = call.entry
         parameters = entry.signature.encode(_clocked(call))
-        reply = await self._upstream.call(
-            entry.spec.name, entry.select, parameters, source_format(call.form), call.request_id, entry.spec.limits
-        )
+        reply = await self._ask(call, entry.one, parameters, source_format(call.form))
         return _body(call, reply.body, reply)
+
+    async def _ask(self, call: Call, queries: Sequence[bytes], parameters: str, form: str, keys: int = 1) -> Reply:
+        """The reply to one of ``queries``, that over states and that over rows, for ``keys`` keys: rows answer while
+        there are few to read, which takes less than to merge states, and where states can't (one may be gone already,
+        or hold a row that the call does not ask for and on which an expression fails)."""
+        spec = call.entry.spec
+
+        async def sent(select: bytes, also: str = "") -> Reply:
+            return await self._upstream.call(spec.name, select, parameters + also, form, call.request_id, spec.limits)
+
+        (*states, rows), now = queries, asyncio.get_running_loop().time()
+        if not states:
+            return await sent(rows)
+        if now >= self._heavy.get(states[0], 0):
+            try:
+                return await sent(rows, f"&max_rows_to_read={self._limits.light * keys}")
+            except TooManyRowsError:
+                self._heavy[states[0]] = now + _HEAVY_FOR
+        try:
+            return await sent(states[0])
+        except QueryError as error:
+            if isinstance(error, (QueryTimeoutError, TooManyRowsError, OutOfMemoryError)):
+                raise
+            return await sent(rows)
 
 
 def _group(call: Call) -> tuple[tuple[str, ...], str]:

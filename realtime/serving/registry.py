@@ -6,12 +6,12 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 import msgspec
 
 from realtime.errors import ConfigError, DuetError, NotFoundError, RefusedError
-from realtime.planner.ir import LambdaSpec, Plan, plan_id
+from realtime.planner.ir import LambdaSpec, Plan, plan_id, streams_digest
 from realtime.serving import tags, tokens
 from realtime.serving.answers import meta
 from realtime.serving.parameters import Signature, nearest
@@ -24,9 +24,11 @@ _EVERY = 1.0
 _MISSING = {60, 81}  # UNKNOWN_TABLE, UNKNOWN_DATABASE: nothing was deployed yet
 _MARK = """
 SELECT (SELECT argMax(id, (at, id)) FROM {database:Identifier}.deployments),
-       (SELECT (count(), max(at)) FROM {database:Identifier}.lambdas)
+       (SELECT (count(), max(at)) FROM {database:Identifier}.lambdas),
+       (SELECT (count(), max(at)) FROM {database:Identifier}.states)
 FORMAT TSV
 """
+_COMPLETE = "SELECT relation FROM {database:Identifier}.states FINAL WHERE phase = 'complete' FORMAT TSVRaw"
 _PLAN = "SELECT plan FROM {database:Identifier}.deployments ORDER BY at DESC, id DESC LIMIT 1 FORMAT RawBLOB"
 _TAGGED = "SELECT (count(), max(at)) FROM {database:Identifier}.tags FORMAT TSV"
 _TOKENS = "SELECT (count(), max(at)) FROM {database:Identifier}.tokens FORMAT TSV"
@@ -35,17 +37,24 @@ _SPECS = "SELECT spec FROM {database:Identifier}.lambdas FINAL ORDER BY at, name
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One lambda version, ready to be called."""
+    """One lambda version, ready to be called. ``one`` are its queries for one call, ``many`` those for many (none where
+    it has no such form): all answer the same, and where the first can't be computed the next one tells."""
 
     spec: LambdaSpec
     signature: Signature
-    select: bytes
     meta: bytes
+    one: tuple[bytes, ...]
+    many: tuple[bytes, ...] = ()
 
     @classmethod
-    def of(cls, spec: LambdaSpec) -> Entry:
-        """ConfigError where a parameter's declaration contradicts itself."""
-        return cls(spec, Signature.of(spec), spec.select.encode(), meta(spec))
+    def of(cls, spec: LambdaSpec, *, windowed: bool = False) -> Entry:
+        """``windowed`` lets states answer. ConfigError where a parameter's declaration contradicts itself."""
+        one, many = [spec.select], [spec.keyed.select] if spec.keyed is not None else []
+        if windowed and spec.window is not None:
+            one.insert(0, spec.window.select)
+            many[:0] = [spec.window.keyed] if spec.window.keyed else []
+        queries = (tuple(text.encode() for text in texts) for texts in (one, many))
+        return cls(spec, Signature.of(spec), meta(spec), *queries)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +150,8 @@ class Registry:
         for line in (await self._read(tags.CURRENT)).splitlines():
             tag = msgspec.json.decode(line, type=Tag)
             tagged.setdefault(tag.name, {})[tag.tag] = tag
-        self.catalog = self._catalog(await self._read(_PLAN), await self._read(_SPECS), tagged)
+        complete = frozenset((await self._read(_COMPLETE)).decode().splitlines())
+        self.catalog = self._catalog(await self._read(_PLAN), await self._read(_SPECS), tagged, complete)
         plan = self.catalog.plan
         if plan != self._told:
             await self._changed(plan)
@@ -158,26 +168,36 @@ class Registry:
                 return b""
             raise
 
-    def _catalog(self, plan: bytes, specs: bytes, tagged: Mapping[str, Mapping[str, Tag]]) -> Catalog:
+    def _catalog(
+        self, plan: bytes, specs: bytes, tagged: Mapping[str, Mapping[str, Tag]], complete: frozenset[str]
+    ) -> Catalog:
         active = msgspec.json.decode(plan, type=Plan) if plan else None
         deployed = active.lambdas if active else ()
         versions: dict[str, dict[str, Entry]] = {}
         for spec in (*_specs(specs.splitlines()), *deployed):
-            entry = self._entry(spec)
+            entry = self._entry(spec, windowed=spec in deployed and holds(spec, active, complete))
             if entry is not None:
                 versions.setdefault(spec.name, {})[spec.version] = entry
         latest = {s.name: versions[s.name][s.version] for s in deployed if s.version in versions.get(s.name, {})}
         return Catalog(active, dict(sorted(latest.items())), versions, tagged)
 
-    def _entry(self, spec: LambdaSpec) -> Entry | None:
+    def _entry(self, spec: LambdaSpec, *, windowed: bool) -> Entry | None:
         known = self.catalog.versions.get(spec.name, {}).get(spec.version)
-        if known is not None and known.spec == spec:
-            return known
         try:
-            return Entry.of(spec)
+            found = Entry.of(spec, windowed=windowed)
+            return known if known == found else found
         except (ConfigError, RefusedError) as error:
             _LOG.error("lambda left out", extra={"fields": {"lambda": spec.name, "error": str(error)}})
             return None
+
+
+def holds(spec: LambdaSpec, active: Plan | None, complete: Collection[str]) -> bool:
+    """Whether the window of ``spec`` answers as its own query does while ``active`` is: its states are there with all
+    rows, as those in ``complete``, and the streams are those that it was made for."""
+    if spec.window is None or active is None:
+        return False
+    there = {state.relation for step in active.steps for state in step.states} & set(complete)
+    return set(spec.window.states) <= there and spec.window.streams == streams_digest(active, spec)
 
 
 def _specs(lines: Iterable[bytes]) -> list[LambdaSpec]:

@@ -20,6 +20,7 @@ from realtime.serving.pool import Pool, Reply, TooLongError
 
 _LOG = logging.getLogger("duet.upstream")
 _TIMED_OUT, _TOO_LARGE = 159, 396  # TIMEOUT_EXCEEDED, TOO_MANY_ROWS_OR_BYTES
+_MANY_TO_READ = 158  # TOO_MANY_ROWS
 
 
 class RefusedQueryError(Exception):
@@ -98,7 +99,9 @@ class Upstream:
             return await self._post(self._readers, target + form + parameters, select, limits.seconds)
         except RefusedQueryError as error:
             fields = {"lambda": name, "request_id": request_id, "code": error.code, "clickhouse": error.message}
-            _LOG.warning("query failed", extra={"fields": fields})
+            # No more rows than were to be read is no failure: see `realtime.serving.calls`.
+            level = logging.INFO if error.code == _MANY_TO_READ else logging.WARNING
+            _LOG.log(level, "query failed", extra={"fields": fields})
             raise failure(error.code, name, limits) from None
 
     def _target(self, own: CallLimits | None) -> tuple[Limits, str]:

@@ -17,7 +17,13 @@ from sqlglot.tokenizer_core import TokenType
 
 CLICKHOUSE = ClickHouse()
 _VERBATIM = "__verbatim_"
-_KEYWORDS = {"IN", "AND", "OR", "NOT", "WHEN", "THEN", "ELSE", "CASE", "OVER", "BETWEEN", "BY", "IS"}
+# What may stand before a parenthesis and is no function.
+_KEYWORDS = frozenset(
+    """
+    IN AND OR NOT WHEN THEN ELSE CASE OVER BETWEEN BY IS
+    SELECT DISTINCT AS FROM JOIN ON USING WHERE HAVING QUALIFY UNION ALL EXCEPT INTERSECT LIMIT OFFSET SETS
+    """.split()  # noqa: SIM905 - a list of quoted names would fill a page
+)
 # Operands that keep their meaning without parentheses wherever they are put.
 _ATOMS = (
     exp.Anonymous,
@@ -48,7 +54,7 @@ def form(template: str, /, **parts: exp.Expr | str | int) -> exp.Expr:
         value = _tree(parts[slot.name])
         if slot is tree:
             return value
-        slot.replace(_wrapped(value, slot.parent))
+        slot.replace(wrapped(value, slot.parent))
     return tree
 
 
@@ -101,25 +107,32 @@ def _tree(value: Any) -> exp.Expr:
     return text(value) if isinstance(value, str) else number(value)
 
 
-def _wrapped(value: exp.Expr, parent: exp.Expr | None) -> exp.Expr:
+def wrapped(value: exp.Expr, parent: exp.Expr | None) -> exp.Expr:
     if isinstance(value, _ATOMS) or isinstance(parent, _ENCLOSING) or parent is None:
         return value
     return exp.paren(value, copy=False)
 
 
-@functools.cache
-def _parse(template: str) -> exp.Expr:
-    """The template's tree; functions are hidden from sqlglot's own catalog behind a prefix."""
-    tokens = CLICKHOUSE.tokenize(template)
-    pieces, at = [], 0
+def parse_exactly(sql: str) -> exp.Expr:
+    """The tree of ClickHouse SQL that this compiler wrote: it prints as the same functions, arguments and names."""
+    tokens = CLICKHOUSE.tokenize(sql)
+    pieces, at, braces = [], 0, 0
     for token, following in itertools.pairwise(tokens):
-        named = token.text[:1].isalpha() and template[token.start].isalpha()
-        if following.token_type == TokenType.L_PAREN and named and token.text.upper() not in _KEYWORDS:
-            pieces += [template[at : token.start], _VERBATIM]
+        braces += (token.token_type is TokenType.L_BRACE) - (token.token_type is TokenType.R_BRACE)
+        named = token.text[:1].isalpha() and sql[token.start].isalpha() and token.text.upper() not in _KEYWORDS
+        # What is in braces is a parameter and its type.
+        if following.token_type is TokenType.L_PAREN and named and not braces:
+            pieces += [sql[at : token.start], _VERBATIM]
             at = token.start
-    tree = sqlglot.parse_one("".join([*pieces, template[at:]]), read=CLICKHOUSE)
+    tree = sqlglot.parse_one("".join([*pieces, sql[at:]]), read=CLICKHOUSE)
     for node in tree.walk():
-        node.meta.clear()  # places in the template are none in the model
+        node.meta.clear()  # places in the text are none in the model
         if isinstance(node, exp.Anonymous):
             node.set("this", node.name.removeprefix(_VERBATIM))
     return tree
+
+
+@functools.cache
+def _parse(template: str) -> exp.Expr:
+    """The template's tree; functions are hidden from sqlglot's own catalog behind a prefix."""
+    return parse_exactly(template)

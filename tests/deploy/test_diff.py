@@ -12,7 +12,7 @@ from realtime.deploy.change import Kind
 from realtime.deploy.diff import changes, states_of
 from realtime.deploy.live import Live, ReadView, Table
 from realtime.deploy.options import Options
-from realtime.deploy.source_changes import orphans
+from realtime.deploy.source_changes import orphans, other_order
 from realtime.emit.landing import column_type
 from realtime.errors import ConfigError, SourceError
 from realtime.planner.ir import Plan
@@ -223,3 +223,32 @@ def test_a_column_declared_not_null_later_stays_as_it_is() -> None:
     live = deployed(planned(), rows=7)
     strict = planned(source(not_null=["id", "sender"]))
     assert [c.kind for c in changes(strict, live)] == [Kind.RECORD_PLAN]
+
+
+def test_lambdas_order_few_rows_anew_and_leave_many_where_they_are() -> None:
+    plan = planned()
+    (chat,) = plan.sources
+    why = "for lambdas of_room: room ="
+    asked = msgspec.structs.replace(plan, sources=(msgspec.structs.replace(chat, order_by=("room",), order_why=why),))
+    few, many = deployed(plan, rows=1_000_000), deployed(plan, rows=1_000_001)
+    (made,) = changes(asked, few)
+    assert made.kind is Kind.REBUILD_SOURCE
+    assert made.reason == f"order_by is room now, was _ingested_at ({why})"
+    assert other_order(asked, few) == ()
+    assert [c.kind for c in changes(asked, many)] == [Kind.RECORD_PLAN]
+    (line,) = other_order(asked, many)
+    assert line.startswith(f"shop_raw.chat__messages stays ordered by _ingested_at; it would be room {why}.")
+    assert line.endswith("write order_by: [room] in meta.realtime of chat.messages")
+    assert changes(asked, msgspec.structs.replace(many, plan=asked)) == ()
+
+
+def test_an_order_that_lambdas_asked_for_stays_when_they_are_gone() -> None:
+    plan = planned()
+    (chat,) = plan.sources
+    asked = msgspec.structs.replace(plan, sources=(msgspec.structs.replace(chat, order_by=("room",), order_why="x"),))
+    live = deployed(asked, rows=5)
+    table = msgspec.structs.replace(live.landing[chat.landing], sorting_key="room")
+    live = msgspec.structs.replace(live, landing={**live.landing, chat.landing: table})
+    assert [c.kind for c in changes(plan, live)] == [Kind.RECORD_PLAN]
+    written = msgspec.structs.replace(plan, sources=(msgspec.structs.replace(chat, order_by=("sender",)),))
+    assert Kind.REBUILD_SOURCE in [c.kind for c in changes(written, live)]

@@ -78,7 +78,7 @@ def test_the_author_has_the_last_word() -> None:
 
 
 def test_only_conditions_that_every_row_meets_count() -> None:
-    found = accesses(calling(JOINED))
+    found = accesses(calling(JOINED), {})
     assert (dict(found["per_minute"].equal), dict(found["per_minute"].ranged)) == ({"sender": 1}, {})
 
 

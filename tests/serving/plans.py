@@ -52,6 +52,10 @@ def deploy(clickhouse: ClickHouse, active: Plan) -> None:
         f"CREATE TABLE IF NOT EXISTS {kept}.deployments (id String, at DateTime64(6, 'UTC'), plan String)"
         " ENGINE = MergeTree ORDER BY at"
     )
+    clickhouse.execute(
+        f"CREATE TABLE IF NOT EXISTS {kept}.states (relation String, cutover Int64, phase String,"
+        " at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')) ENGINE = ReplacingMergeTree(at) ORDER BY relation"
+    )
     now = dt.datetime.now(dt.UTC)
     if active.lambdas:
         rows = [[s.name, s.version, now, msgspec.json.encode(s).decode()] for s in active.lambdas]

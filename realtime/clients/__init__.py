@@ -1,1 +1,0 @@
-"""Clients of a project's lambdas, generated."""
