@@ -20,6 +20,8 @@ from realtime.serving.calls import Call, Calls
 
 _OVERHEAD = 512
 """Bytes that an answer takes beside its body and its key, about."""
+_LARGEST = 4
+"""What takes more than this part of the room is not kept."""
 
 
 class Result(NamedTuple):
@@ -112,9 +114,13 @@ class Results:
         return found
 
     def _keep(self, key: Hashable, found: _Kept) -> None:
-        before = self._kept.pop(key, None)
+        """Keeps ``found``, unless a younger one is there or it would take the place of too many others."""
+        before = self._kept.get(key)
+        if found.size > self._most // _LARGEST or (before is not None and before.began > found.began):
+            return
         self.bytes += found.size - (before.size if before is not None else 0)
         self._kept[key] = found
+        self._kept.move_to_end(key)
         while self.bytes > self._most:
             self.bytes -= self._kept.popitem(last=False)[1].size
 

@@ -18,7 +18,7 @@ from realtime.serving.failures import QueryError
 from realtime.serving.formats import BY_SUFFIX, JSON, Format
 from realtime.serving.limits import Limits
 from realtime.serving.registry import Entry
-from realtime.serving.results import Results
+from realtime.serving.results import Results, _Kept
 from realtime.serving.upstream import Upstream
 from tests.serving.plans import param, spec
 
@@ -189,11 +189,31 @@ def test_memory_is_bounded_and_the_one_used_last_goes_last(endpoint: Endpoint) -
     async def work(results: Results) -> None:
         for key in "abcabdefghia":
             await results.answer(call(wide, JSON, k=key))
-            assert results.bytes <= 40_000
+            assert results.bytes <= 50_000
         assert results.counted == {("wide", "hit"): 2, ("wide", "miss"): 10}
         await results.answer(call(wide, JSON, k="i"))
         assert results.counted["wide", "hit"] == 3
         results.clear()
         assert results.bytes == 0
 
-    run(endpoint, work, most=40_000)
+    run(endpoint, work, most=50_000)
+
+
+def test_what_is_too_large_takes_nobodys_place(endpoint: Endpoint) -> None:
+    wide = spec("wide", "SELECT repeat({k:String}, 10000) AS n", PARAMS[:1], COLUMNS, cache_seconds=60)
+
+    async def work(results: Results) -> None:
+        for key in ("a", "many", "a", "many"):
+            await results.answer(call(wide, JSON, k=key))
+        assert results.counted == {("wide", "miss"): 3, ("wide", "hit"): 1}
+
+    run(endpoint, work, most=50_000)
+
+
+def test_an_older_answer_never_takes_the_place_of_a_younger_one(endpoint: Endpoint) -> None:
+    async def work(results: Results) -> None:  # as where the query that began first ends last
+        for body, began in ((b"younger", 2.0), (b"older", 1.0)):
+            results._keep("key", _Kept(body, began, 10))
+        assert (results._kept["key"].body, results.bytes) == (b"younger", 10)
+
+    run(endpoint, work)
