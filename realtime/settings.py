@@ -94,3 +94,12 @@ class Settings:
         """Where `duet export` writes."""
         given = self.text("DUET_LAKE")
         return Path(given).resolve() if given else self.project_dir / "lake"
+
+
+def secret(name: str, of: str) -> str:
+    """The environment variable ``name``, in which a project says the password ``of`` something is; ConfigError where
+    it is not set."""
+    found = os.environ.get(name, "")
+    if not found:
+        raise ConfigError(f"the password of {of} is missing: {name} is not set", remedy=f"set {name} and deploy again")
+    return found

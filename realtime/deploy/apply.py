@@ -30,7 +30,7 @@ from realtime.deploy.rebuild import undo_rebuilds
 from realtime.deploy.refreshes import make_refreshed
 from realtime.deploy.source_changes import orphans
 from realtime.deploy.sources import drop_columns, make_sources
-from realtime.deploy.topics import connect, disconnect
+from realtime.deploy.topics import check_passwords, connect, disconnect
 from realtime.emit.names import quoted
 from realtime.emit.project import generate, write
 from realtime.errors import ConfigError
@@ -105,6 +105,7 @@ class Deploy:
 def carry_out(deploy: Deploy, build: Callable[[], None]) -> None:
     """Makes everything so; ``build`` leaves read views in the staging schema, or raises where they are not right."""
     plan, work, live = deploy.plan, deploy.work, deploy.live
+    check_passwords(plan, live)
     _create_databases(work, plan)
     wanted = [state for state in states_of(plan).values() if not is_whole(state, live)]
     # A view does not outlive its landing table: what it kept is of rows that are gone.

@@ -13,7 +13,8 @@ from realtime.clickhouse.client import ClickHouse
 from realtime.deploy.change import Change, Kind
 from realtime.deploy.live import Live
 from realtime.emit.kafka import connect_ddl, disconnect_ddl, engine_of, queue_of, view_of
-from realtime.planner.ir import Plan
+from realtime.planner.ir import Kafka, Plan
+from realtime.settings import secret
 
 
 def topic_changes(plan: Plan, live: Live) -> Iterator[Change]:
@@ -34,6 +35,14 @@ def topic_changes(plan: Plan, live: Live) -> Iterator[Change]:
             yield Change(Kind.CONNECT_TOPIC, view_of(source), f"{what} now")
 
 
+def check_passwords(plan: Plan, live: Live) -> None:
+    """ConfigError where a password is needed to connect a topic, and its environment variable is not set."""
+    changed = {change.subject for change in topic_changes(plan, live)}
+    for source in plan.sources:
+        if source.kafka is not None and view_of(source) in changed:
+            _password(source.kafka)
+
+
 def disconnect(client: ClickHouse, plan: Plan, live: Live) -> None:
     """Ends reading what ``plan`` does not read, or reads otherwise."""
     known = {s.name: s for s in (*plan.sources, *(live.plan.sources if live.plan is not None else ()))}
@@ -49,5 +58,9 @@ def connect(client: ClickHouse, plan: Plan, live: Live) -> None:
     changed = {change.subject for change in topic_changes(plan, live)}
     for source in plan.sources:
         if source.kafka is not None and view_of(source) in changed:
-            for statement in connect_ddl(source, source.kafka):
+            for statement in connect_ddl(source, source.kafka, _password(source.kafka)):
                 client.execute(statement)
+
+
+def _password(kafka: Kafka) -> str:
+    return secret(kafka.password_env, f"topic {kafka.topic}") if kafka.password_env else ""

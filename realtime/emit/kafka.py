@@ -30,9 +30,10 @@ def view_of(source: SourceSpec) -> str:
     return f"{source.landing}__kafka_view"
 
 
-def connect_ddl(source: SourceSpec, kafka: Kafka) -> list[str]:
-    """Statements that begin to read the topic; messages come once the last one is carried out."""
-    return [_queue(source), _engine(source, kafka), _view(source)]
+def connect_ddl(source: SourceSpec, kafka: Kafka, password: str = "") -> list[str]:
+    """Statements that begin to read the topic; messages come once the last one is carried out. Without ``password``
+    they name the environment variable that holds it."""
+    return [_queue(source), _engine(source, kafka, password or f"${{{kafka.password_env}}}"), _view(source)]
 
 
 def disconnect_ddl(source: SourceSpec) -> list[str]:
@@ -54,7 +55,7 @@ def _queue(source: SourceSpec) -> str:
     )
 
 
-def _engine(source: SourceSpec, kafka: Kafka) -> str:
+def _engine(source: SourceSpec, kafka: Kafka, password: str) -> str:
     settings = {
         "kafka_broker_list": _text(kafka.brokers),
         "kafka_topic_list": _text(kafka.topic),
@@ -64,6 +65,12 @@ def _engine(source: SourceSpec, kafka: Kafka) -> str:
         "kafka_thread_per_consumer": "1",
         "kafka_flush_interval_ms": str(_FLUSH_MS),
     }
+    if kafka.security_protocol:
+        settings["kafka_security_protocol"] = _text(kafka.security_protocol)
+    if kafka.password_env:
+        settings["kafka_sasl_mechanism"] = _text(kafka.sasl_mechanism)
+        settings["kafka_sasl_username"] = _text(kafka.username)
+        settings["kafka_sasl_password"] = _text(password)  # ClickHouse shows it as [HIDDEN], in its log too
     lines = ",\n".join(f"  {name} = {value}" for name, value in settings.items())
     return f"CREATE TABLE IF NOT EXISTS {engine_of(source)} (message String)\nENGINE = Kafka\nSETTINGS\n{lines}"
 

@@ -34,12 +34,19 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Kafka(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic whose messages are rows of a source: JSON objects. ``brokers`` as ``host:port,host:port``."""
+    """A topic whose messages are rows of a source: JSON objects. ``brokers`` as ``host:port,host:port``.
+
+    ``security_protocol`` is empty where connections are plain; ``password_env`` names the environment variable that
+    holds the password of ``username``, which is never part of a plan."""
 
     brokers: str
     topic: str
     group: str
     consumers: int = 1
+    security_protocol: str = ""
+    sasl_mechanism: str = ""
+    username: str = ""
+    password_env: str = ""
 
 
 INDEX_PREFIX = "ix_"

@@ -21,7 +21,13 @@ from realtime.transpile.types import DuckType, Kind, duck_type
 _OPTIONS = frozenset(
     {"mode", "key", "version", "deleted", "event_time", "order_by", "partition_by", "ttl", "indexes", "kafka"}
 )
-_TOPIC = {"brokers": str, "topic": str, "group": str, "format": str, "consumers": int}
+_TOPIC = {
+    "brokers": str, "topic": str, "group": str, "format": str, "consumers": int, "security_protocol": str,
+    "sasl_mechanism": str, "username": str, "password_env": str,
+}  # fmt: skip
+_PROTOCOLS = {"plaintext": False, "ssl": False, "sasl_plaintext": True, "sasl_ssl": True}
+"""How a connection to Kafka may be secured, and whether by a password."""
+_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _MODES = ("append", "upsert")
 _MOMENTS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
 
@@ -170,6 +176,10 @@ def _kafka(source: Source) -> Kafka | None:
         raise _wrong(source, f"kafka is {given!r}", example)
     brokers = given.get("brokers")
     options = {**given, "brokers": ",".join(brokers) if isinstance(brokers, list) else brokers}
+    if "password" in options:
+        raise _wrong(
+            source, "kafka has a password", "name the environment variable that holds it: password_env: KAFKA_PASSWORD"
+        )
     missing = [name for name in ("brokers", "topic", "group") if not options.get(name)]
     wrong = [n for n, value in options.items() if n not in missing and not isinstance(value, _TOPIC.get(n, ()))]
     if missing or wrong:
@@ -181,7 +191,27 @@ def _kafka(source: Source) -> Kafka | None:
         raise _wrong(source, f"kafka has format {options['format']!r}", "messages are JSON objects: format: json")
     if options.get("consumers", 1) < 1:
         raise _wrong(source, "kafka has no consumers", "name 1, or up to as many as the topic has partitions")
+    _check_password(source, options)
     return Kafka(**{name: value for name, value in options.items() if name != "format"})
+
+
+def _check_password(source: Source, options: Mapping[str, Any]) -> None:
+    protocol = options.get("security_protocol", "plaintext")
+    if protocol not in _PROTOCOLS:
+        raise _wrong(source, f"kafka has security_protocol {protocol!r}", f"name one of {', '.join(_PROTOCOLS)}")
+    needed = ("sasl_mechanism", "username", "password_env")
+    lacking = [name for name in needed if bool(options.get(name)) != _PROTOCOLS[protocol]]
+    if lacking:
+        verb = "lacks" if _PROTOCOLS[protocol] else "has"
+        raise _wrong(
+            source,
+            f"kafka {verb} {', '.join(lacking)} with security_protocol {protocol}",
+            "a password takes security_protocol: sasl_ssl, sasl_mechanism, username and password_env, the name of the "
+            "environment variable that holds it",
+        )
+    if _PROTOCOLS[protocol] and options["sasl_mechanism"] not in _MECHANISMS:
+        given = options["sasl_mechanism"]
+        raise _wrong(source, f"kafka has sasl_mechanism {given!r}", f"name one of {', '.join(_MECHANISMS)}")
 
 
 def _wrong(source: Source, what: str, remedy: str) -> SourceError:

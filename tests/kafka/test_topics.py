@@ -19,16 +19,17 @@ from realtime.clickhouse import local
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.deploy.live import Live, read_live
-from realtime.deploy.topics import connect, disconnect, topic_changes
+from realtime.deploy.topics import check_passwords, connect, disconnect, topic_changes
+from realtime.emit.kafka import connect_ddl
 from realtime.emit.landing import SETTINGS
-from realtime.errors import PortInUseError
+from realtime.errors import ConfigError, PortInUseError
 from realtime.ingest.intake import Intake
 from realtime.ingest.topics import read_topics
 from realtime.planner.ir import Kafka, Plan, SourceSpec
 from realtime.server.metrics import Metrics
 from realtime.settings import Settings
 from tests.ingest.rows import deployed
-from tests.kafka.broker import running
+from tests.kafka.broker import PASSWORD, USER, Addresses, running
 from tests.landing import source
 
 COUNT = 20_000
@@ -36,9 +37,14 @@ COLUMNS = {"id": "BIGINT", "name": "VARCHAR"}
 
 
 @pytest.fixture(scope="module")
-def broker() -> Iterator[str]:
-    with running() as address:
-        yield address
+def addresses() -> Iterator[Addresses]:
+    with running() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def broker(addresses: Addresses) -> str:
+    return addresses.plain
 
 
 def reading(database: str, broker: str, topic: str, group: str = "duet") -> SourceSpec:
@@ -197,6 +203,38 @@ def test_a_topic_that_is_read_again_from_its_beginning_counts_once(
     tables = [r["name"] for r in clickhouse.rows(f"SHOW TABLES FROM {database}_raw")]
     assert not [name for name in tables if "kafka" in name]
     assert "shop__orders__queue" in tables
+
+
+def test_a_topic_is_read_with_a_password_that_nothing_shows(
+    clickhouse: ClickHouse, endpoint: Endpoint, database: str, addresses: Addresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = reading(database, addresses.plain, f"{database}-guarded")
+    guarded = Kafka(
+        brokers=addresses.guarded, topic=f"{database}-guarded", group="duet", security_protocol="sasl_plaintext",
+        sasl_mechanism="PLAIN", username=USER, password_env="DUET_TEST_PASSWORD",
+    )  # fmt: skip
+    spec = msgspec.structs.replace(plain, kafka=guarded)
+    plan = made(clickhouse, database, spec)
+    send(clickhouse, plain.kafka, numbered(0, 100))
+    monkeypatch.delenv("DUET_TEST_PASSWORD", raising=False)
+    with pytest.raises(ConfigError, match="DUET_TEST_PASSWORD is not set"):
+        check_passwords(plan, read_live(clickhouse, plan.database, plan))
+    monkeypatch.setenv("DUET_TEST_PASSWORD", PASSWORD)
+    live = connected(clickhouse, plan)
+
+    async def run() -> None:
+        async with server(endpoint, plan):
+            await until(lambda: landed(clickhouse, spec)[0] >= 100)
+
+    asyncio.run(run())
+    assert landed(clickhouse, spec) == (100, 100, 100)
+    clickhouse.execute("SYSTEM FLUSH LOGS")
+    known = clickhouse.rows(f"SELECT * FROM system.tables WHERE database = '{database}_raw'")
+    known += clickhouse.rows(f"SELECT query FROM system.query_log WHERE query LIKE '%{database}%__kafka%'")
+    assert "sasl_password = '[HIDDEN]'" in str(known)
+    shown = [str(known), msgspec.json.encode((plan, live)).decode(), "".join(connect_ddl(spec, guarded))]
+    assert not [text for text in shown if PASSWORD in text]
+    assert "'${DUET_TEST_PASSWORD}'" in shown[-1]
 
 
 def test_every_message_counts_once_whatever_is_killed(tmp_path: Path, broker: str) -> None:

@@ -135,6 +135,7 @@ def test_options_and_sql_are_both_looked_at() -> None:
 TOPIC = {"brokers": ["a:9092"], "topic": "t", "group": "g"}
 KEYED = {"id": "varchar", "v": "bigint"}
 UPSERT = {"mode": "upsert", "key": "id", "version": "v"}
+GUARDED = {"security_protocol": "sasl_ssl", "username": "u", "password_env": "KAFKA_PASSWORD"}
 WRONG_SOURCES = {
     "without types": (Declared({"id": "varchar", "n": "", "m": ""}), "columns without data_type: n, m"),
     "without columns": (Declared({}), "no columns declared"),
@@ -183,6 +184,26 @@ WRONG_SOURCES = {
     "with an index that would hide new versions": (
         Declared(KEYED, options={**UPSERT, "indexes": [{"columns": "v", "type": "minmax"}]}),
         "indexes names v, which is none of the key's columns",
+    ),
+    "of a topic with its password": (
+        Declared({"id": "varchar"}, options={"kafka": {**TOPIC, "password": "x"}}),
+        "kafka has a password",
+    ),
+    "of a topic with half a password": (
+        Declared({"id": "varchar"}, options={"kafka": {**TOPIC, "security_protocol": "sasl_ssl", "username": "u"}}),
+        "kafka lacks sasl_mechanism, password_env with security_protocol sasl_ssl",
+    ),
+    "of a topic with an unknown protocol": (
+        Declared({"id": "varchar"}, options={"kafka": {**TOPIC, "security_protocol": "tls"}}),
+        "kafka has security_protocol 'tls'",
+    ),
+    "of a topic with an unknown mechanism": (
+        Declared({"id": "varchar"}, options={"kafka": {**TOPIC, **GUARDED, "sasl_mechanism": "MD5"}}),
+        "kafka has sasl_mechanism 'MD5'",
+    ),
+    "of a topic with a user and no password": (
+        Declared({"id": "varchar"}, options={"kafka": {**TOPIC, "username": "u"}}),
+        "kafka has username with security_protocol plaintext",
     ),
     "with the hidden column": (Declared({"_ingested_at": "timestamp"}), "hidden column"),
     "of bytes": (Declared({"id": "blob"}), "column id holds BLOBs, which no event can carry"),
