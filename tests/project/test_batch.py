@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 
 from realtime.clickhouse.client import ClickHouse
@@ -14,6 +19,8 @@ from realtime.compile import compile_project
 from realtime.deploy.apply import deploy
 from realtime.errors import BusyError, CommandError
 from realtime.ingest.export import export
+from realtime.ingest.intake import Intake
+from realtime.ingest.request import Taken
 from realtime.parity.compare import parity
 from realtime.planner.ir import Plan
 from realtime.project.batch import run_batch
@@ -46,6 +53,10 @@ MODELS = {
         from {{ source('shop', 'orders') }} group by customer
     """,
     "countries": "select name, country from {{ source('shop', 'customers') }}",
+    "per_country": """
+        select country, count(*) as customers, max(changed_at) as last_at
+        from {{ source('shop', 'customers') }} group by country
+    """,
 }
 
 
@@ -93,12 +104,60 @@ def test_batch_and_real_time_agree(
     assert "Completed successfully" in capfd.readouterr().out
     assert [(c.model, c.rows_batch, c.differing, c.reason) for c in found] == [
         ("countries", 6, 0, ""),
+        ("per_country", 1, 0, ""),
         ("per_customer", 8, 0, ""),
     ]
     clickhouse.execute(f"INSERT INTO {orders} (id, customer, placed_at) VALUES (9999, 'c1', '2020-01-01 00:00:00')")
     [late] = parity(settings, plan, clickhouse, ("per_customer",))
     assert (late.differing, [e.differs for e in late.examples]) == (2, [("orders", "last_at")] * 2)
     assert late.reason == "1 row of shop.orders arrived since the last export: run duet export and duet batch"
+
+
+CHANGES: tuple[tuple[str, Mapping[str, object]], ...] = (
+    ("POST", {"c0": ("FI", 5), "c1": ("SE", 5), "c2": (None, 5), "c3": ("NO", 5), "c4": ("DK", 5)}),
+    ("PATCH", {"c0": ("SE", 6), "c1": ("FI", 4), "c2": ("FI", 5), "new": ("IS", 1)}),  # c1 is late, c2 of equal version
+    ("DELETE", {"c3": 7, "c4": 4, "never": 3}),  # c4 is late
+    ("POST", {"c3": ("SE", 6), "c0": ("NO", 5), "never": ("SE", 2)}),  # all late
+    ("PATCH", {"c3": ("FI", 8), "c4": (None, 6), "c2": ("SE", 3)}),  # c3 stays deleted, c2 is late
+    ("POST", {"c3": ("FI", 9), "never": ("IS", 4)}),
+    ("DELETE", {"c0": 9}),
+    ("PATCH", {"c0": ("DK", 8), "new": ("FI", 2)}),  # c0 is late
+)
+
+
+def test_batch_and_real_time_agree_after_updates_deletions_and_late_versions(
+    settings: Settings, endpoint: Endpoint, clickhouse: ClickHouse
+) -> None:
+    plan = compiled(settings)
+    deploy(settings, plan, clickhouse, lambda _: None)
+
+    def row(method: str, name: str, given: object) -> dict[str, Any]:
+        country, version = given if isinstance(given, tuple) else (None, given)
+        key: dict[str, Any] = {"name": name, "changed_at": f"2024-05-01T00:00:00.{version:06}"}
+        return key if method == "DELETE" else {**key, "country": country}
+
+    async def send() -> None:
+        intake = Intake(endpoint, plan)
+        try:
+            for method, given in CHANGES:
+                body = "\n".join(json.dumps(row(method, name, each)) for name, each in given.items())
+                taken = await intake.take("shop.customers", body.encode(), method=method)
+                assert taken == Taken(len(given), 0)
+                await asyncio.to_thread(export, settings, plan, clickhouse)
+        finally:
+            await intake.close()
+
+    asyncio.run(send())
+    run_batch(settings, plan)
+    assert [(c.model, c.differing, c.reason) for c in parity(settings, plan, clickhouse)] == [
+        ("countries", 0, ""),
+        ("per_country", 0, ""),
+        ("per_customer", 0, ""),
+    ]
+    with duckdb.connect(str(settings.project_dir / "warehouse.duckdb"), read_only=True) as warehouse:
+        found = warehouse.execute("select name, country from countries order by name").fetchall()
+    wanted = [("c1", "SE"), ("c2", "FI"), ("c3", "FI"), ("c4", None), ("never", "IS"), ("new", "FI")]
+    assert found == wanted
 
 
 def test_a_database_that_is_open_elsewhere_and_a_failing_model(settings: Settings, database: str) -> None:
