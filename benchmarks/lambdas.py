@@ -4,7 +4,8 @@
 
 The load comes from wrk, a process of its own on the same cores, over kept connections; every call asks for a random
 key. "direct" sends the lambda's compiled query to ClickHouse with the settings that the server sends; of the seven
-single-row subqueries there is also "joins", a hand-written query with six LEFT JOINs of the same views. "window" counts
+single-row subqueries, whose models share a state, there is also "joins", a hand-written query with six LEFT JOINs of
+models of the same rows that have states of their own. "window" counts
 the events of 20 minutes, 24,000 a minute and stream: the server reads states and the two edges, "direct" every event;
 "states" is the server's query sent to ClickHouse, and the rows that both read are counted. The sides alternate;
 medians are printed as one JSON object a line: calls per second, p50 and p99 in ms, and ours as a ratio of theirs. For
@@ -33,6 +34,7 @@ from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint, find_endpoint
 from realtime.compile import compile_project
 from realtime.deploy.apply import deploy
+from realtime.deploy.diff import states_of
 from realtime.planner.ir import LambdaSpec, Plan
 from realtime.services import server_url, start, stop, wait_until_served
 from realtime.serving.limits import Limits
@@ -43,6 +45,8 @@ ROOT = Path(__file__).parents[1]
 VISITORS, STREAMS, ROWS, BUSY = 300_000, 3_000, 1_000_000, 2
 KEYS = {"recent": STREAMS, "window": BUSY}
 NOW = "2026-01-01 12:00:30"
+OWN = "own_"
+"""Before the names of models that are read by no lambda, and so have states of their own."""
 PARTS = ("views", "searches", "bookings", "cancellations", "reviews", "messages", "payments")
 SOURCES = {
     "visits": {"visitor_id": "varchar", "kind": "varchar", "amount": "bigint", "happened_at": "timestamp"},
@@ -67,6 +71,7 @@ MODELS = {
         for part in PARTS
     },
 }
+MODELS |= {OWN + part: MODELS[part] for part in PARTS}
 LAMBDAS = {
     "point": "select visits, last_visit_at from {{ ref('visitors') }} where visitor_id = {{ param('key', 'varchar') }}",
     "recent": "select sum(messages) as messages, max(chatters) as chatters, max(last_sent_at) as last_sent_at"
@@ -182,9 +187,8 @@ def _fill(plan: Plan, client: ClickHouse) -> None:
     for spec in plan.sources:
         columns = ", ".join(c.name for c in spec.columns)
         client.execute(f"INSERT INTO {spec.landing} ({columns}) {FILL[spec.name.split('.')[1]]}")
-    for step in plan.steps:
-        for state in step.states:
-            client.execute(f"OPTIMIZE TABLE {state.relation} FINAL")
+    for relation in states_of(plan):
+        client.execute(f"OPTIMIZE TABLE {relation} FINAL")
 
 
 def _measure(
@@ -229,8 +233,8 @@ def joined(database: str) -> str:
     """The seven by LEFT JOINs of the read views, as one writes it by hand."""
     first, *others = PARTS
     shown = ", ".join(f"{part}.{part}_count, {part}.{part}_amount" for part in PARTS)
-    joins = " ".join(f"LEFT JOIN {database}.{o} AS {o} ON {first}.visitor_id = {o}.visitor_id" for o in others)
-    return f"SELECT {shown} FROM {database}.{first} AS {first} {joins} WHERE {first}.visitor_id = {{key:String}}"
+    joins = " ".join(f"LEFT JOIN {database}.{OWN}{o} AS {o} ON {first}.visitor_id = {o}.visitor_id" for o in others)
+    return f"SELECT {shown} FROM {database}.{OWN}{first} AS {first} {joins} WHERE {first}.visitor_id = {{key:String}}"
 
 
 def direct(endpoint: Endpoint, select: str, parameters: str) -> str:

@@ -40,6 +40,7 @@ class Explained:
             yield f"-- landing table of {source.name}{why}\n{_statements(landing_ddl(source))}"
         for state in self.step.states:
             why = f": ordered {state.why}" if state.why else ": ordered by its keys; no lambda looks it up"
+            why += f"; kept together: {', '.join(state.models)}" if state.models else ""
             yield f"-- state {state.relation}{why}\n{_statements(state_ddl(state))}"
         if self.step.refresh is not None:
             refresh = self.step.refresh
@@ -68,11 +69,18 @@ class ExplainedLambda:
         yield "\n".join(["-- reads", *self.reads]) if self.reads else "-- reads: nothing"
         if said := in_words(spec):
             yield f"-- calls: {said}"
-        yield f"-- one call\n{spec.select}"
-        if spec.keyed is not None:
-            yield f"-- many calls that differ in {spec.keyed.param}, in one query\n{spec.keyed.select}"
+        together = spec.together
+        if together is not None:
+            models = ", ".join(member.model for member in together.members)
+            yield f"-- together: one key of {together.state} holds what {models} have of it"
+        elif len(spec.depends_on) > 1:
+            yield f"-- what it reads is read one by one: {spec.apart}"
+        asked = together or spec
+        yield f"-- one call\n{asked.select}"
+        if asked.keyed is not None:
+            yield f"-- many calls that differ in {asked.keyed.param}, in one query\n{asked.keyed.select}"
         else:
-            yield f"-- calls are asked one by one: {spec.alone}"
+            yield f"-- calls are asked one by one: {asked.alone}"
         if spec.window is not None:
             yield f"-- answered by {spec.window.why}; one call\n{spec.window.select}"
             if spec.window.keyed:

@@ -108,8 +108,10 @@ def read_below(model: str, plan: Plan) -> frozenset[str]:
 
 
 def _reads_as_before(model: str, before: Plan, after: Plan) -> bool:
-    """Whether the sources of the version of ``model`` in ``before`` are, for it, the same in ``after``."""
-    below = read_below(model, before)
+    """Whether the sources of the version of ``model`` in ``before``, and of what its state is fed by, are the same for
+    it in ``after``: a state that can't be fed any more would refuse every insert."""
+    together = {model}.union(*(sharing(step) for step in before.steps if step.model == model))
+    below = frozenset[str]().union(*(read_below(each, before) for each in together))
     now = {s.name: s for s in after.sources}
     return all(s.name in now and fits(s, now[s.name]) for s in before.sources if s.name in below)
 
@@ -131,9 +133,16 @@ def objects_of(step: Step) -> list[str]:
     return found + ([step.published.relation] if step.published is not None else [])
 
 
+def sharing(step: Step) -> frozenset[str]:
+    """Names of the models with which ``step`` shares a state."""
+    return frozenset(model for state in step.states for model in state.models) - {step.model}
+
+
 def _states(plan: Plan, live: Live, options: Options) -> Iterator[Change]:
+    seen = set[str]()
     for step in plan.steps:
-        for state in step.states:
+        for state in (s for s in step.states if s.relation not in seen):
+            seen.add(state.relation)
             tables = {view.landing for view in state.views}
             rows = sum(live.landing[t].rows for t in tables if t in live.landing)
             if not is_whole(state, live):
@@ -177,6 +186,10 @@ def _why_new(step: Step, made: State | Refresh | Published, live: Live) -> str:
         return "an earlier deploy did not finish it"
     steps = live.plan.steps if live.plan is not None else ()
     before = {t.name for s in steps for t in (*s.states, s.refresh, s.published) if t is not None}
+    if isinstance(made, State) and made.models:
+        models = ", ".join(made.models)
+        changed = f"what models {models} keep together has changed"
+        return changed if made.name in before else f"a lambda reads models {models} together"
     return f"what model {step.model} keeps has changed" if made.name in before else f"model {step.model} is new"
 
 

@@ -27,10 +27,19 @@ def merged(
         base,
         sources=specs,
         steps=ordered,
-        lambdas=tuple(sorted(lambdas, key=lambda spec: spec.name)),
+        lambdas=tuple(sorted((_read(spec, steps) for spec in lambdas), key=lambda spec: spec.name)),
         tests=_tests(base.tests, other.tests, taken, kept),
         carried=_tests(base.carried, other.carried, taken, kept),
     )
+
+
+def _read(spec: LambdaSpec, steps: Mapping[str, Step]) -> LambdaSpec:
+    """``spec``, without its way to a state that not all of its models have here: it reads their views then."""
+    together = spec.together
+    models = [steps.get(member.model) for member in together.members] if together is not None else []
+    if together is None or all(m is not None and any(s.relation == together.state for s in m.states) for m in models):
+        return spec
+    return msgspec.structs.replace(spec, together=None, apart="its models are deployed with states of their own")
 
 
 def same_plan(one: Plan, other: Plan) -> bool:

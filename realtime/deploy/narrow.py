@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from itertools import pairwise
 
-import sqlglot
-from sqlglot import Token, TokenType, exp
+from sqlglot import exp
 
 from realtime.clickhouse.moment import micros
 from realtime.emit.landing import HIDDEN, INGESTED_AT
-from realtime.emit.readable import readable
+from realtime.emit.readable import parsed, readable
 from realtime.errors import ConfigError
 from realtime.planner.ir import View
-from realtime.transpile.form import CLICKHOUSE, column, form
-
-_VERBATIM = "__verbatim_"
+from realtime.transpile.form import column, form
 
 
 def narrowed(
@@ -83,26 +79,10 @@ def _conditions(alias: str, since: datetime | None, until: datetime | None) -> l
 
 
 def _parsed(view: View) -> exp.Query:
-    """The select as a tree that prints as it was written: calls keep the names that sqlglot would translate."""
-    tokens = CLICKHOUSE.tokenize(view.select)
-    pieces, at = [], 0
-    for token, following in pairwise(tokens):
-        if _is_call(token, following, view.select):
-            pieces += [view.select[at : token.start], _VERBATIM]
-            at = token.start
-    tree = sqlglot.parse_one("".join([*pieces, view.select[at:]]), read=CLICKHOUSE)
-    for node in tree.find_all(exp.Anonymous):
-        node.set("this", node.name.removeprefix(_VERBATIM))
-    if not isinstance(tree, exp.Query) or readable(tree) != view.select:
+    tree = parsed(view.select)
+    if tree is None:
         raise _other_version(view)
     return tree
-
-
-def _is_call(token: Token, following: Token, text: str) -> bool:
-    """Whether ``token`` names a function: the parenthesis follows at once, which it never does after a keyword."""
-    return (
-        following.token_type == TokenType.L_PAREN and token.end + 1 == following.start and text[token.start].isalpha()
-    )
 
 
 def _other_version(view: View) -> ConfigError:

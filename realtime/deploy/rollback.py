@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from realtime.clickhouse.client import ClickHouse
 from realtime.deploy.apply import Deploy, carry_out, working
 from realtime.deploy.change import Change, Kind
-from realtime.deploy.diff import ROLLBACK, changed_models, changes, versions_before
+from realtime.deploy.diff import ROLLBACK, changed_models, changes, sharing, versions_before
 from realtime.deploy.live import Kept, Live, read_live
 from realtime.deploy.merge import merged
 from realtime.deploy.options import Options
@@ -75,9 +75,10 @@ def _find(model: str, live: Live) -> Kept:
 
 
 def _together(model: str, now: Plan, before: Plan) -> frozenset[str]:
-    """Changed models that hang together with ``model``, in either version: what it reads was made for it."""
+    """Changed models that hang together with ``model``, in either version: what it reads was made for it, and one
+    state may be of several."""
     changed = set(changed_models(before, now)) | {s.model for s in now.steps} - {s.model for s in before.steps}
-    links = [(s.model, d) for plan in (now, before) for s in plan.steps for d in s.depends_on]
+    links = [(s.model, d) for plan in (now, before) for s in plan.steps for d in (*s.depends_on, *sharing(s))]
     found, waiting = {model}, [model]
     while waiting:
         one = waiting.pop()

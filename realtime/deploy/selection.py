@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from realtime.clickhouse.client import ClickHouse
-from realtime.deploy.diff import changed_models, read_below
+from realtime.deploy.diff import changed_models, read_below, sharing
 from realtime.deploy.live import active_plan
 from realtime.deploy.merge import merged, same_plan
 from realtime.deploy.source_changes import fits
 from realtime.errors import ConfigError, NotFoundError
 from realtime.planner.ir import Column, LambdaSpec, Plan, SourceSpec, Step
+from realtime.planner.own_rows import own_rows
 from realtime.project.dbt import run_dbt
 from realtime.project.profile import profiles_dir
 from realtime.settings import Settings
@@ -37,11 +38,11 @@ def select_plan(settings: Settings, client: ClickHouse, plan: Plan, select: Sequ
 
 def selected_plan(plan: Plan, live: Plan, names: frozenset[str]) -> Plan:
     """``live`` with the models, lambdas and sources ``names`` as they are in ``plan``, and with those that these are
-    made of, where they have changed.
+    made of or share a state with, where they have changed.
 
     ConfigError where something that is not selected reads a column that would be gone or of another type.
     """
-    models = frozenset(_with_below(plan, live, names))
+    models = _selected_models(plan, live, names)
     read = {name for model in models for name in read_below(model, plan)} | names
     sources = list(_sources(plan, live, frozenset(read)))
     lambdas = list(_lambdas(plan, live, names))
@@ -83,12 +84,8 @@ def _different(spec: LambdaSpec, plan: Plan, live: Plan) -> list[str]:
 
 
 def _rows(step: Step) -> object:
-    """What decides the rows of ``step``, whatever its tables are called and however they are ordered."""
-    select = step.select
-    for number, state in enumerate(step.states):
-        select = select.replace(state.relation.split(".")[1], f"state {number}")
-    states = [(s.engine, s.ttl, s.latest, [(v.landing, v.select) for v in s.views]) for s in step.states]
-    return select, states, step.refresh, step.published, _typed(step.columns)
+    """What decides the rows of ``step``, whatever its tables are."""
+    return own_rows(step), step.refresh, step.published, _typed(step.columns)
 
 
 def _typed(columns: Iterable[Column]) -> list[tuple[str, str]]:
@@ -124,8 +121,30 @@ def _sources(plan: Plan, live: Plan, read: frozenset[str]) -> Iterable[SourceSpe
 
 
 def _lambdas(plan: Plan, live: Plan, names: frozenset[str]) -> Iterable[LambdaSpec]:
-    yield from (spec for spec in live.lambdas if spec.name not in names)
+    now = {(spec.name, spec.version): spec for spec in plan.lambdas}
+    for spec in live.lambdas:
+        if spec.name not in names:  # the version stays; from which state it is answered is the new plan's to say
+            newer = now.get((spec.name, spec.version), spec)
+            yield msgspec.structs.replace(spec, together=newer.together, apart=newer.apart)
     yield from (spec for spec in plan.lambdas if spec.name in names)
+
+
+def _selected_models(plan: Plan, live: Plan, names: frozenset[str]) -> frozenset[str]:
+    """The models to take from ``plan``: what `_with_below` gives, and what would share a state with them no more, or
+    does now. ConfigError where the project has such a model no more."""
+    while True:
+        models = frozenset(_with_below(plan, live, names))
+        moved = models & set(changed_models(live, plan)) | models - {s.model for s in live.steps}
+        more = {m for of in (plan, live) for s in of.steps if s.model in moved for m in sharing(s)} - models
+        if not more:
+            return models
+        gone = sorted(more - {s.model for s in plan.steps})
+        if gone:
+            raise ConfigError(
+                f"{', '.join(gone)}, which the project has no more, shares a state with what is selected",
+                remedy="deploy without --select",
+            )
+        names |= more
 
 
 def _check_readers(

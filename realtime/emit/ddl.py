@@ -18,7 +18,7 @@ def state_ddl(state: State) -> list[str]:
 
 
 def create_state(state: State) -> str:
-    """The table; its columns and their types are those of the first view's select."""
+    """The table; its columns and their types are those of the first view's select, unless it is shared."""
     clauses = [f"CREATE TABLE IF NOT EXISTS {state.relation}", f"ENGINE = {state.engine}"]
     if state.partition_by:
         clauses.append(f"PARTITION BY {state.partition_by}")
@@ -30,7 +30,7 @@ def create_state(state: State) -> str:
     compact = f", min_bytes_for_wide_part = {_COMPACT}" if state.compact else ""
     whole = f", {WHOLE_PARTS}" if state.whole_parts else ""
     clauses.append(f"SETTINGS index_granularity = {state.index_granularity}, {SETTINGS}{compact}{whole}")
-    clauses.append(f"EMPTY AS\n{state.views[0].select}")
+    clauses.append(f"EMPTY AS\n{state.structure or state.views[0].select}")
     return "\n".join(clauses)
 
 

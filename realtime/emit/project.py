@@ -105,7 +105,8 @@ duet_realtime:
 
 
 def _sources_file(plan: Plan) -> Mapping[str, Any]:
-    states = [(state.relation, f"State of {state.name}.") for step in plan.steps for state in step.states]
+    named = {state.relation: state for step in plan.steps for state in step.states}
+    states = [(r, f"State of {', '.join(s.models) or s.name}.") for r, s in named.items()]
     states += [(s.refresh.relation, f"Rows of {s.model}, refreshed.") for s in plan.steps if s.refresh is not None]
     states += [(s.published.relation, f"Rows of {s.model}, copied.") for s in plan.steps if s.published is not None]
     landing = [_landing_properties(source, plan) for source in plan.sources]

@@ -109,7 +109,11 @@ class View(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A state table and the views that feed it. ``fingerprint`` names its version; ``latest`` says that it
     keeps the newest row per key. Its columns are what its first view selects. ``compact`` keeps the columns of a part
-    in one file up to a gigabyte; ``why`` says what the order and the index are made for, where lambdas decide."""
+    in one file up to a gigabyte; ``why`` says what the order and the index are made for, where lambdas decide.
+
+    Where several models share it, ``models`` names them, each of their views fills its own columns, and ``structure``
+    is a select that gives all columns.
+    """
 
     name: str
     relation: str
@@ -125,6 +129,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     compact: bool = False
     why: str = ""
     indexes: tuple[Index, ...] = ()
+    models: tuple[str, ...] = ()
+    structure: str = ""
 
 
 class Refresh(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,7 +173,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     ``depends_on`` names the models and sources (``chat.messages``) it reads, as authored. ``keys`` are the
     columns that identify a row of the model; empty where they are not known, or it has one row. ``remedy`` says what
     would keep on insert a model that is computed when read. ``refresh`` is the table of a model that is refreshed,
-    ``published`` that of one which is copied from batch.
+    ``published`` that of one which is copied from batch. ``own_rows`` is `realtime.planner.own_rows.own_rows` of one
+    that shares its state.
     """
 
     model: str
@@ -185,6 +192,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     published: Published | None = None
     description: str = ""
     remedy: str = ""
+    own_rows: str = ""
 
     def __str__(self) -> str:
         over = f" over {', '.join(s.relation for s in self.states)}" if self.states else ""
@@ -261,6 +269,27 @@ class Window(msgspec.Struct, frozen=True):
     streams: str
 
 
+class Member(msgspec.Struct, frozen=True):
+    """A model whose rows of one key a lambda reads together with others'. ``columns`` are those that it needs;
+    ``required`` says that there is no row of the answer without one of this model."""
+
+    model: str
+    columns: tuple[str, ...]
+    required: bool
+
+
+class Together(msgspec.Struct, frozen=True, kw_only=True):
+    """A lambda's queries over the one state ``state`` that ``members`` share, grouped by ``keys``; ``keyed`` and
+    ``alone`` as in `LambdaSpec`."""
+
+    keys: tuple[str, ...]
+    members: tuple[Member, ...]
+    select: str
+    keyed: Keyed | None = None
+    alone: str = ""
+    state: str = ""
+
+
 class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A lambda, compiled: ``select`` is ClickHouse SQL with ``{name:Type}`` placeholders and its
     SETTINGS, ``batch`` the same query for DuckDB with ``$name`` parameters. ``version`` is the
@@ -268,6 +297,8 @@ class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     gave. ``keyed`` answers many calls at once, where that is proven to answer the same; else ``alone`` says what
     stands against it. ``limits`` are its own; an answer is used again for ``cache_seconds``. ``window`` answers the
     same from states, where it aggregates a stream; else ``events`` says why rows are read.
+    ``together`` answers the same from a state that its models share: it belongs to a plan, not to the version, and
+    ``apart`` says why there is none.
     """
 
     name: str
@@ -285,6 +316,8 @@ class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     cache_seconds: float = 0.0
     window: Window | None = None
     events: str = ""
+    together: Together | None = None
+    apart: str = ""
 
 
 class DataTest(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,25 +18,39 @@ from realtime.dialects.translate import to_duckdb, to_duckdb_type
 from realtime.emit.readable import readable
 from realtime.errors import BadRequestError, ConfigError, RefusedError
 from realtime.planner.call_options import CallOptions, call_examples, call_options
-from realtime.planner.ir import AS_OF, Keyed, LambdaSpec, Param
+from realtime.planner.ir import AS_OF, Column, Keyed, LambdaSpec, Param, Step, Together
+from realtime.planner.key_rows import ApartError, key_of
 from realtime.planner.keyed import NotKeyedError, for_many, keyed_query
 from realtime.planner.relations import Relations, to_read_views
 from realtime.planner.split_lambda import SplitLambda, SplitQuery, split_query
-from realtime.project.binder import Binder
+from realtime.planner.together import HOLDER, Joined, read_together
+from realtime.project.binder import Binder, table
 from realtime.project.manifest import Query
 from realtime.serving.parameters import Signature
+from realtime.transpile.form import quote
 from realtime.transpile.lower import refused
 from realtime.transpile.settings import with_settings
-from realtime.transpile.transpile import transpile
-from realtime.transpile.types import duck_type
+from realtime.transpile.transpile import resolved, transpile
+from realtime.transpile.types import Kind, duck_type
 
 _MARK = "duet.param "
+_EXACT = (
+    Kind.INTEGER, Kind.DECIMAL, Kind.BOOLEAN, Kind.TEXT, Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.UUID,
+)  # fmt: skip
+"""Kinds of which equal values are one group."""
 
 
 def plan_lambda(
-    query: Query, reads: tuple[str, ...], adapter: str, binder: Binder, relations: Relations, database: str
+    query: Query,
+    reads: tuple[str, ...],
+    adapter: str,
+    binder: Binder,
+    relations: Relations,
+    database: str,
+    steps: Mapping[str, Step],
 ) -> LambdaSpec:
-    """The compiled lambda; ``reads`` names what it reads, as authored, ``adapter`` the dialect it is written in.
+    """The compiled lambda; ``reads`` names what it reads, as authored, ``adapter`` the dialect it is written in,
+    ``steps`` are those of models by unique id.
 
     RefusedError where its SQL can't be kept exactly or a parameter is contradictory.
     """
@@ -50,13 +64,12 @@ def plan_lambda(
         return readable(with_settings(to_read_views(tree, relations, database)))
 
     select = sent(compiled.tree)
-    keyed, alone = None, ""
+    keyed, alone = _for_many(tree, params, binder, compiled.columns, sent)
+    together, apart = None, ""
     try:
-        many = keyed_query(tree, params)
-        for_keys = for_many(many, transpile(many.tree, binder), compiled.columns)
-        keyed = Keyed(many.param.name, sent(for_keys), many.missing)
-    except (NotKeyedError, RefusedError) as error:
-        alone = error.message
+        together = _together(query.name, tree, params, binder, relations, steps, compiled.columns, sent)
+    except (ApartError, RefusedError) as error:
+        apart = error.message
     spec = LambdaSpec(
         name=query.name,
         version=_version(select, params, options),
@@ -71,6 +84,8 @@ def plan_lambda(
         alone=alone,
         limits=options.limits,
         cache_seconds=options.cache_seconds,
+        together=together,
+        apart=apart,
     )
     _check_parameters(spec)
     return spec
@@ -130,6 +145,62 @@ def split_lambda(
             many = dataclasses.replace(many, tree=inlined(many.tree))
             return SplitLambda(one, split(for_many(many, transpile(many.tree, binder), spec.columns)))
     return SplitLambda(one)
+
+
+Sent = Callable[[exp.Query], str]
+"""The text that is sent to ClickHouse."""
+
+
+def _for_many(
+    tree: exp.Query, params: tuple[Param, ...], binder: Binder, columns: tuple[Column, ...], sent: Sent
+) -> tuple[Keyed | None, str]:
+    """The form of ``tree`` for many keys; without one, why there is none."""
+    try:
+        many = keyed_query(tree, params)
+        for_keys = for_many(many, transpile(many.tree, binder), columns)
+        return Keyed(many.param.name, sent(for_keys), many.missing), ""
+    except (NotKeyedError, RefusedError) as error:
+        return None, error.message
+
+
+def _together(
+    name: str,
+    tree: exp.Query,
+    params: tuple[Param, ...],
+    binder: Binder,
+    relations: Relations,
+    steps: Mapping[str, Step],
+    columns: tuple[Column, ...],
+    sent: Sent,
+) -> Together:
+    """The form of ``tree`` that reads one row of all its models, whose place is held by `HOLDER`. ApartError,
+    RefusedError."""
+    row = table(f"{HOLDER}_{name}")
+    joined = read_together(resolved(tree.copy(), binder), row, relations, steps)
+    _check_equal(joined, params)
+    binder.add_table(row, joined.columns)
+    compiled = transpile(joined.tree, binder)
+    if compiled.columns != columns:
+        raise ApartError("its columns would be of other types")
+
+    def placed(tree: exp.Query) -> str:
+        for reference in [t for t in tree.find_all(exp.Table) if t.name == row.name]:
+            reference.replace(exp.Table(this=quote(HOLDER), alias=reference.args["alias"]))
+        return sent(tree)
+
+    keyed, alone = _for_many(joined.tree, params, binder, columns, placed)
+    return Together(
+        keys=tuple(joined.keys), members=joined.members, select=placed(compiled.tree), keyed=keyed, alone=alone
+    )
+
+
+def _check_equal(joined: Joined, params: tuple[Param, ...]) -> None:
+    """ApartError where more than one key may equal a parameter: of another type, or zeros of floats."""
+    types, given = dict(joined.columns), {p.name: p.type for p in params}
+    for key, param in joined.keys.items():
+        kind = types[key_of(key)]
+        if kind != given[param] or duck_type(kind).kind not in _EXACT:
+            raise ApartError(f"{param} is compared with a column of another type, or of floats")
 
 
 def _version(select: str, params: tuple[Param, ...], options: CallOptions) -> str:

@@ -18,6 +18,7 @@ from realtime.dialects.adapters import check_adapter
 from realtime.dialects.translate import source_in_duckdb, to_duckdb
 from realtime.emit.tests import carried_tests, custom_tests
 from realtime.errors import DuetError, RefusedError, SourceError
+from realtime.planner.colocate import colocated
 from realtime.planner.data_tests import plan_test
 from realtime.planner.design import designed
 from realtime.planner.dimensions import tested_keys
@@ -74,7 +75,7 @@ def plan_project(project: Project, database: str, cache: Cache | None = None) ->
     )
     hints = {model.unique_id: model.options or {} for model in project.realtime_models()}
     hints |= {source.unique_id: source.options for source in project.sources.values()}
-    return Outcome(designed(windowed(plan, planner.splits), hints), tuple(planner.refused.refusals))
+    return Outcome(colocated(designed(windowed(plan, planner.splits), hints)), tuple(planner.refused.refusals))
 
 
 def trace_model(project: Project, database: str, name: str) -> tuple[Stage, ...]:
@@ -370,7 +371,7 @@ class Planner:
             return inline_streams(tree, self._stream)
 
         names, adapter = self._names(query.depends_on), self.project.adapter
-        spec = plan_lambda(query, names, adapter, self.binder, self.relations, self.database)
+        spec = plan_lambda(query, names, adapter, self.binder, self.relations, self.database, self.steps)
         return _Lambda(spec, split_lambda(query, spec, adapter, inlined, self.binder, self.relations, self.database))
 
     def test(self, test: Test) -> DataTest:

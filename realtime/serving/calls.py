@@ -21,6 +21,7 @@ from realtime.planner.ir import AS_OF, LambdaSpec, Missing
 from realtime.serving.admission import Admission, Nested
 from realtime.serving.answers import answer, by_key, source_format
 from realtime.serving.failures import (
+    GoneError,
     OutOfMemoryError,
     QueryError,
     QueryTimeoutError,
@@ -178,13 +179,16 @@ class Calls:
         if len(taken) == 1:
             _settle(taken[0], await self._one(first))
             return
-        keyed = first.entry.spec.keyed
+        keyed = first.entry.keyed
         assert keyed is not None
         keys = [waiters[0][0].given[keyed.param] for waiters in taken]
         parameters = first.entry.signature.encode_many(_clocked(first), keyed.param, keys)
         try:
             reply = await self._ask(first, first.entry.many, parameters, "JSONEachRow", len(keys))
-        except (QueryError, RequestTooLargeError):  # one key may fail, or all together be too much
+        except (QueryError, RequestTooLargeError) as error:  # one key may fail, or all together be too much
+            if isinstance(error, GoneError) and first.entry.views is not None:
+                await self._from_views(taken, first.entry.views)
+                return
             middle = len(taken) // 2
             for half in (taken[:middle], taken[middle:]):
                 await (self._many(half) if len(half) > 1 else self._alone(half[0]))
@@ -198,6 +202,15 @@ class Calls:
             else:
                 lacking.append(waiters)
         await self._lacking(lacking, keyed.missing)
+
+    async def _from_views(self, taken: list[list[tuple[Call, asyncio.Future[bytes]]]], views: Entry) -> None:
+        """Answers ``taken`` from read views: a deploy dropped the state that their models shared."""
+        moved = [[(dataclasses.replace(call, entry=views), waiting) for call, waiting in w] for w in taken]
+        if views.keyed is not None:
+            await self._many(moved)
+            return
+        for waiters in moved:
+            await self._alone(waiters)
 
     async def _lacking(self, lacking: list[list[tuple[Call, asyncio.Future[bytes]]]], missing: Missing) -> None:
         """Answers keys of which the query for many had no row."""
@@ -216,7 +229,12 @@ class Calls:
     async def _one(self, call: Call) -> bytes:
         entry = call.entry
         parameters = entry.signature.encode(_clocked(call))
-        reply = await self._ask(call, entry.one, parameters, source_format(call.form))
+        try:
+            reply = await self._ask(call, entry.one, parameters, source_format(call.form))
+        except GoneError:  # a deploy dropped the state that its models shared
+            if entry.views is None:
+                raise
+            return await self._one(dataclasses.replace(call, entry=entry.views))
         return _body(call, reply.body, reply)
 
     async def _ask(self, call: Call, queries: Sequence[bytes], parameters: str, form: str, keys: int = 1) -> Reply:
@@ -247,7 +265,7 @@ class Calls:
 def _group(call: Call) -> tuple[tuple[str, ...], str]:
     """What calls that are asked together have in common, and the key by which they may differ."""
     spec, given = call.entry.spec, call.given
-    keyed = spec.keyed if call.form in _LINES else None
+    keyed = call.entry.keyed if call.form in _LINES else None
     rest = dict(given)
     key = rest.pop(keyed.param) if keyed is not None else None
     if call.now:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 import msgspec
 
 from realtime.errors import ConfigError, DuetError, NotFoundError, RefusedError
-from realtime.planner.ir import LambdaSpec, Plan, plan_id, streams_digest
+from realtime.planner.ir import Keyed, LambdaSpec, Plan, plan_id, streams_digest
 from realtime.serving import tags, tokens
 from realtime.serving.answers import meta
 from realtime.serving.parameters import Signature, nearest
@@ -37,14 +37,17 @@ _SPECS = "SELECT spec FROM {database:Identifier}.lambdas FINAL ORDER BY at, name
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One lambda version, ready to be called. ``one`` are its queries for one call, ``many`` those for many (none where
-    it has no such form): all answer the same, and where the first can't be computed the next one tells."""
+    """One lambda version, ready to be called. ``one`` are its queries for one call, ``many`` those for many keys, as
+    ``keyed`` says (none where it has no such form): all answer the same, and where the first can't be computed the next
+    one tells. ``views`` answers the same from read views, whatever is deployed; None where it is this one that does."""
 
     spec: LambdaSpec
     signature: Signature
     meta: bytes
     one: tuple[bytes, ...]
     many: tuple[bytes, ...] = ()
+    keyed: Keyed | None = None
+    views: Entry | None = None
 
     @classmethod
     def of(cls, spec: LambdaSpec, *, windowed: bool = False) -> Entry:
@@ -53,8 +56,13 @@ class Entry:
         if windowed and spec.window is not None:
             one.insert(0, spec.window.select)
             many[:0] = [spec.window.keyed] if spec.window.keyed else []
-        queries = (tuple(text.encode() for text in texts) for texts in (one, many))
-        return cls(spec, Signature.of(spec), meta(spec), *queries)
+        first, second = (tuple(text.encode() for text in texts) for texts in (one, many))
+        views = cls(spec, Signature.of(spec), meta(spec), first, second, spec.keyed)
+        if spec.together is None:
+            return views
+        keyed, one_key = spec.together.keyed, (spec.together.select.encode(),)
+        keys = (keyed.select.encode(),) if keyed is not None else ()
+        return dataclasses.replace(views, one=one_key, many=keys, keyed=keyed, views=views)
 
 
 @dataclasses.dataclass(frozen=True)

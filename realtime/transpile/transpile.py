@@ -112,7 +112,7 @@ def _compiled(tree: exp.Query, binder: Binder, text: str = "", trace: Trace | No
     # The author's own text, where there is one, for DuckDB's errors name its lines.
     given = "" if parametric else text
     wanted = binder.describe(given or without_params(tree).sql("duckdb"))
-    tree = annotate(_resolved(tree, binder, trace), binder)
+    tree = annotate(resolved(tree, binder, trace), binder)
     found = outputs(tree) or binder.describe(without_params(tree).sql("duckdb"))
     if [t for _, t in found] != [t for _, t in wanted]:
         raise RefusedError("the query changes its types when its names are resolved", remedy="qualify every column")
@@ -126,7 +126,9 @@ def _compiled(tree: exp.Query, binder: Binder, text: str = "", trace: Trace | No
     return Compiled(_named(lowered, columns), tuple(columns))
 
 
-def _resolved(tree: exp.Query, binder: Binder, trace: Trace | None = None) -> exp.Query:
+def resolved(tree: exp.Query, binder: Binder, trace: Trace | None = None) -> exp.Query:
+    """``tree``, in place, in DuckDB's dialect still, with every name qualified and short forms written out."""
+
     def pivot_columns(tree: exp.Query) -> exp.Query:
         return expand_pivots(tree, binder)
 
@@ -153,7 +155,7 @@ def _resolved(tree: exp.Query, binder: Binder, trace: Trace | None = None) -> ex
 def _view(table: exp.Table, binder: Binder) -> exp.Query | None:
     key = (table.catalog.lower(), table.db.lower(), table.name.lower())
     if key in binder.views and key not in binder.typed_views:
-        tree = _resolved(parse(binder.views[key]), binder)
+        tree = resolved(parse(binder.views[key]), binder)
         annotate(tree, binder)
         binder.typed_views[key] = tree
     return binder.typed_views.get(key)

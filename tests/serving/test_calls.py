@@ -9,12 +9,13 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import OverloadedError, UnavailableError
-from realtime.planner.ir import CallLimits, Keyed, Missing
+from realtime.planner.ir import CallLimits, Keyed, Member, Missing, Together
 from realtime.serving.calls import Call, Calls
 from realtime.serving.failures import ComputationError
 from realtime.serving.formats import BY_SUFFIX, JSON, Format
@@ -122,6 +123,22 @@ def test_a_query_for_many_runs_alone(endpoint: Endpoint, rows: str) -> None:
 
 def test_no_call_waits_for_a_slow_query(endpoint: Endpoint, rows: str) -> None:
     assert beside(endpoint, rows, slow=0)[3] == 1
+
+
+def test_a_state_that_a_deploy_dropped_is_not_missed(endpoint: Endpoint, rows: str) -> None:
+    """Until a server knows the plan after it, it answers from read views."""
+
+    async def work(calls: Calls, upstream: Counted) -> None:
+        views, gone = entry(rows).spec, entry(f"{rows}_gone").spec
+        member = Member("m", ("n",), required=True)
+        together = Together(keys=("k",), members=(member,), select=gone.select, keyed=gone.keyed, state=f"{rows}_gone")
+        stale = Entry.of(msgspec.structs.replace(views, together=together))
+        assert await answers(calls, stale, "abcdx") == [lines(n) for n in (1, 2, 3, 4, 0)]
+        assert len(upstream.sent) == 4
+        bare = msgspec.structs.replace(views, keyed=None, together=together)
+        assert await answers(calls, Entry.of(bare), "abcdx") == [lines(n) for n in (1, 2, 3, 4, 0)]
+
+    run(endpoint, work)
 
 
 def test_json_is_the_same_asked_alone_or_together(endpoint: Endpoint, rows: str) -> None:
