@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -57,6 +58,26 @@ def lambda_deploy(
         wanted = lambdas_plan(plan, deployed_plan(context.obj, client), names or ())
         deploy(context.obj, wanted, client, show.note)
     wait_until_served(context.obj, wanted)
+
+
+@lambdas.command("client")
+def lambda_client(
+    context: typer.Context,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write it; default: standard output.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="The class's name; default: the project's, as LiveClient.")] = "",
+) -> None:
+    """Compile, and write a typed Python client of the project's lambdas: one module, which needs httpx2 only."""
+    from realtime.clients.python import python_client
+
+    plan = compiled(context.obj).plan
+    text = python_client(plan, name)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    output.write_text(text, encoding="utf-8")
+    show.note(f"{output}: {len(plan.lambdas)} lambdas")
 
 
 @lambdas.command("tag")

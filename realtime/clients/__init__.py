@@ -1,0 +1,1 @@
+"""Clients of a project's lambdas, generated."""
