@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
@@ -69,8 +69,17 @@ def lambdas_plan(plan: Plan, live: Plan, names: Sequence[str]) -> Plan:
                 f"lambda {spec.name} reads {', '.join(other)}, which the server has not as in the project",
                 remedy=f"deploy it with what it reads: duet deploy --select {spec.name}",
             )
-    found = merged(live, plan, frozenset(), live.sources, _lambdas(plan, live, chosen))
+    states = {state.relation for step in live.steps for state in step.states}
+    lambdas = (_over(spec, states) for spec in _lambdas(plan, live, chosen))
+    found = merged(live, plan, frozenset(), live.sources, lambdas)
     return live if same_plan(found, live) else found
+
+
+def _over(spec: LambdaSpec, states: Collection[str]) -> LambdaSpec:
+    """``spec``, which reads its models' views where the state that they would share is none of ``states``."""
+    if spec.together is None or spec.together.state in states:
+        return spec
+    return msgspec.structs.replace(spec, together=None)
 
 
 def _different(spec: LambdaSpec, plan: Plan, live: Plan) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from realtime.deploy.apply import deploy
@@ -10,7 +11,7 @@ from realtime.deploy.live import active_plan
 from realtime.deploy.promote import stage_views
 from realtime.deploy.selection import lambdas_plan
 from realtime.errors import ConfigError, NotFoundError
-from realtime.planner.ir import Plan
+from realtime.planner.ir import Plan, Together
 from realtime.planner.planner import plan_project
 from tests.deploy.conftest import MODELS, RENAMED, Site, project
 
@@ -57,6 +58,16 @@ def test_a_model_that_is_only_ordered_otherwise_will_do() -> None:
     assert plan.steps != live.steps  # a look-up of one room orders the state, and makes its index finer
     found = lambdas_plan(plan, live, [])
     assert (found.steps, found.lambdas) == (live.steps, plan.lambdas)
+
+
+def test_a_state_that_is_not_there_is_not_read() -> None:
+    live, plan = planned({}), planned({"a": ROOMS})
+    state = live.steps[0].states[0].relation
+    for name, kept in ((state, True), ("shop_state.shared__1", False)):
+        together = Together(keys=("room",), members=(), select="", state=name)
+        shared = msgspec.structs.replace(plan.lambdas[0], together=together)
+        found = lambdas_plan(msgspec.structs.replace(plan, lambdas=(shared,)), live, [])
+        assert (found.lambdas[0].together is not None) == kept
 
 
 def test_nothing_but_lambdas_moves(site: Site) -> None:
