@@ -83,7 +83,7 @@ setup: .venv/.ready node_modules/.ready ## install the pinned dependencies
 	@touch $@
 
 node_modules/.ready: package-lock.json .venv/.ready
-	@echo "fetching the ClickHouse library"
+	@echo "fetching the ClickHouse library and TypeScript"
 	@command -v npm >/dev/null || .venv/bin/uv pip install --quiet --python .venv/bin/python "$(NODE)"
 	@npm ci --no-audit --no-fund --loglevel=error
 	@if [ "$$(uname -sm)" = "Linux x86_64" ] && [ ! -f $(LIBRARY) ]; then \
