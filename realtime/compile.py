@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from realtime.clickhouse.endpoint import database_name
+from realtime.clickhouse.endpoint import cluster_name, database_name
 from realtime.dialects.adapters import check_adapter
 from realtime.errors import CommandError, ConfigError
 from realtime.planner.ir import Plan
@@ -39,7 +40,7 @@ def compile_project(settings: Settings) -> Outcome:
     from realtime.project.catalogs import check_database
     from realtime.project.manifest import read_manifest
 
-    project = read_manifest(manifest)
+    project = dataclasses.replace(read_manifest(manifest), cluster=cluster_name(settings))
     check_database(project)
     cache = Cache(root / "target" / "compiled.duet")
     plan_ahead(project, database, cache)

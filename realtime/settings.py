@@ -25,7 +25,9 @@ class Setting:
 SETTINGS: tuple[Setting, ...] = (
     Setting("DUET_PROJECT_DIR", "", "the dbt project that Dagster shows; default: the folder it is started in"),
     Setting(
-        "CLICKHOUSE_URL", "", "ClickHouse to use instead of the local one: http[s]://user:password@host:port/database"
+        "CLICKHOUSE_URL",
+        "",
+        "ClickHouse to use instead of the local one: http[s]://user:password@host:port/database[?cluster=name]",
     ),
     Setting("CLICKHOUSE_READ_USER", "", "user that lambdas are asked as, which can only read; default: the address's"),
     Setting("CLICKHOUSE_READ_PASSWORD", "", "its password"),

@@ -39,12 +39,19 @@ class ClickHouse:
                 compress=False,
                 send_receive_timeout=3600,
                 query_limit=0,
+                # What is inserted into a table over all shards can be read when the insert returns.
+                settings={"distributed_foreground_insert": 1} if endpoint.cluster else None,
             )
         except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
             raise UnavailableError(
                 f"ClickHouse at {endpoint.url} does not answer: {_first_line(error)}",
                 remedy="check CLICKHOUSE_URL, or start the local one: duet up",
             ) from None
+
+    @property
+    def cluster(self) -> str:
+        """The cluster that the server is one of; empty where it stands alone."""
+        return self.endpoint.cluster
 
     def execute(
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None

@@ -12,11 +12,12 @@ from realtime.project.profile import clickhouse_target, project_name
 from realtime.settings import Settings
 
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_URL = "write it as http://user:password@host:8123/database"
+_URL = "write it as http://user:password@host:8123/database, with ?cluster=name behind it for a cluster"
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """A ClickHouse server's HTTP interface. ``database`` is empty where the project's name should be used."""
+    """A ClickHouse server's HTTP interface. ``database`` is empty where the project's name should be used, ``cluster``
+    where the server stands alone."""
 
     host: str
     port: int
@@ -24,6 +25,15 @@ class Endpoint(msgspec.Struct, frozen=True):
     user: str = "default"
     password: str = ""
     database: str = ""
+    cluster: str = ""
+
+    def everywhere(self, table: str) -> str:
+        """What a system table is read by, so that it tells of every server: of all of the cluster, else of this one."""
+        return f"clusterAllReplicas('{self.cluster}', {table})" if self.cluster else table
+
+    def of_shards(self, table: str) -> str:
+        """The same, but of one server per shard: what counts rows, counts each once."""
+        return f"cluster('{self.cluster}', {table})" if self.cluster else table
 
     @property
     def url(self) -> str:
@@ -58,6 +68,7 @@ def remote_endpoint(settings: Settings) -> Endpoint | None:
         user=str(target.get("user") or "default"),
         password=str(target.get("password") or ""),
         database=str(target.get("schema") or ""),
+        cluster=_cluster(str(target.get("cluster") or "")),
     )
 
 
@@ -81,6 +92,21 @@ def database_name(settings: Settings) -> str:
             remedy="use letters, digits and underscores: in CLICKHOUSE_URL, the profile's schema or the project's name",
         )
     return name
+
+
+def cluster_name(settings: Settings) -> str:
+    """The cluster that the address or profile names; empty where the server stands alone."""
+    remote = remote_endpoint(settings)
+    return remote.cluster if remote is not None else ""
+
+
+def _cluster(given: str) -> str:
+    if given and not re.fullmatch(r"[A-Za-z0-9_.-]+", given):
+        raise ConfigError(
+            f"cluster {given!r} can't be used",
+            remedy="name one of the server's: SELECT DISTINCT cluster FROM system.clusters",
+        )
+    return given
 
 
 def _port(given: object, where: str) -> int:
@@ -110,4 +136,5 @@ def _from_url(url: str) -> Endpoint:
         user=urllib.parse.unquote(parsed.username or "default"),
         password=urllib.parse.unquote(parsed.password or ""),
         database=parsed.path.strip("/"),
+        cluster=_cluster(urllib.parse.parse_qs(parsed.query).get("cluster", [""])[0]),
     )

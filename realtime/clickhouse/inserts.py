@@ -13,7 +13,7 @@ from realtime.errors import BusyError
 
 # `elapsed` is measured by another clock than `now64`, so 10 ms are added: one insert too many does no harm.
 _RUNNING = """
-SELECT query_id, elapsed, query AS text, '' AS target FROM system.processes
+SELECT query_id, elapsed, query AS text, '' AS target FROM {processes}
 WHERE query_kind IN ('Insert', 'AsyncInsertFlush')
   AND now64(6, 'UTC') - toIntervalMicrosecond(toInt64(elapsed * 1e6) + 10000)
     < fromUnixTimestamp64Micro({before:Int64}, 'UTC')
@@ -21,15 +21,15 @@ WHERE query_kind IN ('Insert', 'AsyncInsertFlush')
 UNION ALL
 SELECT entries.query_id[1], dateDiff('microsecond', first_update, now64(6, 'UTC')) / 1e6, query,
   concat(database, '.', table)
-FROM system.asynchronous_inserts WHERE first_update < fromUnixTimestamp64Micro({before:Int64}, 'UTC')
+FROM {queued} WHERE first_update < fromUnixTimestamp64Micro({before:Int64}, 'UTC')
 """
 # A refresh, or a backfill: it reads landing tables and writes to a state database, also one that is only just made.
 _DERIVED = r"^INSERT INTO `?\w+_state`?\."
 
 
 def wait_for_inserts(client: ClickHouse, tables: Sequence[str], before: datetime, timeout: float = 60) -> None:
-    """Returns when no INSERT that started before ``before`` (UTC) into ``tables`` (``database.table``) is running or
-    queued any more: what such inserts wrote is then visible.
+    """Returns when no INSERT that started before ``before`` (UTC, by the server's clock) into ``tables``
+    (``database.table``) is running or queued any more, on any server: what such inserts wrote is then visible.
 
     An insert's target is known by its text, so one that only mentions a table's name is waited for too.
     Inserts through a Kafka engine are no queries and are not seen. BusyError naming the insert where one
@@ -50,7 +50,10 @@ def wait_for_inserts(client: ClickHouse, tables: Sequence[str], before: datetime
 
 
 def _older(client: ClickHouse, tables: Sequence[str], before: datetime) -> list[dict[str, Any]]:
-    rows = client.rows(_RUNNING, {"before": micros(before), "derived": _DERIVED}, {"log_queries": 0})
+    everywhere = client.endpoint.everywhere
+    sql = _RUNNING.replace("{processes}", everywhere("system.processes"))
+    sql = sql.replace("{queued}", everywhere("system.asynchronous_inserts"))
+    rows = client.rows(sql, {"before": micros(before), "derived": _DERIVED}, {"log_queries": 0})
     names = [table.split(".")[-1] for table in tables]
     return [r for r in rows if (r["target"] in tables if r["target"] else any(name in r["text"] for name in names))]
 

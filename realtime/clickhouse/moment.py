@@ -31,6 +31,16 @@ def from_micros(value: int) -> datetime:
     return EPOCH + timedelta(microseconds=value)
 
 
+def clocks(client: ClickHouse) -> tuple[datetime, datetime]:
+    """What the servers' clocks say, in UTC: the one that is behind the others, and the one that is ahead of them. On a
+    server that stands alone both are its own."""
+    # `now64` would be the clock of the server that is asked, wherever it is called.
+    servers = client.endpoint.everywhere("system.one")
+    each = f"SELECT toUnixTimestamp64Micro(nowInBlock64(6, 'UTC')) AS now FROM {servers}"
+    (row,) = client.rows(f"SELECT min(now) AS first, max(now) AS last FROM ({each})")
+    return from_micros(int(row["first"])), from_micros(int(row["last"]))
+
+
 def server_now(client: ClickHouse) -> datetime:
-    """What the server's clock says, in UTC: the clock that stamps ``_ingested_at``."""
+    """What the server's clock says, in UTC: the clock that stamps ``_ingested_at`` of rows that are sent to it."""
     return from_micros(int(client.value("SELECT toUnixTimestamp64Micro(now64(6, 'UTC'))")))

@@ -28,11 +28,13 @@ from realtime.deploy.promote import build_staging, settle, staging_database, swa
 from realtime.deploy.published import PATIENCE, make_placeholder, make_published, publishing
 from realtime.deploy.rebuild import undo_rebuilds
 from realtime.deploy.refreshes import make_refreshed
+from realtime.deploy.replace import drop_table
 from realtime.deploy.source_changes import orphans
 from realtime.deploy.sources import drop_columns, make_sources
 from realtime.deploy.topics import check_passwords, connect, disconnect
 from realtime.emit.names import quoted
 from realtime.emit.project import generate, write
+from realtime.emit.shards import create_database, drop_database, on_cluster
 from realtime.errors import ConfigError
 from realtime.planner.ir import Plan, State
 from realtime.settings import Settings
@@ -143,7 +145,7 @@ def _activate(deploy: Deploy) -> None:
 
 def _create_databases(work: Work, plan: Plan) -> None:
     for name in (plan.database, f"{plan.database}_raw", f"{plan.database}_state"):
-        work.client.execute(f"CREATE DATABASE IF NOT EXISTS {quoted(name)}")
+        work.client.execute(create_database(name, work.client.cluster))
     work.ledger.create()
 
 
@@ -162,7 +164,7 @@ def _drop_orphans(work: Work, found: Sequence[Change], options: Options) -> None
     for change in found:
         if options.destructive:
             work.report(str(change))
-            work.client.execute(f"DROP TABLE IF EXISTS {_quoted(change.subject)}")
+            drop_table(work.client, change.subject)
         else:
             work.report(f"{change.subject} stays, though {change.reason}: --allow-destructive drops it")
 
@@ -249,10 +251,10 @@ def _drop_unused(deploy: Deploy, grace: float) -> None:
         wait_for_inserts(work.client, sorted(live.landing), server_now(work.client), INSERT_TIMEOUT)
     with publishing(work.client, plan.database, PATIENCE) if tables else nullcontext():
         for table in tables:
-            work.client.execute(f"DROP TABLE IF EXISTS {_quoted(table)}")
+            drop_table(work.client, table)
     drop_columns(work, columns)
     for name in live.staging:
-        work.client.execute(f"DROP DATABASE IF EXISTS {quoted(name)} SYNC")
+        work.client.execute(drop_database(name, work.client.cluster))
 
 
 def _quoted(relation: str) -> str:
@@ -261,6 +263,6 @@ def _quoted(relation: str) -> str:
 
 def _end_leftovers(work: Work) -> None:
     """Ends backfills of a deploy that was killed: the server goes on with a query whose client is gone."""
-    sql = "KILL QUERY WHERE Settings['log_comment'] = {comment:String} SYNC"
+    sql = f"KILL QUERY{on_cluster(work.client.cluster)} WHERE Settings['log_comment'] = {{comment:String}} SYNC"
     work.client.execute(sql, {"comment": work.comment})
     undo_rebuilds(work.client, f"{work.ledger.database}_raw")

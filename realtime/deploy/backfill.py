@@ -21,9 +21,11 @@ from realtime.clickhouse.moment import EPOCH, from_micros, micros
 from realtime.deploy.lake import LAKE, NO_LAKES, Lake
 from realtime.deploy.ledger import Chunk, Work
 from realtime.deploy.narrow import narrowed, selected
+from realtime.deploy.replace import drop_table
 from realtime.emit.landing import INGESTED_AT
 from realtime.emit.names import quoted
-from realtime.planner.ir import State
+from realtime.emit.shards import create_whole
+from realtime.planner.ir import ALL, State
 
 BACKFILL = "__backfill"
 CHUNK_ROWS = 1_000_000
@@ -74,7 +76,7 @@ def chunk_tables(client: ClickHouse, relation: str) -> dict[str, int]:
     prefix = f"{name}{BACKFILL}_"
     rows = client.rows(
         "SELECT name FROM system.tables WHERE database = {database:String} AND startsWith(name, {prefix:String}) "
-        "ORDER BY name",
+        "AND engine != 'Distributed' ORDER BY name",
         {"database": database, "prefix": prefix},
     )
     return {f"{database}.{r['name']}": int(r["name"].removeprefix(prefix).partition("_")[0]) for r in rows}
@@ -84,7 +86,7 @@ def drop_chunk_tables(client: ClickHouse, relation: str, kept: Container[int] = 
     """Drops the tables of all chunks of the state ``relation`` but those whose numbers are ``kept``."""
     for table, number in chunk_tables(client, relation).items():
         if number not in kept:
-            client.execute(f"DROP TABLE IF EXISTS {table} SYNC")
+            drop_table(client, table)
 
 
 def _chunks(work: Work, state: State, cutover: datetime, chunk_rows: int, lakes: Mapping[str, Lake]) -> Sequence[Chunk]:
@@ -128,11 +130,17 @@ def insert_chunk(work: Work, state: State, cutover: datetime, chunk: Chunk) -> N
     # Another name each time: what an earlier try still sends finds no table.
     table = f"{state.relation}{BACKFILL}_{chunk.number}_{secrets.token_hex(4)}"
     work.client.execute(f"CREATE TABLE {table} AS {state.relation}")
+    if state.shards:
+        work.client.execute(create_whole(table, state.shards))
     settings = {**_SETTINGS, "log_comment": work.comment}
-    work.client.execute(f"INSERT INTO {table} ({columns})\n{select}", settings=settings)
+    work.client.execute(f"INSERT INTO {_whole(table, work.client)} ({columns})\n{select}", settings=settings)
     if max(_partitions(work.client, table).values(), default=0) > _MOST_PARTS:
         work.client.execute(f"OPTIMIZE TABLE {table} FINAL", settings={"log_comment": work.comment})
     work.ledger.save_chunks(state.relation, cutover, [dataclasses.replace(chunk, done=True)])
+
+
+def _whole(relation: str, client: ClickHouse) -> str:
+    return relation + ALL if client.cluster else relation
 
 
 def _move(client: ClickHouse, table: str, state: str) -> None:
@@ -142,10 +150,11 @@ def _move(client: ClickHouse, table: str, state: str) -> None:
 
 
 def _partitions(client: ClickHouse, table: str) -> dict[str, int]:
-    """Ids of the partitions of ``table`` that hold rows, with the number of their parts."""
+    """Ids of the partitions of ``table`` that hold rows, on any shard, with the number of their parts."""
     database, name = table.split(".")
+    parts = client.endpoint.everywhere("system.parts")
     rows = client.rows(
-        "SELECT partition_id, count() AS parts FROM system.parts WHERE database = {database:String} "
+        f"SELECT partition_id, count() AS parts FROM {parts} WHERE database = {{database:String}} "
         "AND table = {name:String} AND active AND rows > 0 GROUP BY partition_id ORDER BY partition_id",
         {"database": database, "name": name},
     )
@@ -162,7 +171,7 @@ def _planned(
         lake = lakes.get(landing)
         until = min(lake.watermark, cutover) if lake is not None else EPOCH
         parts = [(lake.table, EPOCH, until)] if lake is not None else []
-        parts.append((landing, until, cutover))
+        parts.append((_whole(landing, client), until, cutover))
         spans[landing] = [
             (table, *span) for table, first, last in parts for span in _spans(client, table, first, last, chunk_rows)
         ]

@@ -16,15 +16,16 @@ from datetime import datetime, timedelta
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
-from realtime.clickhouse.moment import from_micros, micros, server_now
+from realtime.clickhouse.moment import clocks, from_micros, micros, server_now
 from realtime.deploy.backfill import drop_chunk_tables
 from realtime.deploy.ledger import Work
 from realtime.deploy.live import Live
 from realtime.deploy.narrow import narrowed
-from realtime.emit.ddl import create_state, create_view
+from realtime.deploy.replace import drop_table
+from realtime.emit.ddl import create_view, tables_ddl
 from realtime.emit.landing import INGESTED_AT, keep_after
 from realtime.errors import BusyError
-from realtime.planner.ir import State
+from realtime.planner.ir import ALL, State
 
 INSERT_TIMEOUT = 600.0
 """Seconds that a deploy waits for an insert that is already running."""
@@ -70,9 +71,11 @@ def _cut(work: Work, states: Sequence[State]) -> datetime:
         work.ledger.mark([s.relation for s in states], "dropped")
         moment = _make(work.client, states, margin + 0.02 * len(states))
         for landing in landings:
-            work.client.execute(keep_after(landing, micros(moment)))
+            # On a cluster the server that is sent rows gives them their time.
+            for table in (landing + ALL, landing) if work.client.cluster else (landing,):
+                work.client.execute(keep_after(table, micros(moment)))
         wait_for_inserts(work.client, landings, server_now(work.client), INSERT_TIMEOUT)
-        if server_now(work.client) < moment:
+        if clocks(work.client)[1] < moment:
             return moment
         work.report(f"making the views took longer than {margin:.1f} s; again with more time")
     raise BusyError(
@@ -85,7 +88,8 @@ def _make(client: ClickHouse, states: Sequence[State], margin: float) -> datetim
     """Makes ``states`` anew, with views from a moment ``margin`` seconds ahead on."""
     for state in states:
         _drop(client, state)
-        client.execute(create_state(state))
+        for statement in tables_ddl(state):
+            client.execute(statement)
     moment = latest(client, _landings(states)) + timedelta(seconds=margin)
     for state in states:
         for view in state.views:
@@ -98,7 +102,7 @@ def _drop(client: ClickHouse, state: State) -> None:
     for view in state.views:
         client.execute(f"DROP TABLE IF EXISTS {view.name} SYNC")
     drop_chunk_tables(client, state.relation)
-    client.execute(f"DROP TABLE IF EXISTS {state.relation} SYNC")
+    drop_table(client, state.relation)
 
 
 def _landings(states: Sequence[State]) -> list[str]:
@@ -106,15 +110,17 @@ def _landings(states: Sequence[State]) -> list[str]:
 
 
 def latest(client: ClickHouse, landings: Iterable[str]) -> datetime:
-    """The server's time, or that of the rows that came last where its clock was set back since."""
-    found = server_now(client)
-    for landing in landings:
-        sql = f"SELECT toUnixTimestamp64Micro(max({INGESTED_AT})) FROM {landing} WHERE {INGESTED_AT} > now64(6, 'UTC')"
+    """The time of the server whose clock is ahead of the others', or that of the rows that came last where a clock was
+    set back since."""
+    found = clocks(client)[1]
+    for rows in map(client.endpoint.of_shards, landings):
+        sql = f"SELECT toUnixTimestamp64Micro(max({INGESTED_AT})) FROM {rows} WHERE {INGESTED_AT} > now64(6, 'UTC')"
         found = max(found, from_micros(int(client.value(sql))))
     return found
 
 
 def _wait_until(client: ClickHouse, moment: datetime) -> None:
-    """Waits for ``moment``; not where the clock was set back, and rows have that time until it has caught up."""
-    while timedelta(0) <= moment - (now := server_now(client)) < _FAR:
+    """Waits until every clock is past ``moment``; not where one was set back, and rows have that time until it has
+    caught up."""
+    while timedelta(0) <= moment - (now := clocks(client)[0]) < _FAR:
         time.sleep((moment - now).total_seconds() + 0.001)

@@ -16,6 +16,7 @@ import msgspec
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.moment import from_micros, micros, server_now
+from realtime.emit.shards import create_database, engine_on
 from realtime.planner.ir import LambdaSpec, Plan, plan_id
 from realtime.serving import recorder, tags, tokens
 
@@ -57,6 +58,7 @@ _TABLES = (
     ("calls", *recorder.CALLS),
     ("traffic", *recorder.TRAFFIC),
 )
+_STARTED = "SELECT max(at) FROM (SELECT nowInBlock64(6, 'UTC') - toIntervalSecond(uptime()) AS at FROM {servers})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,9 +93,11 @@ class Ledger:
 
     def create(self) -> None:
         """Makes the database and its tables where they are missing."""
-        self.client.execute(f"CREATE DATABASE IF NOT EXISTS `{self.database}_duet`")
+        cluster = self.client.cluster
+        self.client.execute(create_database(f"{self.database}_duet", cluster, everywhere=True))
         for name, columns, engine in _TABLES:
-            self.client.execute(f"CREATE TABLE IF NOT EXISTS {self._table(name)} ({columns}) ENGINE = {engine}")
+            kind = engine_on(engine, replicated=bool(cluster))
+            self.client.execute(f"CREATE TABLE IF NOT EXISTS {self._table(name)} ({columns}) ENGINE = {kind}")
         # Made by a version before, they may lack these.
         for name, column in (("deployments", "note"), ("chunks", "source")):
             self.client.execute(f"ALTER TABLE {self._table(name)} ADD COLUMN IF NOT EXISTS {column} String")
@@ -124,7 +128,13 @@ class Ledger:
         return frozenset(r["relation"] for r in rows)
 
     def interrupted(self) -> frozenset[str]:
-        """States that ClickHouse was restarted under while they were entering: nobody knows what they hold."""
+        """States that ClickHouse was restarted under while they were entering: nobody knows what they hold. Of a
+        cluster any server counts, by its clock, and with it what was begun up to a minute later."""
+        if self.client.cluster:
+            started = _STARTED.format(servers=self.client.endpoint.everywhere("system.one"))
+            sql = "SELECT relation FROM {table} FINAL WHERE phase = 'entering' AND at < "
+            rows = self._rows(f"{sql}({started}) + INTERVAL 1 MINUTE", "states")
+            return frozenset(r["relation"] for r in rows)
         sql = "SELECT relation, cutover FROM {table}"
         sure = {(r["relation"], int(r["cutover"])) for r in self._rows(sql, "entering")}
         cuts = {relation: micros(moment) for relation, moment in self.cutovers().items()}

@@ -176,7 +176,8 @@ def _expiring(
         if s.ttl and s.landing in landing and before.get(s.landing, s.ttl) != s.ttl
     }
     return {
-        name: int(client.value(f"SELECT count() FROM {name} WHERE ({ttl}) <= now()")) for name, ttl in changed.items()
+        name: int(client.value(f"SELECT count() FROM {client.endpoint.of_shards(name)} WHERE ({ttl}) <= now()"))
+        for name, ttl in changed.items()
     }
 
 
@@ -198,10 +199,11 @@ def _tables(client: ClickHouse, database: str) -> dict[str, dict[str, Any]]:
     ):
         columns.setdefault(row["relation"], {})[row["name"]] = row["type"]
     tables = client.rows(
-        "SELECT concat(database, '.', name) AS relation, engine, sorting_key, ifNull(total_rows, 0) AS rows, as_select "
-        "FROM system.tables WHERE database IN {databases:Array(String)} "
-        # What a refreshable view is writing at this moment is no table of ours yet.
-        "AND name NOT LIKE '.tmp.inner_id.%'",
+        "SELECT concat(t.database, '.', t.name) AS relation, any(t.engine) AS engine, "
+        "any(t.sorting_key) AS sorting_key, sum(ifNull(t.total_rows, 0)) AS rows, any(t.as_select) AS as_select "
+        f"FROM {client.endpoint.of_shards('system.tables')} AS t WHERE t.database IN {{databases:Array(String)}} "
+        # What a refreshable view is writing at this moment is no table of ours yet; those over all shards hold no rows.
+        "AND t.name NOT LIKE '.tmp.inner_id.%' AND t.engine != 'Distributed' GROUP BY relation",
         databases,
     )
     indexes: dict[str, set[str]] = {}
@@ -219,7 +221,7 @@ def _tables(client: ClickHouse, database: str) -> dict[str, dict[str, Any]]:
 
 def _table(row: Mapping[str, Any]) -> Table:
     return Table(
-        engine=row["engine"],
+        engine=row["engine"].removeprefix("Replicated"),
         sorting_key=row["sorting_key"],
         rows=int(row["rows"]),
         columns=row["columns"],

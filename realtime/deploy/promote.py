@@ -18,6 +18,7 @@ from realtime.deploy.live import read_live
 from realtime.deploy.unpublished import unpublished_of
 from realtime.emit import jinja
 from realtime.emit.names import quoted
+from realtime.emit.shards import create_database
 from realtime.errors import CommandError
 from realtime.planner.ir import Plan, Step, plan_id
 from realtime.project.dbt import run_dbt
@@ -38,6 +39,8 @@ def build_staging(settings: Settings, client: ClickHouse, plan: Plan) -> None:
     root = settings.realtime_dir
     results = root / "target" / "run_results.json"
     results.unlink(missing_ok=True)
+    if client.cluster:  # dbt would make one of this server alone
+        client.execute(create_database(staging_database(plan), client.cluster))
     environment = client.endpoint.environment(staging_database(plan))
     try:
         unpublished = set(unpublished_of(plan, read_live(client, plan.database)).values())
@@ -56,7 +59,7 @@ def build_staging(settings: Settings, client: ClickHouse, plan: Plan) -> None:
 def stage_views(_: Settings, client: ClickHouse, plan: Plan) -> None:
     """Makes the read views in the staging schema without dbt and without tests; CommandError where one can't be."""
     schema = staging_database(plan)
-    client.execute(f"CREATE DATABASE IF NOT EXISTS {quoted(schema)}")
+    client.execute(create_database(schema, client.cluster))
     for step in plan.steps:
         select = rendered(step, plan.database, schema)
         client.execute(f"CREATE OR REPLACE VIEW {_name(schema, step.model)} AS\n{select}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from realtime.deploy.change import Change, Kind
 from realtime.deploy.live import Live, Table
 from realtime.deploy.widening import is_wider
@@ -29,7 +31,13 @@ def source_changes(source: SourceSpec, live: Live) -> Iterator[Change]:
         yield Change(Kind.CREATE_SOURCE, source.quarantine, "an earlier deploy did not finish")
     elif QUARANTINE_NEWEST not in live.landing[source.quarantine].columns:
         yield Change(Kind.ADD_COLUMN, f"{source.quarantine}.{QUARANTINE_NEWEST}", "it tells what was replayed")
+    _check_shards(source, table, live)
     rebuilt = _rebuilt(source, table, live)
+    if rebuilt and source.shards is not msgspec.UNSET:
+        raise SourceError(
+            f"source {source.name}: {rebuilt}: a landing table is not made anew on a cluster yet",
+            remedy="undo it, or take the rows in a source of their own beside this one",
+        )
     if rebuilt:
         yield Change(Kind.REBUILD_SOURCE, source.landing, rebuilt, table.rows)
     if BATCH_ID not in table.columns and not rebuilt:
@@ -72,6 +80,14 @@ def orphans(plan: Plan, live: Live) -> tuple[Change, ...]:
         for relation, table in sorted(live.landing.items())
         if relation in live.landed and relation not in used
     )
+
+
+def _check_shards(source: SourceSpec, table: Table, live: Live) -> None:
+    """SourceError where rows that come now would be on other shards than those before: a retry would count twice, and
+    of a key there would be two rows."""
+    before = next((s for s in live.plan.sources if s.name == source.name), source) if live.plan is not None else source
+    if before.shards != source.shards:
+        raise _refused(source, table, "cluster and shard_by are not what they were when it was deployed")
 
 
 def _rebuilt(source: SourceSpec, table: Table, live: Live) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
+
 from realtime.deploy.change import Change, Kind
 from realtime.deploy.diff import objects_of, states_of
 from realtime.deploy.ledger import Work
@@ -25,10 +27,12 @@ from realtime.emit.landing import (
     remake_quarantine,
 )
 from realtime.emit.names import quoted
+from realtime.emit.shards import remake_whole
 from realtime.errors import CommandError, SourceError
-from realtime.planner.ir import Plan, SourceSpec, State, View
+from realtime.planner.ir import ALL, Plan, SourceSpec, State, View
 
 _ALTERED = frozenset({Kind.WIDEN_COLUMN, Kind.REBUILD_SOURCE})
+_COLUMNS = frozenset({Kind.WIDEN_COLUMN, Kind.ADD_COLUMN})
 
 
 def make_sources(work: Work, plan: Plan, live: Live, found: Sequence[Change]) -> None:
@@ -74,6 +78,8 @@ def _make(work: Work, source: SourceSpec, live: Live, found: Sequence[Change], p
             ttl = f"MODIFY TTL {source.ttl}" if source.ttl else "REMOVE TTL"
             # Old parts are rewritten in the background; the deploy does not wait for it.
             work.client.execute(f"ALTER TABLE {source.landing} {ttl}", settings={"mutations_sync": 0})
+    if source.shards is not msgspec.UNSET and {change.kind for change in found} & _COLUMNS:
+        work.client.execute(remake_whole(source.landing, source.shards))
 
 
 def drop_columns(work: Work, found: Iterable[Change]) -> None:
@@ -81,7 +87,8 @@ def drop_columns(work: Work, found: Iterable[Change]) -> None:
     for change in found:
         if change.kind is Kind.DROP_COLUMN:
             database, table, column = change.subject.split(".", 2)
-            work.client.execute(f"ALTER TABLE {database}.{table} DROP COLUMN IF EXISTS {quoted(column)}")
+            for name in (table + ALL, table) if work.client.cluster else (table,):
+                work.client.execute(f"ALTER TABLE {database}.{name} DROP COLUMN IF EXISTS {quoted(column)}")
 
 
 def _read_old_types(work: Work, source: SourceSpec, table: Table, live: Live, plan: Plan) -> None:

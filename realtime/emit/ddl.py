@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from realtime.emit.landing import SETTINGS, WHOLE_PARTS, add_index, index_ddl
+from realtime.emit.landing import WHOLE_PARTS, add_index, index_ddl, table_settings
 from realtime.emit.names import literal, quoted
+from realtime.emit.shards import create_whole, engine_on
 from realtime.planner.ir import Column, Published, Refresh, State, View
 
 _COMPACT = 1 << 30
@@ -14,12 +15,19 @@ _COMPACT = 1 << 30
 def state_ddl(state: State) -> list[str]:
     """Statements that make ``state`` and its views, the table first; names are quoted where needed."""
     added = [add_index(state.relation, index) for index in state.indexes]
-    return [create_state(state), *added, *(create_view(state, view) for view in state.views)]
+    return [*tables_ddl(state), *added, *(create_view(state, view) for view in state.views)]
+
+
+def tables_ddl(state: State) -> list[str]:
+    """Statements that make the table of ``state``; on a cluster the one over all shards too."""
+    return [create_state(state), *([create_whole(state.relation, state.shards)] if state.shards else [])]
 
 
 def create_state(state: State) -> str:
     """The table; its columns and their types are those of the first view's select, unless it is shared."""
-    clauses = [f"CREATE TABLE IF NOT EXISTS {state.relation}", f"ENGINE = {state.engine}"]
+    replicated = state.shards is not None
+    engine = engine_on(state.engine, replicated=replicated)
+    clauses = [f"CREATE TABLE IF NOT EXISTS {state.relation}", f"ENGINE = {engine}"]
     if state.partition_by:
         clauses.append(f"PARTITION BY {state.partition_by}")
     clauses.append(
@@ -29,7 +37,8 @@ def create_state(state: State) -> str:
         clauses.append(f"TTL {state.ttl}")
     compact = f", min_bytes_for_wide_part = {_COMPACT}" if state.compact else ""
     whole = f", {WHOLE_PARTS}" if state.whole_parts else ""
-    clauses.append(f"SETTINGS index_granularity = {state.index_granularity}, {SETTINGS}{compact}{whole}")
+    kept = f"{table_settings(replicated=replicated)}{compact}{whole}"
+    clauses.append(f"SETTINGS index_granularity = {state.index_granularity}, {kept}")
     clauses.append(f"EMPTY AS\n{state.structure or state.views[0].select}")
     return "\n".join(clauses)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from realtime.emit.names import quoted
+from realtime.emit.shards import create_whole, engine_on, window
 from realtime.errors import SourceError
-from realtime.planner.ir import Column, Index, SourceSpec
+from realtime.planner.ir import Column, Index, Shards, SourceSpec
 from realtime.transpile.types import Kind, duck_type
 
 INGESTED_AT = "_ingested_at"
@@ -16,7 +19,6 @@ WHOLE_PARTS = "ttl_only_drop_parts = 1"
 KNOWS = "duet-knows-"
 """Begins the ``log_comment`` of these inserts; the last cut-over follows that the sender knew of (see `keep_after`)."""
 EARLY = "duet: sent before a cut-over"
-SETTINGS = "allow_nullable_key = 1, non_replicated_deduplication_window = 10000"
 BESIDE = "__next_"
 """Within the name of a table that is to take the place of a landing table; twelve hexadecimal digits follow."""
 IS_BESIDE = f"match(name, '{BESIDE}[0-9a-f]{{12}}$')"
@@ -44,11 +46,20 @@ _NESTED = frozenset({Kind.LIST, Kind.STRUCT, Kind.MAP})
 
 
 def landing_ddl(source: SourceSpec, *, held: bool = False) -> list[str]:
-    """Statements that make the tables of ``source`` where they are missing: landing, then quarantine.
+    """Statements that make the tables of ``source`` where they are missing: landing, then quarantine; on a cluster
+    those over all shards too.
 
     SourceError where the declared version can't decide which row of a key is newest.
     """
-    return [create_landing(source, held=held), create_quarantine(source)]
+    made = [create_landing(source, held=held), create_quarantine(source)]
+    if source.shards is not msgspec.UNSET:
+        made += [create_whole(source.landing, source.shards), create_whole(source.quarantine, _by_row(source.shards))]
+    return made
+
+
+def _by_row(shards: Shards) -> Shards:
+    """Of a quarantine: what comes of a row later is stored where it is, for the row's text stays."""
+    return Shards(shards.cluster, ("row",))
 
 
 def create_landing(source: SourceSpec, *, held: bool = False) -> str:
@@ -63,20 +74,22 @@ def create_landing(source: SourceSpec, *, held: bool = False) -> str:
     columns += [f"{name} {ddl}" for name, ddl in _HIDDEN.items()]
     columns += [f"INDEX {_INDEX}", *map(index_ddl, source.indexes)]
     clauses = [f"CREATE TABLE IF NOT EXISTS {source.landing} (", ",\n".join(f"  {c}" for c in columns), ")"]
-    clauses.append(f"ENGINE = {engine(source)}")
+    replicated = source.shards is not msgspec.UNSET
+    clauses.append(f"ENGINE = {engine_on(engine(source), replicated=replicated)}")
     if source.partition_by:
         clauses.append(f"PARTITION BY {source.partition_by}")
     clauses.append(f"ORDER BY ({', '.join(quoted(c) for c in sorting_key(source))})")
     if source.ttl and not held:
         clauses.append(f"TTL {source.ttl}")
     whole = f", {WHOLE_PARTS}" if source.whole_parts else ""
-    clauses.append(f"SETTINGS {SETTINGS}{whole}")
+    clauses.append(f"SETTINGS {table_settings(replicated=replicated)}{whole}")
     return "\n".join(clauses)
 
 
 def create_quarantine(source: SourceSpec) -> str:
     """The table of refused rows: each as it came, with the columns at fault and the reasons; the header line of a CSV
     row, the message in which it came, and what became of it when it was replayed (see `realtime.ingest.quarantine`)."""
+    replicated = source.shards is not msgspec.UNSET
     return (
         f"CREATE TABLE IF NOT EXISTS {source.quarantine} (\n"
         "  received_at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC'),\n"
@@ -93,10 +106,15 @@ def create_quarantine(source: SourceSpec) -> str:
         "  replayed_row String,\n"
         "  replayed Bool,\n"
         "  revision UInt8\n"
-        ")\nENGINE = ReplacingMergeTree(revision)\nORDER BY (received_at, id)\n"
+        f")\nENGINE = {engine_on('ReplacingMergeTree(revision)', replicated=replicated)}\nORDER BY (received_at, id)\n"
         f"TTL received_at + INTERVAL {QUARANTINE_DAYS} DAY\n"
-        "SETTINGS non_replicated_deduplication_window = 10000"
+        f"SETTINGS {window(replicated=replicated)}"
     )
+
+
+def table_settings(*, replicated: bool) -> str:
+    """The settings of landing and state tables."""
+    return f"allow_nullable_key = 1, {window(replicated=replicated)}"
 
 
 def remake_quarantine(source: SourceSpec) -> list[str]:

@@ -105,7 +105,7 @@ duet_realtime:
 
 
 def _sources_file(plan: Plan) -> Mapping[str, Any]:
-    named = {state.relation: state for step in plan.steps for state in step.states}
+    named = {state.whole: state for step in plan.steps for state in step.states}
     states = [(r, f"State of {', '.join(s.models) or s.name}.") for r, s in named.items()]
     states += [(s.refresh.relation, f"Rows of {s.model}, refreshed.") for s in plan.steps if s.refresh is not None]
     states += [(s.published.relation, f"Rows of {s.model}, copied.") for s in plan.steps if s.published is not None]
@@ -121,7 +121,7 @@ def _landing_properties(source: SourceSpec, plan: Plan) -> Mapping[str, Any]:
     description = escaped(source.description) or f"Rows of source {source.name} as they came."
     on_it, on_columns = tests_on(source.unique_id, plan)
     columns = [_column_properties(c, on_columns) for c in source.columns]
-    table: dict[str, Any] = {"name": source.landing.split(".")[1], "description": description, "columns": columns}
+    table: dict[str, Any] = {"name": source.whole.split(".")[1], "description": description, "columns": columns}
     if on_it:
         table["data_tests"] = on_it
     return table

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from realtime.planner.ir import CarriedTest, Plan
+from realtime.planner.ir import ALL, CarriedTest, Plan
 from realtime.project.manifest import Project, Test
 
 BUILT_IN = frozenset({"unique", "not_null", "accepted_values", "relationships"})
@@ -24,7 +24,7 @@ def carried_tests(project: Project, kept: Collection[str]) -> tuple[CarriedTest,
     """Built-in generic tests. ``kept`` are the unique ids that ClickHouse keeps; a test that reads anything else
     stays behind."""
     chosen = [t for t in project.tests if t.attached and as_it_is(t, project) and set(t.depends_on) <= set(kept)]
-    return tuple(_carried(test) for test in sorted(chosen, key=lambda t: t.unique_id))
+    return tuple(_carried(test, bool(project.cluster)) for test in sorted(chosen, key=lambda t: t.unique_id))
 
 
 def tests_on(unique_id: str, plan: Plan) -> Properties:
@@ -62,19 +62,24 @@ def judged_by(test: Test) -> dict[str, Any]:
     return {k: v for k, v in given.items() if v is not None and _DEFAULTS.get(k) != v}
 
 
-def carried_arguments(test: Test) -> dict[str, Any]:
-    """The arguments of a built-in test as the generated project has them, without what it is on."""
+def carried_arguments(test: Test, sharded: bool) -> dict[str, Any]:
+    """The arguments of a built-in test as the generated project has them, without what it is on; where it is
+    ``sharded``, with the tables over all shards."""
     assert test.metadata is not None
-    return {k: _renamed(v) for k, v in test.metadata["kwargs"].items() if k not in ("model", "column_name")}
+    return {
+        k: _renamed(v, ALL if sharded else "")
+        for k, v in test.metadata["kwargs"].items()
+        if k not in ("model", "column_name")
+    }
 
 
-def _carried(test: Test) -> CarriedTest:
+def _carried(test: Test, sharded: bool) -> CarriedTest:
     assert test.metadata is not None
     return CarriedTest(
         on=test.attached,
         name=test.metadata["name"],
         column=test.column,
-        arguments=carried_arguments(test),
+        arguments=carried_arguments(test, sharded),
         config=judged_by(test),
         depends_on=test.depends_on,
     )
@@ -85,6 +90,6 @@ def _entry(test: CarriedTest) -> Any:
     return {test.name: body} if body else test.name
 
 
-def _renamed(argument: Any) -> Any:
+def _renamed(argument: Any, ending: str) -> Any:
     """``source('chat', 'messages')`` is ``source('landing', 'chat__messages')`` in the generated project."""
-    return _SOURCE.sub(r"source('landing', '\1__\2')", argument) if isinstance(argument, str) else argument
+    return _SOURCE.sub(rf"source('landing', '\1__\2{ending}')", argument) if isinstance(argument, str) else argument

@@ -19,7 +19,7 @@ from sqlglot import exp
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
-from realtime.clickhouse.moment import from_micros, micros, server_now
+from realtime.clickhouse.moment import clocks, from_micros, micros, server_now
 from realtime.emit.landing import INGESTED_AT
 from realtime.errors import BusyError, ConfigError, ParityError
 from realtime.ingest.expired import delete_expired, hold
@@ -77,8 +77,8 @@ def export(
     with _alone(settings.lake_dir):
         columns = {spec.name: landing_columns(client, spec) for spec in plan.sources}
         own = hold(settings, plan, client, take_over=take_over)
-        end = server_now(client)
-        wait_for_inserts(client, [spec.landing for spec in plan.sources], before=end)
+        end, _ = clocks(client)
+        wait_for_inserts(client, [spec.landing for spec in plan.sources], before=server_now(client))
         found = [_export_source(settings, s, columns[s.name], client, end, progress) for s in plan.sources]
         expired = delete_expired(plan, client, [s for s in plan.sources if s.name in own], end) if own else {}
         held = {s.name for s in plan.sources if s.ttl and s.name not in own}
@@ -205,7 +205,7 @@ def _select(spec: SourceSpec, columns: Sequence[Column], file: LakeFile) -> exp.
 
 
 def _landing(spec: SourceSpec) -> exp.Table:
-    database, name = spec.landing.split(".")
+    database, name = spec.whole.split(".")
     return exp.table_(name, db=database, quoted=True)
 
 

@@ -154,7 +154,7 @@ class Intake:
     async def update(self, plan: Plan | None) -> None:
         """Takes rows for the sources of ``plan`` from now on; requests that are under way end as they began."""
         self._plan(plan)
-        self._recovery.watch(self._database, [self._landing(spec.landing) for spec in plan.sources] if plan else [])
+        self._recovery.watch(self._database, [self._landing(spec) for spec in plan.sources] if plan else [])
         self._readers.watch(self._database, plan.sources if plan else ())
 
     async def close(self) -> None:
@@ -181,8 +181,8 @@ class Intake:
             self._once[self._database] = Once(self.writer, self._database, self._store, self._cut)
         return self._once[self._database]
 
-    async def _cut(self, relation: str) -> int:
-        return await self._landing(relation).cut()
+    async def _cut(self, source: SourceSpec) -> int:
+        return await self._landing(source).cut()
 
     def _source(self, name: str) -> Source:
         found = self._sources.get(name)
@@ -194,14 +194,14 @@ class Intake:
             )
         return found
 
-    def _table(self, relation: str, *, views: bool = False) -> Table:
+    def _table(self, relation: str, *, feeding: SourceSpec | None = None) -> Table:
         if relation not in self._tables:
-            landing = self._landing(relation) if views else None
+            landing = self._landing(feeding) if feeding is not None else None
             self._tables[relation] = Table(self.writer, self.limits.gap, landing)
         return self._tables[relation]
 
-    def _landing(self, relation: str) -> Landing:
-        return self._landings.setdefault(relation, Landing(self.writer, relation))
+    def _landing(self, source: SourceSpec) -> Landing:
+        return self._landings.setdefault(source.landing, Landing(self.writer, source))
 
     def _patches(self, source: Source) -> Patches:
         spec = source.spec
@@ -250,7 +250,7 @@ class Intake:
         if request.method == "PATCH":
             return await self._patch(request, _among(request.only, found))
         spec, schema = request.source.spec, request.source.schema(request.method)
-        landing = self._table(spec.landing, views=True)
+        landing = self._table(spec.landing, feeding=spec)
         inserts: list[asyncio.Future[list[Refused]]] = []
         bad: list[BadRow] = []
         total = 0

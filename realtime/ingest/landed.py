@@ -20,9 +20,10 @@ import aiohttp
 import msgspec
 
 from realtime.emit.landing import BATCH_ID, HIDDEN, INGESTED_AT
-from realtime.emit.names import quoted
+from realtime.emit.names import literal, quoted
 from realtime.ingest.batch import Batch
 from realtime.ingest.writer import MissingError, RowsRefusedError, TroubleError, Writer
+from realtime.planner.ir import SourceSpec
 
 _LOG = logging.getLogger("duet.ingest")
 KNOWN = 1_000
@@ -34,7 +35,11 @@ _SECOND = 1_000_000
 _CUT = f"""
 SELECT toInt64OrZero(comment) AS number FROM system.columns
 WHERE database = {{database:String}} AND table = {{table:String}} AND name = '{INGESTED_AT}' FORMAT JSONEachRow"""
-_RUNNING = "SELECT count() AS number FROM system.processes WHERE query_id = {id:String} FORMAT JSONEachRow"
+# A server of a cluster that is away runs nothing.
+_RUNNING = (
+    "SELECT count() AS number FROM %s WHERE initial_query_id = {id:String} "
+    "SETTINGS skip_unavailable_shards = 1 FORMAT JSONEachRow"
+)
 _LANDING = "{database:Identifier}.{table:Identifier}"
 # A day more, for clocks that were set back meanwhile.
 _OF_BATCH = f"""
@@ -58,6 +63,7 @@ SELECT partition_key AS partitioned, length(dependencies_table) AS views, (
 ) AS columns
 FROM system.tables WHERE database = {database:String} AND name = {table:String} FORMAT JSONEachRow"""
 # The places of rows in partitions of which nothing landed; the rows stand between the two, and `key` is an expression.
+# On a cluster each shard has partitions of its own.
 _REST = f"""
 place FROM (
   SELECT rowNumberInAllBlocks() AS place, tuple(<key>) AS partition FROM (
@@ -65,7 +71,7 @@ place FROM (
     FROM format(JSONEachRow, {{structure:String}}, """
 _REST_END = f""")
   )
-) WHERE partition NOT IN (SELECT DISTINCT tuple(<key>) FROM {_LANDING} WHERE {_OF_BATCH})
+) WHERE partition NOT IN (SELECT DISTINCT tuple(<there>) FROM {_LANDING} WHERE {_OF_BATCH})
 ORDER BY place FORMAT JSONEachRow"""
 
 
@@ -90,14 +96,26 @@ class _Table(msgspec.Struct):
     columns: list[tuple[str, str]]
 
 
-class Landing:
-    """The landing table ``relation``."""
+# The shard of a row, as a Distributed table finds it: by the remainder of its hash, in spans of their weights.
+_SHARD = (
+    "arrayFirstIndex(upto -> upto > cityHash64(tuple({by})) % arraySum(weights), arrayCumSum(({weights}) AS weights))"
+)
+_WEIGHTS = (
+    "SELECT arrayMap(shard -> shard.2, arraySort(groupUniqArray((shard_num, shard_weight)))) FROM system.clusters "
+    "WHERE cluster = {cluster}"
+)
 
-    def __init__(self, writer: Writer, relation: str) -> None:
-        self.relation = relation
+
+class Landing:
+    """The landing table of ``source``: on a cluster that of all shards."""
+
+    def __init__(self, writer: Writer, source: SourceSpec) -> None:
+        self.relation = source.whole
         self._writer = writer
-        database, _, table = relation.partition(".")
+        self._shards = source.shards
+        database, _, table = source.whole.partition(".")
         self._names = {"database": database, "table": table}
+        self._stored = {"database": database, "table": source.landing.partition(".")[2]}
         self._given_up: dict[int, Batch] = {}
         self._cut: int | None = None
 
@@ -114,7 +132,7 @@ class Landing:
 
     async def find(self, batch: Batch) -> Found:
         """What landed of ``batch``. TroubleError while its insert is running: then it is not known yet."""
-        if await self._number(_RUNNING, {"id": batch.id}):
+        if await self._number(_RUNNING % self._writer.everywhere("system.processes"), {"id": batch.id}):
             raise TroubleError("an earlier try of the same insert is still running")
         (found,) = await self._writer.read(_FOUND, self._named(batch), Found)
         return found
@@ -133,14 +151,24 @@ class Landing:
     async def missing(self, batch: Batch, found: Found, rows: bytes) -> list[int]:
         """The places of those ``rows``, JSON lines, that are in partitions of which nothing landed."""
         table = await self._table()
-        if not table.partitioned:
+        keys = self._keys(table.partitioned)
+        if keys is None:
             return []
         structure = ", ".join(f"{quoted(name)} {kind}" for name, kind in table.columns if name not in HIDDEN)
         parameters = {**self._named(batch), "moment": str(found.moment), "structure": structure}
         quote = f"$rows{secrets.token_hex(16)}$".encode()
-        start, end = (text.replace("<key>", table.partitioned).encode() for text in (_REST, _REST_END))
+        start, end = _REST.replace("<key>", keys[0]).encode(), _REST_END.replace("<there>", keys[1]).encode()
         query = b"".join((start, quote, rows, quote, end))
         return [each.place for each in await self._writer.read("SELECT", parameters, _Place, query)]
+
+    def _keys(self, partitioned: str) -> tuple[str, str] | None:
+        """What names the part of a batch that lands as a whole, of a row that comes and of one that is there; None
+        where that is all of it."""
+        if self._shards is msgspec.UNSET:
+            return (partitioned, partitioned) if partitioned else None
+        weights = _WEIGHTS.format(cluster=literal(self._shards.cluster))
+        shard = _SHARD.format(by=", ".join(map(quoted, self._shards.by)), weights=weights)
+        return f"{partitioned or '0'}, {shard}", f"{partitioned or '0'}, _shard_num"
 
     async def recover(self, started: int) -> int:
         """Sends the batches on that landed last before ClickHouse was ``started`` (its time in microseconds): those
@@ -180,7 +208,7 @@ class Landing:
         return True
 
     async def _table(self) -> _Table:
-        found = await self._writer.read(_TABLE, self._names, _Table)
+        found = await self._writer.read(_TABLE, self._stored, _Table)
         if not found:
             raise MissingError(f"{self.relation} is not there", remedy="deploy the project: duet deploy")
         return found[0]

@@ -20,6 +20,7 @@ from realtime.ingest.piece import Piece
 from realtime.ingest.records import Name, Record, Records, restored
 from realtime.ingest.request import Request, Source, Stored, Taken
 from realtime.ingest.writer import Writer
+from realtime.planner.ir import SourceSpec
 
 _IN_THREAD = 2**20  # bytes from which on a body is hashed beside the event loop
 
@@ -28,10 +29,12 @@ Store = Callable[[Request, Iterator[Piece]], Awaitable[Stored]]
 
 
 class Once:
-    """``store`` stores the rows of a request, as often as it is called; ``cut`` gives the last cut-over of a landing
-    table."""
+    """``store`` stores the rows of a request, as often as it is called; ``cut`` gives the last cut-over of a
+    source's landing table."""
 
-    def __init__(self, writer: Writer, database: str, store: Store, cut: Callable[[str], Awaitable[int]]) -> None:
+    def __init__(
+        self, writer: Writer, database: str, store: Store, cut: Callable[[SourceSpec], Awaitable[int]]
+    ) -> None:
         self._records = Records(writer, database)
         self._store = store
         self._cut = cut
@@ -59,8 +62,8 @@ class Once:
     async def _take(self, name: Name, request: Request, body: bytes, read: Read) -> Taken:
         found = read()  # a body that can't be read uses no key up
         digest = await asyncio.to_thread(_digest, body) if len(body) >= _IN_THREAD else _digest(body)
-        cut = await self._cut(request.source.spec.landing)  # before it is seen that no other server has begun with it
-        record, now = await self._records.find(name, request.source.spec.landing)
+        cut = await self._cut(request.source.spec)  # before it is seen that no other server has begun with it
+        record, now = await self._records.find(name, request.source.spec.whole)
         if record is not None and record.body != digest:
             raise _reused(name)
         resumed = record is not None

@@ -89,7 +89,7 @@ def waiting(
                           "arrayStringConcat(reasons, ' ')), {reason:String}) > 0")  # fmt: skip
     found: list[Row] = []
     for source in sources:
-        sql = _ROWS.format(quarantine=source.quarantine, where=" AND ".join(conditions))
+        sql = _ROWS.format(quarantine=source.whole_quarantine, where=" AND ".join(conditions))
         found += [msgspec.convert({**row, "source": source.name}, Row) for row in client.rows(sql, parameters)]
     return found
 
@@ -141,7 +141,7 @@ def replay(
     wanted = set(texts or ids)
     unknown = sorted(wanted - {row.id for row in found})
     if unknown:
-        done = client.rows(f"SELECT toString(id) AS id FROM {source.quarantine} WHERE replayed")
+        done = client.rows(f"SELECT toString(id) AS id FROM {source.whole_quarantine} WHERE replayed")
         unknown = sorted(set(unknown) - {row["id"] for row in done})
     chosen = [row for row in found if not row.replay and (row.id in wanted or not wanted)]
     if unknown:
@@ -154,7 +154,7 @@ def replay(
     for key in keys:
         rows = [row for row in waiting(client, [source]) if row.replay == key]
         loads.append(send(url, source, [(Path("/quarantine", key), each) for each in _rows(rows)], progress, token))
-        client.execute(_MARK.format(quarantine=source.quarantine, kept=", ".join(_KEPT)), {"key": key})
+        client.execute(_MARK.format(quarantine=source.whole_quarantine, kept=", ".join(_KEPT)), {"key": key})
     good, bad = sum(each.successful_rows for each in loads), sum(each.quarantined_rows for each in loads)
     return Loaded(good, bad, sum(each.seconds for each in loads))
 
@@ -178,7 +178,7 @@ def _claim(client: ClickHouse, source: SourceSpec, rows: Sequence[Row], texts: M
     lines = _encoder.encode_lines(claims).decode()
     key = hashlib.sha256(f"{source.name}\0{lines}".encode()).hexdigest()[:32]
     statement = _CLAIM.format(
-        quarantine=source.quarantine, kept=", ".join(_KEPT), tag=f"t{secrets.token_hex(8)}", rows=lines
+        quarantine=source.whole_quarantine, kept=", ".join(_KEPT), tag=f"t{secrets.token_hex(8)}", rows=lines
     )
     client.execute(statement, {"key": key}, {"max_query_size": 2**28})
     return key

@@ -12,6 +12,7 @@ import msgspec
 
 from realtime.emit.landing import INGESTED_AT
 from realtime.emit.names import quoted
+from realtime.emit.shards import create_database, engine_on
 from realtime.ingest.committer import Table
 from realtime.ingest.writer import MissingError, Writer
 from realtime.planner.ir import Column, SourceSpec
@@ -76,8 +77,8 @@ class Records:
 
     def __init__(self, writer: Writer, database: str) -> None:
         self._writer = writer
-        self._database = quoted(f"{database}_duet")
-        self._relation = f"{self._database}.requests"
+        self._database = f"{database}_duet"
+        self._relation = f"{quoted(self._database)}.requests"
         self._table = Table(writer, gap=0)
         self._made = False
 
@@ -107,8 +108,10 @@ class Records:
         await self._table.drain()
 
     async def _make(self) -> None:
-        await self._writer.execute(f"CREATE DATABASE IF NOT EXISTS {self._database}")
-        await self._writer.execute(f"CREATE TABLE IF NOT EXISTS {self._relation} ({_COLUMNS}) ENGINE = {_ENGINE}")
+        cluster = self._writer.cluster
+        engine = engine_on(_ENGINE, replicated=bool(cluster))
+        await self._writer.execute(create_database(self._database, cluster, everywhere=True))
+        await self._writer.execute(f"CREATE TABLE IF NOT EXISTS {self._relation} ({_COLUMNS}) ENGINE = {engine}")
         self._made = True
 
     async def _is_as_old(self, landing: str, moment: int) -> bool:
@@ -135,6 +138,7 @@ def declared(source: SourceSpec) -> str:
         key=source.key,
         version=source.version,
         deleted=source.deleted,
+        shards=source.shards,
     )
     return msgspec.json.encode(kept).decode()
 

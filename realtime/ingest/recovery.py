@@ -24,7 +24,12 @@ from realtime.ingest.writer import Writer
 _LOG = logging.getLogger("duet.ingest")
 _EVERY = 1.0
 _SECOND = 1_000_000
-_ASK = "SELECT uptime() AS uptime, toUnixTimestamp64Micro(now64(6, 'UTC')) AS now FORMAT JSONEachRow"
+# Of a cluster the server that was started last.
+_ASK = (
+    "SELECT min(up) AS uptime, toUnixTimestamp64Micro(now64(6, 'UTC')) AS now "
+    "FROM (SELECT uptime() AS up FROM {servers}) "
+    "SETTINGS skip_unavailable_shards = 1 FORMAT JSONEachRow"
+)
 
 
 _RELATION = "SELECT concat(database, '.', name) AS relation FROM system.tables WHERE database = {database:String}"
@@ -76,7 +81,8 @@ class Recovery:
             await asyncio.sleep(_EVERY)
 
     async def _look(self) -> None:
-        (answer,) = await self._writer.read(_ASK, {}, _Answer)
+        asked = _ASK.format(servers=self._writer.everywhere("system.one"))
+        (answer,) = await self._writer.read(asked, {}, _Answer)
         if self._before is None or _is_new(answer, self._before):
             for landing in self._landings:
                 count = await landing.recover(answer.started)

@@ -56,7 +56,7 @@ class Schema:
         self._tail = b"," + _encoder.encode({source.deleted: True})[1:] if deletes else b""
         self._only = "a deletion holds the key and the version only" if deletes else ""
         inserted = [*self._codecs, *([source.deleted] if deletes else [])]
-        self.insert = f"INSERT INTO {source.landing} ({', '.join(map(quoted, inserted))}) FORMAT JSONEachRow"
+        self.insert = f"INSERT INTO {source.whole} ({', '.join(map(quoted, inserted))}) FORMAT JSONEachRow"
 
     def check(self, piece: Piece) -> Checked:
         """Checks the rows of ``piece``."""

@@ -27,6 +27,8 @@ _TIMEOUT = aiohttp.ClientTimeout(total=120, sock_connect=5)
 
 SETTINGS: Mapping[str, str] = {
     "async_insert": "0",
+    # Of a table over all shards: answered when the shards have the rows.
+    "distributed_foreground_insert": "1",
     "deduplicate_blocks_in_dependent_materialized_views": "1",
     # Rows of many days are not wrong rows.
     "max_partitions_per_insert_block": "0",
@@ -98,6 +100,7 @@ TROUBLE_CODES: Mapping[int, str] = {
     242: "TABLE_IS_READ_ONLY",
     243: "NOT_ENOUGH_SPACE",
     252: "TOO_MANY_PARTS",
+    279: "ALL_CONNECTION_TRIES_FAILED",
     285: "TOO_FEW_LIVE_REPLICAS",
     286: "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
     319: "UNKNOWN_STATUS_OF_INSERT",
@@ -145,6 +148,15 @@ class Writer:
         self._turn = turn
         self._session: aiohttp.ClientSession | None = None
         self.inserts = 0
+
+    @property
+    def cluster(self) -> str:
+        """The cluster that the server is one of; empty where it stands alone."""
+        return self._endpoint.cluster
+
+    def everywhere(self, table: str) -> str:
+        """What a system table is read by, so that it tells of every server of the cluster."""
+        return self._endpoint.everywhere(table)
 
     async def insert(
         self,

@@ -61,6 +61,17 @@ class Index(msgspec.Struct, frozen=True):
     type: str
 
 
+ALL = "_all"
+"""Ends the name of the table over all shards of a cluster: the rows are in the one without this ending."""
+
+
+class Shards(msgspec.Struct, frozen=True):
+    """How a table is spread over ``cluster``: a row is on the shard that the hash of its columns ``by`` names."""
+
+    cluster: str
+    by: tuple[str, ...]
+
+
 class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A source that takes rows: ``name`` is ``<source>.<table>``, as in ``source('chat', 'messages')``.
 
@@ -68,7 +79,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     quoted relation that the batch engine reads. A column is nullable unless a ``not_null`` test
     is declared on it. Where rows expire by ``ttl``, ``whole_parts`` says that they do so by whole partitions, each
     ``lifetime`` (a ClickHouse interval) after its end. ``order_why``
-    says what the order is made for, where lambdas decide.
+    says what the order is made for, where lambdas decide. ``shards`` is unset where there is no cluster.
     """
 
     name: str
@@ -92,6 +103,17 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     kafka: Kafka | None = None
     description: str = ""
     order_why: str = ""
+    shards: Shards | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def whole(self) -> str:
+        """What takes and gives the rows of all shards: the landing table itself where there is no cluster."""
+        return self.landing if self.shards is msgspec.UNSET else self.landing + ALL
+
+    @property
+    def whole_quarantine(self) -> str:
+        """The same of its quarantine."""
+        return self.quarantine if self.shards is msgspec.UNSET else self.quarantine + ALL
 
 
 class View(msgspec.Struct, frozen=True):
@@ -110,6 +132,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A state table and the views that feed it. ``fingerprint`` names its version; ``latest`` says that it
     keeps the newest row per key. Its columns are what its first view selects. ``compact`` keeps the columns of a part
     in one file up to a gigabyte; ``why`` says what the order and the index are made for, where lambdas decide.
+    On a cluster each shard keeps the state of its own landing rows, and who reads merges those of all.
 
     Where several models share it, ``models`` names them, each of their views fills its own columns, and ``structure``
     is a select that gives all columns.
@@ -131,6 +154,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     indexes: tuple[Index, ...] = ()
     models: tuple[str, ...] = ()
     structure: str = ""
+    shards: Shards | None = None
+
+    @property
+    def whole(self) -> str:
+        """What gives the rows of all shards: the table itself where there is no cluster."""
+        return self.relation if self.shards is None else self.relation + ALL
 
 
 class Refresh(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,7 +75,9 @@ def plan_project(project: Project, database: str, cache: Cache | None = None) ->
     )
     hints = {model.unique_id: model.options or {} for model in project.realtime_models()}
     hints |= {source.unique_id: source.options for source in project.sources.values()}
-    return Outcome(colocated(designed(windowed(plan, planner.splits), hints)), tuple(planner.refused.refusals))
+    plan = designed(plan if project.cluster else windowed(plan, planner.splits), hints)
+    # On a cluster lambdas read models only: a landing table or state is that of one shard.
+    return Outcome(plan if project.cluster else colocated(plan), tuple(planner.refused.refusals))
 
 
 def trace_model(project: Project, database: str, name: str) -> tuple[Stage, ...]:
@@ -114,6 +116,7 @@ def open_planner(project: Project, database: str, cache: Cache | None = None) ->
         sources={key_of(project.sources[u].relation): s for u, s in specs.items()},
         models={key_of(m.relation): m for m in project.models.values()},
         unique=tested_keys(project),
+        cluster=project.cluster,
     )
     memory = Memory(cache, Digests(project, specs, database, relations.unique))
     return Planner(project, binder, relations, specs, database, refused, memory)
@@ -126,7 +129,7 @@ def _sources(
     specs: dict[str, SourceSpec] = {}
     for source in _used_sources(project, models):
         try:
-            spec = plan_source(source_in_duckdb(source, project.adapter), binder, database)
+            spec = plan_source(source_in_duckdb(source, project.adapter), binder, database, project.cluster)
             if spec.landing in {s.landing for s in specs.values()}:
                 raise SourceError(
                     f"source {source.name}: another source has the table {spec.landing}", remedy="rename one"
@@ -179,7 +182,7 @@ class Planner:
             self._publish(model, trace)
             return
         reads = list(self._nodes(model.depends_on))
-        for check in (self._check_name, check_options):
+        for check in (self._check_name, check_options, self._check_shards):
             with self.refused.noting(model):
                 check(model)
         self._check_upstream(model)
@@ -229,7 +232,7 @@ class Planner:
 
     def _publish(self, model: Model, trace: Trace | None) -> None:
         """Plans ``model``, whose SQL only batch has to understand."""
-        for check in (self._check_name, check_options):
+        for check in (self._check_name, check_options, self._check_shards):
             with self.refused.noting(model):
                 check(model)
         if not self.refused.is_refused(model) and trace is None and self.recalled(model):
@@ -339,6 +342,15 @@ class Planner:
                 raise RefusedError(
                     f"{step.unique_id} has the same name", construct=model.name, remedy="rename one of both models"
                 )
+
+    def _check_shards(self, model: Model) -> None:
+        mode = (model.options or {}).get("mode")
+        if self.project.cluster and mode in (Shape.REFRESH, Shape.PUBLISHED):
+            raise RefusedError(
+                f"a model that is {'refreshed' if mode == Shape.REFRESH else mode} is not kept on a cluster yet",
+                construct=f"meta.realtime.mode: {mode}",
+                remedy="drop `mode`, so that it is computed when read; or use a server that stands alone",
+            )
 
     def _check_upstream(self, reader: Model | Query) -> None:
         """Notes every model that ``reader`` reads and that is not kept for another reason than a refusal."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+import msgspec
 from sqlglot import exp
 
+from realtime.errors import RefusedError
 from realtime.planner.ctes import resolve
-from realtime.planner.ir import SourceSpec
+from realtime.planner.ir import ALL, SourceSpec
 from realtime.project.manifest import Model
+from realtime.transpile.correlated import outer_columns
 from realtime.transpile.form import column, form, quote
 
 Key = tuple[str, str, str]
+_STATE = "{{ source('state', '"
 
 
 def key_of(relation: exp.Table) -> Key:
@@ -23,11 +27,12 @@ def key_of(relation: exp.Table) -> Key:
 @dataclasses.dataclass(frozen=True)
 class Relations:
     """Sources and models by their relation in the batch engine; ``unique`` are the keys of what has some, by unique
-    id or name (see `realtime.planner.dimensions`)."""
+    id or name (see `realtime.planner.dimensions`); ``cluster`` is empty where ClickHouse stands alone."""
 
     sources: Mapping[Key, SourceSpec]
     models: Mapping[Key, Model]
     unique: Mapping[str, tuple[frozenset[str], ...]] = dataclasses.field(default_factory=dict)
+    cluster: str = ""
 
     def source(self, relation: exp.Table) -> SourceSpec | None:
         """The source that ``relation`` is; None for models and CTEs."""
@@ -50,33 +55,43 @@ def reads_only(tree: exp.Query, relations: Iterable[exp.Table]) -> bool:
 
 
 def to_landing(tree: exp.Query, relations: Relations) -> exp.Query:
-    """``tree`` with every source replaced by its landing table, in place; for SQL that Duet runs itself."""
+    """``tree`` with every source replaced by its landing table, in place; for views that take a server's own rows."""
+    return _to_tables(tree, relations, whole=False)
+
+
+def _to_tables(tree: exp.Query, relations: Relations, *, whole: bool) -> exp.Query:
     for reference in list(tree.find_all(exp.Table)):
         found = relations.source(reference)
         if found is not None:
-            database, name = found.landing.split(".")
-            _read_source(reference, exp.table_(name, db=database, quoted=True), found)
+            database, name = (found.whole if whole else found.landing).split(".")
+            _read_source(reference, exp.table_(name, db=database, quoted=True), found, whole=whole)
     return tree
 
 
 def to_dbt(tree: exp.Query, relations: Relations) -> exp.Query:
-    """``tree`` with every relation replaced by dbt's ``ref()`` or ``source()``, in place."""
+    """``tree`` with every relation replaced by dbt's ``ref()`` or ``source()``, in place; RefusedError where a cluster
+    can't answer it."""
+    _check_correlated(tree, relations)
     for reference in list(tree.find_all(exp.Table)):
         source, model = relations.source(reference), relations.model(reference)
         if source is not None:
-            _read_source(reference, _jinja_table(f"source('landing', '{source.landing.split('.')[1]}')"), source)
+            _read_source(reference, _jinja_table(f"source('landing', '{source.whole.split('.')[1]}')"), source)
+        elif relations.cluster and is_state(reference):
+            _read_shards(reference, state_table(_state_name(reference) + ALL))
         elif model is not None:
             _rename(reference, _jinja_table(f"ref('{model.name}')"))
     return tree
 
 
 def to_read_views(tree: exp.Query, relations: Relations, database: str) -> exp.Query:
-    """``tree`` over landing tables and read views, in place; for queries that are sent as they are."""
+    """``tree`` over landing tables and read views, in place; for queries that are sent as they are. RefusedError
+    where a cluster can't answer it."""
+    _check_correlated(tree, relations)
     for reference in list(tree.find_all(exp.Table)):
         model = relations.model(reference)
         if model is not None:
             _rename(reference, exp.table_(model.name, db=database, quoted=True))
-    return to_landing(tree, relations)
+    return _to_tables(tree, relations, whole=True)
 
 
 def state_table(name: str) -> exp.Table:
@@ -86,11 +101,18 @@ def state_table(name: str) -> exp.Table:
 
 def is_state(reference: exp.Table) -> bool:
     """Whether ``reference`` is a `state_table`."""
-    return reference.name.startswith("{{ source('state', ")
+    return reference.name.startswith(_STATE)
 
 
-def _read_source(reference: exp.Table, landing: exp.Table, spec: SourceSpec) -> None:
+def _state_name(reference: exp.Table) -> str:
+    return reference.name.removeprefix(_STATE).removesuffix("') }}")
+
+
+def _read_source(reference: exp.Table, landing: exp.Table, spec: SourceSpec, *, whole: bool = True) -> None:
     """Makes ``reference`` read ``landing``; of an upserted source the newest row per key that is not deleted."""
+    if spec.mode == "append" and whole and spec.shards is not msgspec.UNSET:
+        _read_shards(reference, landing)
+        return
     if spec.mode == "append":
         _rename(reference, landing)
         return
@@ -99,6 +121,36 @@ def _read_source(reference: exp.Table, landing: exp.Table, spec: SourceSpec) -> 
     if spec.deleted:
         newest = newest.where(form("NOT ifNull(deleted, false)", deleted=column(spec.deleted)))
     reference.replace(exp.Subquery(this=newest, alias=alias))
+
+
+def _check_correlated(tree: exp.Query, relations: Relations) -> None:
+    """ClickHouse 26.7 says "correlated subqueries are not supported with remote tables" only when such a query runs.
+    Where it reads views over them, it has them."""
+    for exists in tree.find_all(exp.Exists) if relations.cluster else ():
+        columns = outer_columns(exists.this)
+        if columns and _reads_tables(exists.this, relations):
+            raise RefusedError(
+                "EXISTS over a query that names columns of the rows around it: ClickHouse has none on a cluster",
+                construct=columns[0].sql("duckdb"),
+                remedy="compare with all values at once, as in `key in (select key from …)`",
+            )
+
+
+def _reads_tables(query: exp.Expr, relations: Relations) -> bool:
+    """Whether ``query`` reads a source or a state, itself or through CTEs."""
+    for table in query.find_all(exp.Table):
+        cte = resolve(table)
+        if _reads_tables(cte.this, relations) if cte is not None else relations.source(table) or is_state(table):
+            return True
+    return False
+
+
+def _read_shards(reference: exp.Table, table: exp.Table) -> None:
+    """Makes ``reference`` read ``table``, which is over all shards, in a select of its own: so shards send rows, and
+    what is done with them, a join or a window, is done over the rows of all. A condition on a key goes to the shards
+    all the same, and with it what else they need not send (seen in 26.7's query log)."""
+    alias = exp.TableAlias(this=quote(reference.alias_or_name))
+    reference.replace(exp.Subquery(this=exp.select(exp.Star()).from_(table), alias=alias))
 
 
 def _jinja_table(expression: str) -> exp.Table:

@@ -6,20 +6,25 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from realtime.emit.landing import HIDDEN, INGESTED_AT
 from realtime.emit.names import quoted
 from realtime.errors import RefusedError, SourceError
 from realtime.planner import hints
 from realtime.planner.expiry import Expiry, Span, of_landing, of_versions
 from realtime.planner.indexes import indexes
-from realtime.planner.ir import Column, Index, Kafka, SourceSpec
+from realtime.planner.ir import Column, Index, Kafka, Shards, SourceSpec
 from realtime.planner.options import nearest, unknown_options
 from realtime.project.binder import Binder
 from realtime.project.manifest import Source
 from realtime.transpile.types import DuckType, Kind, duck_type
 
 _OPTIONS = frozenset(
-    {"mode", "key", "version", "deleted", "event_time", "order_by", "partition_by", "ttl", "indexes", "kafka"}
+    {
+        *("mode", "key", "version", "deleted", "event_time", "order_by", "partition_by", "ttl", "indexes", "kafka"),
+        "shard_by",
+    }
 )
 _TOPIC = {
     "brokers": str, "topic": str, "group": str, "format": str, "consumers": int, "security_protocol": str,
@@ -32,8 +37,8 @@ _MODES = ("append", "upsert")
 _MOMENTS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
 
 
-def plan_source(source: Source, binder: Binder, database: str) -> SourceSpec:
-    """The landing table of ``source``; adds its empty table to ``binder``.
+def plan_source(source: Source, binder: Binder, database: str, cluster: str = "") -> SourceSpec:
+    """The landing table of ``source``, spread over ``cluster`` if one is named; adds its empty table to ``binder``.
 
     SourceError where a column has no ``data_type``, an option is unknown or names no column.
     """
@@ -66,7 +71,36 @@ def plan_source(source: Source, binder: Binder, database: str) -> SourceSpec:
         indexes=_indexes(source, columns),
         kafka=_kafka(source),
         description=source.description,
+        shards=Shards(cluster, _shard_by(source, columns)) if cluster else msgspec.UNSET,
     )
+
+
+def _shard_by(source: Source, columns: tuple[Column, ...]) -> tuple[str, ...]:
+    """The columns whose hash names a row's shard: as declared, else the key. SourceError where equal values may have
+    several hashes, so that versions of one key would be on several shards."""
+    if source.options.get("kafka"):
+        raise _wrong(
+            source, "kafka on a cluster", "send the topic's messages over HTTP, or use a server that stands alone"
+        )
+    if source.options.get("ttl"):
+        raise _wrong(source, "ttl on a cluster", "drop it: rows are not deleted shard by shard yet")
+    key, given = _names(source.options, "key"), _names(source.options, "shard_by")
+    outside = [name for name in given if key and name not in key]
+    if outside:
+        raise _wrong(
+            source,
+            f"shard_by names {', '.join(outside)}, which is no part of the key",
+            "the rows of one key must be on one shard: name columns of the key, or drop shard_by",
+        )
+    if not given and not key:
+        remedy = "name columns of many values, as those by which models group: `shard_by: user_id`"
+        raise _wrong(source, "no shard_by, by which its rows are spread over the cluster", remedy)
+    for column in columns:
+        if key and column.name in (given or key) and duck_type(column.type).kind is Kind.FLOAT:
+            raise _wrong(
+                source, f"key column {column.name} is {column.type}, on a cluster", "declare it DECIMAL or VARCHAR"
+            )
+    return given or key
 
 
 def _columns(source: Source, binder: Binder) -> tuple[Column, ...]:
@@ -117,7 +151,7 @@ def _check_options(source: Source) -> None:
         raise _wrong(source, "mode upsert without key and version", "name the key columns and the version column")
     if mode == "append" and any(source.options.get(o) for o in ("key", "version", "deleted")):
         raise _wrong(source, "key, version and deleted go with mode: upsert", "add `mode: upsert` or drop them")
-    for option in ("key", "version", "deleted", "event_time", "order_by"):
+    for option in ("key", "version", "deleted", "event_time", "order_by", "shard_by"):
         missing = [c for c in _names(source.options, option) if c not in source.columns]
         if missing:
             declared = ", ".join(source.columns)

@@ -16,7 +16,7 @@ from realtime.errors import RefusedError
 from realtime.planner import hints
 from realtime.planner.expiry import Expiry, Span, is_recent, of_groups
 from realtime.planner.indexes import indexes
-from realtime.planner.ir import SourceSpec, State, View
+from realtime.planner.ir import Shards, SourceSpec, State, View
 from realtime.planner.passes.split_aggregate import PLACEHOLDER, Split
 from realtime.planner.relations import Relations, state_table, to_landing
 from realtime.planner.streams import stream_tables
@@ -73,6 +73,7 @@ def make_state(
         index_granularity=hints.granularity(options),
         views=views,
         latest=split.latest,
+        shards=Shards(relations.cluster, tuple(split.keys[:1])) if relations.cluster else None,
     )
     types = [_types(view, relations) for view in split.views]
     fingerprint = hashlib.sha256(msgspec.json.encode([state, types])).hexdigest()[:10]

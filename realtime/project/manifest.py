@@ -107,7 +107,8 @@ class Query:
 
 @dataclasses.dataclass(frozen=True)
 class Project:
-    """Everything of the authored project that Duet reads, in dbt's order of dependency."""
+    """Everything of the authored project that Duet reads, in dbt's order of dependency; ``cluster`` is that of its
+    ClickHouse, empty where it has none."""
 
     name: str
     adapter: str
@@ -115,6 +116,7 @@ class Project:
     models: Mapping[str, Model]
     tests: tuple[Test, ...]
     queries: tuple[Query, ...]
+    cluster: str = ""
 
     def realtime_models(self) -> list[Model]:
         """Models that opted in, each after those it reads."""

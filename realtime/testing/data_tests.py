@@ -19,9 +19,10 @@ class Carried:
 
     def __init__(self, authored: Project, plan: Plan, generated: Project) -> None:
         self._authored = authored
+        self._sharded = any(s.whole != s.landing for s in plan.sources)
         self._custom = {test.name: test for test in plan.tests}
         self._places = {s.unique_id: f"model.{PROFILE}.{s.model}" for s in plan.steps}
-        self._places |= {s.unique_id: f"source.{PROFILE}.landing.{s.landing.split('.')[1]}" for s in plan.sources}
+        self._places |= {s.unique_id: f"source.{PROFILE}.landing.{s.whole.split('.')[1]}" for s in plan.sources}
         self._built_in = {
             _key(t, t.attached, t.metadata["kwargs"]): t.unique_id for t in generated.tests if t.metadata is not None
         }
@@ -35,7 +36,8 @@ class Carried:
     def _carried(self, test: Test) -> str:
         if not as_it_is(test, self._authored):
             return self._singular.get(test.name, "")
-        return self._built_in.get(_key(test, self._places.get(test.attached, ""), carried_arguments(test)), "")
+        arguments = carried_arguments(test, self._sharded)
+        return self._built_in.get(_key(test, self._places.get(test.attached, ""), arguments), "")
 
     def _reason(self, test: Test) -> str:
         if test.name in self._custom and self._custom[test.name].reason:

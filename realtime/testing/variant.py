@@ -56,7 +56,7 @@ def _planned(
         model, sql=query.sql("duckdb"), raw="", depends_on=tuple(sources), options=options, ephemeral=False
     )
     alone = dataclasses.replace(
-        project, adapter="duckdb", sources=sources, models={tested.unique_id: tested}, tests=(), queries=()
+        project, adapter="duckdb", sources=sources, models={tested.unique_id: tested}, tests=(), queries=(), cluster=""
     )
     outcome = plan_project(alone, database)
     if outcome.refusals:

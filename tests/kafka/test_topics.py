@@ -21,7 +21,7 @@ from realtime.clickhouse.endpoint import Endpoint
 from realtime.deploy.live import Live, read_live
 from realtime.deploy.topics import check_passwords, connect, disconnect, topic_changes
 from realtime.emit.kafka import connect_ddl
-from realtime.emit.landing import SETTINGS
+from realtime.emit.landing import table_settings
 from realtime.errors import ConfigError, PortInUseError
 from realtime.ingest.intake import Intake
 from realtime.ingest.topics import read_topics
@@ -65,7 +65,8 @@ def made(client: ClickHouse, database: str, spec: SourceSpec) -> Plan:
     plan = deployed(client, database, spec)
     client.execute(f"CREATE DATABASE {database}_duet")
     client.execute(
-        f"CREATE TABLE {database}_raw.counted (n UInt64) ENGINE = SummingMergeTree ORDER BY () SETTINGS {SETTINGS}"
+        f"CREATE TABLE {database}_raw.counted (n UInt64) ENGINE = SummingMergeTree ORDER BY () "
+        f"SETTINGS {table_settings(replicated=False)}"
     )
     client.execute(
         f"CREATE MATERIALIZED VIEW {database}_raw.counting TO {database}_raw.counted AS "
