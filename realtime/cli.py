@@ -158,9 +158,10 @@ def deploy(
             planned(client, wanted, options, False)
             return
         with show.rates() as progress:
-            apply(context.obj, wanted, client, show.note, options, progress=progress)
+            changed = apply(context.obj, wanted, client, show.note, options, progress=progress)
     wait_until_served(context.obj, wanted)
-    show.note(f"deployed {show.counted(wanted)} to database {wanted.database}")
+    if changed:
+        show.note(f"deployed {show.counted(wanted)} to database {wanted.database}")
 
 
 @app.command()

@@ -55,9 +55,9 @@ def deploy(
     options: Options | None = None,
     build: Build = build_staging,
     progress: Progress = lambda *_: None,
-) -> None:
+) -> bool:
     """Makes the server run ``plan``; ``report`` takes lines to show,
-    ``build`` makes and tests the new read views.
+    ``build`` makes and tests the new read views. False where there was nothing to do.
 
     Raises BusyError while another deploy to the same database runs or an insert does not end, SourceError and
     ConfigError as `realtime.deploy.diff.changes` does, ConfigError where rows would be lost and ``options`` does not
@@ -79,6 +79,7 @@ def deploy(
             if live.plan != plan:  # the same in another order, which has another id
                 work.ledger.activate(plan)
         _drop_orphans(work, orphans(plan, read_live(client, plan.database)), options)
+        return bool(found)
 
 
 @contextmanager

@@ -43,7 +43,7 @@ _TABLES = (
     (
         "kept",
         f"model String, deployment String, until DateTime64(6, 'UTC'), at {_MOMENT}",
-        "ReplacingMergeTree(at) ORDER BY model",
+        "ReplacingMergeTree(at) ORDER BY (model, deployment)",
     ),
     (
         "chunks",
@@ -229,8 +229,12 @@ class Ledger:
 
     def kept(self) -> dict[str, tuple[str, datetime]]:
         """The id of the deployment that each model's version before is in, and until when it is kept."""
+        # What a deploy or rollback was killed in before it became active is still the active one.
+        active = f"(SELECT id FROM {self._table('deployments')} ORDER BY at DESC, id DESC LIMIT 1)"
         rows = self._rows(
-            "SELECT model, deployment, toUnixTimestamp64Micro(until) AS until FROM {table} FINAL ORDER BY model", "kept"
+            "SELECT model, deployment, toUnixTimestamp64Micro(until) AS until FROM {table} FINAL "
+            f"WHERE deployment != {active} ORDER BY model, at",
+            "kept",
         )
         return {r["model"]: (r["deployment"], from_micros(int(r["until"]))) for r in rows}
 

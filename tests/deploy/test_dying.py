@@ -1,0 +1,115 @@
+"""Deploys and rollbacks that are killed at a statement, under a writer and a reader, then continued or given up."""
+
+from __future__ import annotations
+
+import pytest
+
+from realtime.deploy.apply import deploy
+from realtime.deploy.options import Options
+from realtime.deploy.promote import stage_views
+from realtime.deploy.rollback import rollback
+from realtime.ingest.writer import TROUBLE_CODES
+from realtime.planner.ir import Plan
+from tests.deploy.child import killed
+from tests.deploy.conftest import COLUMNS, MODELS, PER_ROOM, RENAMED, Load, Site, batch_per_room, project, source
+
+# Statements of a deploy that makes a landing table anew, in their order, each with how many like it come before.
+REBUILD = (
+    ("EXCHANGE TABLES", 1),
+    ("RESET SETTING max_parts_in_total", 1),
+)
+ROLLBACK = (
+    ("CREATE OR REPLACE VIEW", 4),
+    ("INSERT INTO `{db}_duet`.deployments", 1),
+    ("CREATE OR REPLACE VIEW", 6),
+)
+BACKFILL = (
+    ("INSERT INTO `{db}_duet`.chunks", 2),
+    ("MOVE PARTITION", 1),
+)
+
+
+def kill(site: Site, where: tuple[str, int], *more: str) -> None:
+    """Kills a deploy of what was compiled last before the statement ``where``."""
+    killed(site.settings.project_dir, site.client.endpoint, where[0].replace("{db}", site.database), where[1], *more)
+
+
+def check(site: Site, load: Load, plan: Plan) -> None:
+    """Nothing is left to do and nothing left over, and every row counts once."""
+    assert site.changes(plan) == ()
+    assert site.names("_raw") == ["chat__messages", "chat__messages__quarantine"]
+    assert not [name for name in site.names("_state") if "__backfill" in name]
+    assert site.rows("SELECT name FROM system.databases WHERE startsWith(name, '{db}_staging')") == []
+    assert not [e for e in load.errors if not any(f"Code: {code}." in e for code in TROUBLE_CODES)]
+
+
+def whole(site: Site, rows: int) -> None:
+    landing = f"{site.database}_raw.chat__messages"
+    assert site.rows(f"SELECT count(), uniqExact(id) FROM {landing}") == [(rows, rows)]
+    assert site.rows("SELECT * FROM {db}.per_room ORDER BY room")[0][:2] == batch_per_room(rows)[0][:2]
+    assert site.rows("SELECT all_messages FROM {db}.busiest") == [(rows,)]
+
+
+def test_a_table_made_anew(site: Site) -> None:
+    before = source()
+    site.deploy(project(MODELS, of=before), build=stage_views)
+    site.insert(0, 10)
+    with Load(site, first=10, pause=0.02) as load:
+        for turn, where in enumerate(REBUILD):
+            after = source(partition_by=f"id % {turn + 2}")
+            site.compile(project(MODELS, of=after))
+            kill(site, where)
+            # Continued, or given up.
+            before = after if turn % 2 else before
+            check(site, load, site.deploy(project(MODELS, of=before), build=stage_views))
+    whole(site, load.inserted)
+
+
+def test_a_rollback(site: Site) -> None:
+    site.deploy(project(MODELS), build=stage_views)
+    wanted = site.deploy(project(RENAMED), build=stage_views)
+    site.insert(0, 10)
+    with Load(site, first=10, pause=0.02) as load:
+        for where in ROLLBACK:
+            kill(site, where, "--rollback", "per_room")
+            deploy(site.settings, wanted, site.client, site.said.append, build=stage_views)
+            check(site, load, wanted)
+        active = rollback(site.settings, site.client, site.database, "per_room", site.said.append)
+        check(site, load, active)
+    whole(site, load.inserted)
+
+
+def test_a_new_version_with_wider_columns(site: Site) -> None:
+    """Each version is made of other states, and its source has wider columns, or the narrower ones again."""
+    site.deploy(project(MODELS), build=stage_views)
+    site.insert(0, 10)
+    with Load(site, first=10, pause=0.02) as load:
+        for turn, where in enumerate(BACKFILL):
+            columns = {**COLUMNS, "size": ("bigint", "hugeint")[turn]}
+            per_room = PER_ROOM.replace("sum(size) as total", f"sum(size) as total, max(size + {turn}) as m")
+            of = source(columns)
+            site.compile(project(MODELS | {"per_room": per_room}, of=of))
+            kill(site, where)
+            check(site, load, site.deploy(project(MODELS | {"per_room": per_room}, of=of), Options(), stage_views))
+    whole(site, load.inserted)
+
+
+@pytest.mark.parametrize("backfill", [False, True])
+def test_a_state_that_begins_now(site: Site, backfill: bool) -> None:
+    """Killed without a backfill, or while that is made up for, and done again."""
+    site.deploy(project({"ids": "select count(*) as n from memory.chat.messages"}), build=stage_views)
+    site.insert(0, 30)
+    plan = site.compile(project(MODELS))
+    if backfill:
+        deploy(site.settings, plan, site.client, site.said.append, Options(backfill=False), stage_views)
+        mark = "INSERT INTO `{db}_duet`.states"
+    else:
+        mark = "CREATE DATABASE IF NOT EXISTS `{db}_staging"
+    kill(site, (mark, 1), "--backfill", "yes" if backfill else "no")
+    site.insert(30, 10)
+    deploy(site.settings, plan, site.client, site.said.append, Options(backfill=False), stage_views)
+    if not backfill:
+        assert site.rows("SELECT all_messages FROM {db}.busiest") == [(10,)]
+    deploy(site.settings, plan, site.client, site.said.append, Options(backfill=True), stage_views)
+    assert site.changes(plan) == ()
+    whole(site, 40)
