@@ -24,7 +24,7 @@ def tables_ddl(state: State) -> list[str]:
 
 
 def create_state(state: State) -> str:
-    """The table; its columns and their types are those of the first view's select, unless it is shared."""
+    """The table; its columns are what its views select, unless it is shared: a key is Nullable where it is in one."""
     replicated = state.shards is not None
     engine = engine_on(state.engine, replicated=replicated)
     clauses = [f"CREATE TABLE IF NOT EXISTS {state.relation}", f"ENGINE = {engine}"]
@@ -39,7 +39,9 @@ def create_state(state: State) -> str:
     whole = f", {WHOLE_PARTS}" if state.whole_parts else ""
     kept = f"{table_settings(replicated=replicated)}{compact}{whole}"
     clauses.append(f"SETTINGS index_granularity = {state.index_granularity}, {kept}")
-    clauses.append(f"EMPTY AS\n{state.structure or state.views[0].select}")
+    selects = [view.select for view in state.views]
+    rows = selects[0] if len(selects) == 1 else "\nUNION ALL\n".join(f"({select})" for select in selects)
+    clauses.append(f"EMPTY AS\n{state.structure or rows}")
     return "\n".join(clauses)
 
 

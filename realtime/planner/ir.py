@@ -130,7 +130,7 @@ class View(msgspec.Struct, frozen=True):
 
 class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A state table and the views that feed it. ``fingerprint`` names its version; ``latest`` says that it
-    keeps the newest row per key. Its columns are what its first view selects. ``compact`` keeps the columns of a part
+    keeps the newest row per key. Its columns are what its views select. ``compact`` keeps the columns of a part
     in one file up to a gigabyte; ``why`` says what the order and the index are made for, where lambdas decide.
     On a cluster each shard keeps the state of its own landing rows, and who reads merges those of all.
 
