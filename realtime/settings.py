@@ -51,6 +51,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("DUET_INGEST_GAP_MS", "20", "least ms between two inserts into a landing table; not for large requests"),
     Setting("DUET_INGEST_QUEUE_MB", "256", "rows that the server holds until they are stored, in MiB; beyond it, 429"),
     Setting("DUET_MAX_BODY_MB", "64", "largest request body taken, in MiB after decompression"),
+    Setting("OTEL_EXPORTER_OTLP_ENDPOINT", "", "collector that OpenTelemetry traces are sent to, by OTLP over HTTP"),
+    Setting("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "", "the same, as the whole address; goes before the other"),
 )
 
 

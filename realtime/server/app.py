@@ -28,6 +28,7 @@ from realtime.serving.recorder import Recorder
 from realtime.serving.registry import Registry
 from realtime.serving.results import Results
 from realtime.serving.signed import Signed
+from realtime.serving.traces import find_traces
 from realtime.serving.upstream import Upstream
 from realtime.settings import Settings
 
@@ -40,16 +41,17 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
     ``public`` says that it can be reached from other machines.
 
     UnavailableError where the local ClickHouse is meant and is not up; one that is merely not reached is waited for.
+    ConfigError where traces are asked for and can't be sent.
     """
     endpoint, database = find_endpoint(settings), database_name(settings)
-    metrics = Metrics()
+    metrics, traces = Metrics(), find_traces(settings, endpoint)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         upstream = Upstream(endpoint, limits or Limits(), find_reader(settings))
         intake = Intake(endpoint, limits=IntakeLimits.of(settings), turn=upstream.admission.ahead)
         app.state.intake = intake
-        calls = Calls(upstream)
+        calls = Calls(upstream, traces)
         results = Results(calls, settings.number("DUET_CACHE_MB") << 20)
 
         async def changed(plan: Plan | None) -> None:
@@ -83,11 +85,13 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
             await recorder.flush()
             await intake.close()
             await upstream.close()
+            if traces is not None:
+                await asyncio.to_thread(traces.close)
 
     return Starlette(
         routes=[*lambdas.routes, *events.routes, *docs.routes, *console.routes, *health.routes, *tools.routes],
         middleware=[
-            Middleware(Access, metrics=metrics),
+            Middleware(Access, metrics=metrics, traces=traces),
             Middleware(Guard, origins=_origins(settings), signed=Signed(settings), public=public),
         ],
         exception_handlers=HANDLERS,

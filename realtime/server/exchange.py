@@ -9,6 +9,8 @@ import time
 
 from starlette.types import Scope
 
+from realtime.serving.traces import Asked
+
 _KEY = "duet.exchange"
 _HEADER = b"x-request-id"
 _ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
@@ -18,7 +20,7 @@ _ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 class Exchange:
     """``request_id`` is the caller's X-Request-Id where it is a plain word, else a new one; ``lambda_name``,
     ``version`` and ``tag`` are set once they are known, ``caller`` is the name of its token, ``status`` is 499 where
-    the caller left before the answer."""
+    the caller left before the answer. ``asked`` is what a lambda's query tells."""
 
     request_id: str
     started: float
@@ -29,6 +31,7 @@ class Exchange:
     status: int = 499
     bytes: int = 0
     error: str = ""
+    asked: Asked = dataclasses.field(default_factory=Asked)
 
 
 def begin(scope: Scope) -> Exchange:

@@ -130,7 +130,8 @@ async def answer_preflight(send: Send) -> None:
         (b"access-control-allow-methods", b"GET, POST, PATCH, DELETE"),
         (
             b"access-control-allow-headers",
-            b"authorization, content-type, idempotency-key, x-request-id, x-split-key, if-none-match, cache-control",
+            b"authorization, content-type, idempotency-key, x-request-id, x-split-key, if-none-match, cache-control,"
+            b" traceparent, tracestate",
         ),
         (b"access-control-max-age", b"600"),
         (b"content-length", b"0"),

@@ -72,7 +72,7 @@ async def _answer(scope: Scope, name: str, arguments: dict[str, Any]) -> bytes:
         grant.check("run", entry.spec.name)
         arguments = grant.bind(entry.spec.name, entry.signature.parameters, {}, arguments)
     given = entry.signature.read({}, arguments, dt.datetime.now(dt.UTC))
-    call = Call(entry, given, JSON, here.request_id, entry.signature.now({}, arguments))
+    call = Call(entry, given, JSON, here.request_id, entry.signature.now({}, arguments), here.asked)
     if entry.spec.cache_seconds:
         result: Result = await state["results"].answer(call)
         return result.body

@@ -31,6 +31,7 @@ from realtime.serving.failures import (
 from realtime.serving.formats import BY_SUFFIX, JSON, Format
 from realtime.serving.pool import Reply
 from realtime.serving.registry import Entry
+from realtime.serving.traces import Asked, Traces
 from realtime.serving.upstream import Upstream
 
 _LINES = (JSON, BY_SUFFIX["ndjson"])
@@ -45,13 +46,14 @@ _HEAVY_FOR = 10.0
 @dataclasses.dataclass(frozen=True)
 class Call:
     """``given`` is what `Signature.read` returned; ``now`` says that ``as_of`` is the server's clock, and so whenever
-    the query begins."""
+    the query begins. What becomes of it is noted in ``asked``."""
 
     entry: Entry
     given: Mapping[str, Any]
     form: Format
     request_id: str
     now: bool
+    asked: Asked = dataclasses.field(default_factory=Asked)
 
 
 class _Queue:
@@ -69,10 +71,11 @@ class _Queue:
 
 
 class Calls:
-    """Answers calls through ``upstream``."""
+    """Answers calls through ``upstream``, with ``traces`` of its queries."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, traces: Traces | None = None) -> None:
         self._upstream = upstream
+        self._traces = traces
         self._limits = upstream.limits
         self._queues: dict[tuple[str, ...], _Queue] = {}
         self._turns: dict[tuple[str, int], Nested] = {}
@@ -93,7 +96,7 @@ class Calls:
             self._begins(queue)
             try:
                 async with admission.admitted():
-                    return await self._one(call)
+                    return await self._one([call])
             finally:
                 self._ended(group, queue)
         if self.waiting >= self._limits.waiting:
@@ -177,14 +180,15 @@ class Calls:
         """Answers all of ``taken``, each a list of equal calls."""
         first = taken[0][0][0]
         if len(taken) == 1:
-            _settle(taken[0], await self._one(first))
+            _settle(taken[0], await self._one(_calls(taken[0])))
             return
         keyed = first.entry.keyed
         assert keyed is not None
         keys = [waiters[0][0].given[keyed.param] for waiters in taken]
         parameters = first.entry.signature.encode_many(_clocked(first), keyed.param, keys)
         try:
-            reply = await self._ask(first, first.entry.many, parameters, "JSONEachRow", len(keys))
+            calls = [call for waiters in taken for call in _calls(waiters)]
+            reply = await self._ask(calls, first.entry.many, parameters, "JSONEachRow", len(keys))
         except (QueryError, RequestTooLargeError) as error:  # one key may fail, or all together be too much
             if isinstance(error, GoneError) and first.entry.views is not None:
                 await self._from_views(taken, first.entry.views)
@@ -198,7 +202,7 @@ class Calls:
         for key, waiters in zip(keys, taken, strict=True):
             found = rows.get(str(key), b"")
             if found or keyed.missing is Missing.EMPTY:
-                _settle(waiters, _body(first, found, reply))
+                _settle(waiters, _body(_calls(waiters), found, reply))
             else:
                 lacking.append(waiters)
         await self._lacking(lacking, keyed.missing)
@@ -222,29 +226,38 @@ class Calls:
     async def _alone(self, waiters: list[tuple[Call, asyncio.Future[bytes]]]) -> None:
         """One query for equal calls."""
         try:
-            _settle(waiters, await self._one(waiters[0][0]))
+            _settle(waiters, await self._one(_calls(waiters)))
         except DuetError as error:
             _settle(waiters, error)
 
-    async def _one(self, call: Call) -> bytes:
-        entry = call.entry
+    async def _one(self, calls: Sequence[Call]) -> bytes:
+        """The answer to ``calls``, which are equal."""
+        call, entry = calls[0], calls[0].entry
         parameters = entry.signature.encode(_clocked(call))
         try:
-            reply = await self._ask(call, entry.one, parameters, source_format(call.form))
+            reply = await self._ask(calls, entry.one, parameters, source_format(call.form))
         except GoneError:  # a deploy dropped the state that its models shared
             if entry.views is None:
                 raise
-            return await self._one(dataclasses.replace(call, entry=entry.views))
-        return _body(call, reply.body, reply)
+            return await self._one([dataclasses.replace(call, entry=entry.views) for call in calls])
+        return _body(calls, reply.body, reply)
 
-    async def _ask(self, call: Call, queries: Sequence[bytes], parameters: str, form: str, keys: int = 1) -> Reply:
+    async def _ask(
+        self, calls: Sequence[Call], queries: Sequence[bytes], parameters: str, form: str, keys: int = 1
+    ) -> Reply:
         """The reply to one of ``queries``, that over states and that over rows, for ``keys`` keys: rows answer while
         there are few to read, which takes less than to merge states, and where states can't (one may be gone already,
         or hold a row that the call does not ask for and on which an expression fails)."""
-        spec = call.entry.spec
+        spec, request_id = calls[0].entry.spec, calls[0].request_id
+        for call in calls:
+            call.asked.batch = len(calls)
 
         async def sent(select: bytes, also: str = "") -> Reply:
-            return await self._upstream.call(spec.name, select, parameters + also, form, call.request_id, spec.limits)
+            given = spec.name, select, parameters + also, form, request_id, spec.limits
+            if self._traces is None:
+                return await self._upstream.call(*given)
+            with self._traces.query(spec.name, spec.version, [call.asked for call in calls]) as traceparent:
+                return await self._upstream.call(*given, traceparent)
 
         (*states, rows), now = queries, asyncio.get_running_loop().time()
         if not states:
@@ -282,7 +295,17 @@ def _clocked(call: Call) -> Mapping[str, Any]:
     return {**call.given, AS_OF: max(then, dt.datetime.now(dt.UTC).replace(tzinfo=then.tzinfo))}
 
 
-def _body(call: Call, lines: bytes, reply: Reply) -> bytes:
+def _calls(waiters: list[tuple[Call, asyncio.Future[bytes]]]) -> list[Call]:
+    return [call for call, _ in waiters]
+
+
+def _body(calls: Sequence[Call], lines: bytes, reply: Reply) -> bytes:
+    """The answer to ``calls``, which are equal but for their key."""
+    call = calls[0]
+    if call.form in _LINES:
+        rows = lines.count(b"\n")
+        for each in calls:
+            each.asked.rows = rows
     return answer(call.form, call.entry.meta, lines, reply)
 
 

@@ -49,12 +49,13 @@ class Pool:
             f"X-ClickHouse-Key: {endpoint.password}\r\nAccept-Encoding: identity\r\nContent-Length: "
         ).encode()
 
-    async def post(self, target: str, body: bytes, seconds: float) -> Reply:
+    async def post(self, target: str, body: bytes, seconds: float, headers: bytes = b"") -> Reply:
         """The reply to ``POST target``; TimeoutError after ``seconds``, TooLongError, OSError where nothing answers.
+        ``headers`` are lines sent beside the usual ones, each with its end.
 
         A kept connection that the server had closed is no error: the request is sent again, so it must only read.
         """
-        request = b"POST " + target.encode() + self._head + b"%d\r\n\r\n" % len(body) + body
+        request = b"POST " + target.encode() + self._head + b"%d\r\n%b\r\n" % (len(body), headers) + body
         while (kept := self._kept()) is not None:
             try:
                 return await self._exchange(kept, request, seconds)

@@ -81,10 +81,17 @@ class Upstream:
         self._readers.close()
 
     async def call(
-        self, name: str, select: bytes, parameters: str, form: str, request_id: str, own: CallLimits | None = None
+        self,
+        name: str,
+        select: bytes,
+        parameters: str,
+        form: str,
+        request_id: str,
+        own: CallLimits | None = None,
+        traceparent: str = "",
     ) -> Reply:
         """The reply to ``select`` in ClickHouse's format ``form``; ``name`` is the lambda's, ``own`` are its limits. It
-        waits for no slot: see `admission`.
+        waits for no slot: see `admission`. ``traceparent`` is the span that ClickHouse's own belong to.
 
         ``parameters`` is what `Signature.encode` returns. OverloadedError, UnavailableError or what
         `realtime.serving.failures` lists; none of them says anything of the database.
@@ -96,7 +103,7 @@ class Upstream:
             )
         limits, target = self._targets.get(own) or self._target(own)
         try:
-            return await self._post(self._readers, target + form + parameters, select, limits.seconds)
+            return await self._post(self._readers, target + form + parameters, select, limits.seconds, traceparent)
         except RefusedQueryError as error:
             fields = {"lambda": name, "request_id": request_id, "code": error.code, "clickhouse": error.message}
             # No more rows than were to be read is no failure: see `realtime.serving.calls`.
@@ -124,10 +131,11 @@ class Upstream:
         target = f"{self._base}query={urllib.parse.quote(insert)}&date_time_input_format=best_effort"
         await self._post(self._pool, target, rows)
 
-    async def _post(self, pool: Pool, target: str, body: bytes, seconds: float = 0) -> Reply:
+    async def _post(self, pool: Pool, target: str, body: bytes, seconds: float = 0, traceparent: str = "") -> Reply:
         """The reply within ``seconds``, or those of every lambda, and five more."""
+        headers = f"traceparent: {traceparent}\r\n".encode() if traceparent else b""
         try:
-            reply = await pool.post(target, body, (seconds or self.limits.seconds) + 5)
+            reply = await pool.post(target, body, (seconds or self.limits.seconds) + 5, headers)
         except TooLongError as error:
             raise RefusedQueryError(_TOO_LARGE, str(error)) from None
         except TimeoutError:

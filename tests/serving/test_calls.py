@@ -39,11 +39,18 @@ class Counted(Upstream):
         self.beside: list[int] = []
 
     async def call(
-        self, name: str, select: bytes, parameters: str, form: str, request_id: str, own: CallLimits | None = None
+        self,
+        name: str,
+        select: bytes,
+        parameters: str,
+        form: str,
+        request_id: str,
+        own: CallLimits | None = None,
+        traceparent: str = "",
     ) -> Reply:
         self.sent.append((select, parameters))
         self.beside.append(self.admission.in_flight - 1)
-        return await super().call(name, select, parameters, form, request_id, own)
+        return await super().call(name, select, parameters, form, request_id, own, traceparent)
 
 
 def run(endpoint: Endpoint, work: Callable[[Calls, Counted], Awaitable[None]], limits: Limits | None = None) -> None:

@@ -96,7 +96,7 @@ def _call(scope: Scope, catalog: Catalog, body: dict[str, Any]) -> Call:
         body = grant.bind(entry.spec.name, entry.signature.parameters, query, body)
     given = entry.signature.read(query, body, dt.datetime.now(dt.UTC))
     form = form or accepted(_header(scope, b"accept"))
-    return Call(entry, given, form, here.request_id, entry.signature.now(query, body))
+    return Call(entry, given, form, here.request_id, entry.signature.now(query, body), here.asked)
 
 
 async def _newer(scope: Scope, call: Call, body: dict[str, Any], gone: GoneError) -> Call:
