@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, set_span_in_context
@@ -20,6 +21,7 @@ from realtime.settings import Settings
 _ROUTES = {"/v1/lambdas/": "/v1/lambdas/{name}", "/v1/events/": "/v1/events/{source}", "/mcp": "/mcp"}
 _HEADERS = frozenset({b"traceparent", b"tracestate"})
 _W3C = TraceContextTextMapPropagator()
+_LAST_SECONDS = 3
 
 
 @dataclasses.dataclass(slots=True)
@@ -38,7 +40,8 @@ class Asked:
 
 
 class Traces:
-    """Spans of ``tracer``; ``endpoint`` is the ClickHouse that is asked, ``flush`` sends what is left."""
+    """Spans of ``tracer``; ``endpoint`` is the ClickHouse that is asked, ``flush`` sends what is
+    left."""
 
     def __init__(self, tracer: Tracer, endpoint: Endpoint, flush: Callable[[], None]) -> None:
         self._tracer = tracer
@@ -47,7 +50,14 @@ class Traces:
             "server.address": endpoint.host,
             "server.port": endpoint.port,
         }
-        self.close = flush
+        self._flush = flush
+
+    def close(self) -> None:
+        """Sends what is left, unless the collector does not take it in some seconds: the SDK would try for 30, and so
+        hold up the server's end."""
+        sending = threading.Thread(target=self._flush, daemon=True)
+        sending.start()
+        sending.join(_LAST_SECONDS)
 
     def begin(self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Span | None:
         """The span of a request, below the one that its ``traceparent`` names; None for pages and probes."""
