@@ -40,8 +40,7 @@ class Asked:
 
 
 class Traces:
-    """Spans of ``tracer``; ``endpoint`` is the ClickHouse that is asked, ``flush`` sends what is
-    left."""
+    """Spans of ``tracer``; ``endpoint`` is the ClickHouse that is asked, ``flush`` sends what is left."""
 
     def __init__(self, tracer: Tracer, endpoint: Endpoint, flush: Callable[[], None]) -> None:
         self._tracer = tracer

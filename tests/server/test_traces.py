@@ -77,7 +77,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def database(clickhouse: ClickHouse) -> Iterator[str]:
-    name = f"s{uuid.uuid4().hex[:12]}"
+    name = "readable"  # what the user for lambdas may read
     deploy(clickhouse, plan(name, LAMBDAS, [SOURCE]))
     yield name
     clickhouse.execute(f"DROP DATABASE {name}_duet SYNC")
@@ -87,7 +87,11 @@ def database(clickhouse: ClickHouse) -> Iterator[str]:
 def traced(
     endpoint: Endpoint, database: str, collector: Collector, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
-    given = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    given = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        "CLICKHOUSE_READ_USER": "duet_reader",
+    }
     with running(endpoint, database, tmp_path_factory.mktemp("traced"), **given) as server:
         yield server
 
