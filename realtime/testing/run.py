@@ -12,7 +12,7 @@ import sqlglot
 from realtime.clickhouse.client import ClickHouse
 from realtime.deploy.live import active_plan
 from realtime.deploy.refreshes import refresh_below, with_upstream
-from realtime.errors import DuetError, NotFoundError, RefusedError
+from realtime.errors import DuetError, NotFoundError, RefusedError, SourceError
 from realtime.ingest.lake import open_batch, relation_comment
 from realtime.parity.age import Age
 from realtime.planner.ir import Plan
@@ -183,8 +183,8 @@ class _Run:
         try:
             with connect() as connection, temporary_database(self.client) as database:
                 return self._trial(test, batch.sql, connection, database).run()
-        except RefusedError as error:
-            # As the project has it the model is not refused; over the types of these rows it is.
+        except (RefusedError, SourceError) as error:
+            # As the project has it the model is not refused; over the types of these rows it is, or no event has them.
             return not_applicable(str(error)), not_applicable(str(error))
         except DuetError as error:
             return Verdict(Status.ERROR, str(error)), Verdict(Status.ERROR, str(error))

@@ -85,6 +85,7 @@ md5(k)
 sha256(k)
 starts_with(k, 'a')
 contains(k, 'b')
+contains(k, upper(k))
 strpos(k, 'b')
 k like 'a%'
 k ilike '%B'
