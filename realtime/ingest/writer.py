@@ -99,6 +99,7 @@ TROUBLE_CODES: Mapping[int, str] = {
     241: "MEMORY_LIMIT_EXCEEDED",
     242: "TABLE_IS_READ_ONLY",
     243: "NOT_ENOUGH_SPACE",
+    246: "CORRUPTED_DATA",
     252: "TOO_MANY_PARTS",
     279: "ALL_CONNECTION_TRIES_FAILED",
     285: "TOO_FEW_LIVE_REPLICAS",
@@ -190,7 +191,7 @@ class Writer:
     async def fetch(self, query: str, parameters: Mapping[str, str]) -> bytes:
         """The answer of a query, which ends in its FORMAT, as it came. Raises as `read` does."""
         named = {**_READING, **bound(parameters), "query": query}
-        return await self._patiently(lambda _: self._send(named, b""), "answer")
+        return await self._patiently(lambda tries: self._send({**named, **_again(tries)}, b""), "answer")
 
     async def read(self, query: str, parameters: Mapping[str, str], kind: type[T], body: bytes = b"") -> list[T]:
         """The rows of a query, which ends in FORMAT JSONEachRow, as ``kind``; ``body`` is the rest of its text, where
@@ -198,7 +199,7 @@ class Writer:
 
         MissingError where it reads what is not there; UnavailableError where the server does not answer."""
         named = {**_READING, **bound(parameters), "query": query}
-        text = await self._patiently(lambda _: self._post(named, body), "answer")
+        text = await self._patiently(lambda tries: self._post({**named, **_again(tries)}, body), "answer")
         return [msgspec.json.decode(line, type=kind) for line in text.splitlines()]
 
     async def change(self, rest: bytes, query_id: str) -> None:
@@ -274,6 +275,12 @@ class Writer:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2.5)  # ClickHouse closes idle ones after 3 s
             self._session = aiohttp.ClientSession(connector=connector, headers=headers, timeout=_TIMEOUT)
         return self._session
+
+
+def _again(tries: int) -> Mapping[str, str]:
+    """Settings of another try of a query: ClickHouse 26.7 keeps parts that it merged while the disk was full, the marks
+    of whose skip indexes are empty, and fails to read by these."""
+    return {"use_skip_indexes": "0"} if tries else {}
 
 
 async def _hold(answer: aiohttp.ClientResponse, lost: asyncio.Event) -> None:
