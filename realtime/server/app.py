@@ -43,47 +43,18 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
     UnavailableError where the local ClickHouse is meant and is not up; one that is merely not reached is waited for.
     ConfigError where traces are asked for and can't be sent.
     """
-    endpoint, database = find_endpoint(settings), database_name(settings)
+    endpoint = find_endpoint(settings)
     metrics, traces = Metrics(), find_traces(settings, endpoint)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         upstream = Upstream(endpoint, limits or Limits(), find_reader(settings))
-        intake = Intake(endpoint, limits=IntakeLimits.of(settings), turn=upstream.admission.ahead)
-        app.state.intake = intake
-        calls = Calls(upstream, traces)
-        results = Results(calls, settings.number("DUET_CACHE_MB") << 20)
-
-        async def changed(plan: Plan | None) -> None:
-            results.clear()
-            await intake.update(plan)
-
-        registry = Registry(upstream, database, changed)
-        metrics.watch(upstream, calls, registry)
-        metrics.watch_results(results)
-        metrics.watch_topics(intake.topics)
-        await registry.refresh()
-        recorder = Recorder(upstream, database, settings.number("DUET_SAMPLE_CALLS"))
-        tasks = [asyncio.create_task(work) for work in (registry.poll(), recorder.run())]
-        manager = tools.session_manager()
+        app.state.intake = Intake(endpoint, limits=IntakeLimits.of(settings), turn=upstream.admission.ahead)
         try:
-            async with manager.run():
-                yield {
-                    "registry": registry,
-                    "calls": calls,
-                    "results": results,
-                    "recorder": recorder,
-                    "observed": Observed(upstream, database),
-                    "tools": manager,
-                    "intake": intake,
-                    "metrics": metrics,
-                    "settings": settings,
-                }
+            async with _serving(settings, upstream, Calls(upstream, traces), app.state.intake, metrics) as state:
+                yield state
         finally:
-            for task in tasks:
-                task.cancel()
-            await recorder.flush()
-            await intake.close()
+            await app.state.intake.close()
             await upstream.close()
             if traces is not None:
                 await asyncio.to_thread(traces.close)
@@ -97,6 +68,45 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
+
+
+@contextlib.asynccontextmanager
+async def _serving(
+    settings: Settings, upstream: Upstream, calls: Calls, intake: Intake, metrics: Metrics
+) -> AsyncIterator[dict[str, Any]]:
+    """Keeps up with what is deployed, and records calls; yields what routes find in ``request.state``."""
+    database = database_name(settings)
+    results = Results(calls, settings.number("DUET_CACHE_MB") << 20)
+
+    async def changed(plan: Plan | None) -> None:
+        results.clear()
+        await intake.update(plan)
+
+    registry = Registry(upstream, database, changed)
+    metrics.watch(upstream, calls, registry)
+    metrics.watch_results(results)
+    metrics.watch_topics(intake.topics)
+    await registry.refresh()
+    recorder = Recorder(upstream, database, settings.number("DUET_SAMPLE_CALLS"))
+    tasks = [asyncio.create_task(work) for work in (registry.poll(), recorder.run())]
+    manager = tools.session_manager()
+    try:
+        async with manager.run():
+            yield {
+                "registry": registry,
+                "calls": calls,
+                "results": results,
+                "recorder": recorder,
+                "observed": Observed(upstream, database),
+                "tools": manager,
+                "intake": intake,
+                "metrics": metrics,
+                "settings": settings,
+            }
+    finally:
+        for task in tasks:
+            task.cancel()
+        await recorder.flush()
 
 
 def _origins(settings: Settings) -> frozenset[str]:
