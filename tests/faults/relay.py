@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import queue
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import NoReturn
 
 from realtime.clickhouse.endpoint import Endpoint
@@ -46,25 +47,22 @@ class Relay:
     @contextlib.contextmanager
     def thread(self) -> Iterator[Endpoint]:
         """The same in a thread of its own, for callers without an event loop."""
-        found: queue.SimpleQueue[Endpoint] = queue.SimpleQueue()
-        loop = asyncio.new_event_loop()
-        end = asyncio.Event()
+        found: queue.SimpleQueue[tuple[Endpoint, Callable[[], object]]] = queue.SimpleQueue()
 
         async def run() -> None:
+            end = asyncio.Event()
             async with self.open() as endpoint:
-                found.put(endpoint)
+                found.put((endpoint, functools.partial(asyncio.get_running_loop().call_soon_threadsafe, end.set)))
                 await end.wait()
-                for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                    task.cancel()
 
-        thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+        thread = threading.Thread(target=lambda: asyncio.run(run()))
         thread.start()
+        endpoint, stop = found.get(timeout=10)
         try:
-            yield found.get(timeout=10)
+            yield endpoint
         finally:
-            loop.call_soon_threadsafe(end.set)
+            stop()
             thread.join()
-            loop.close()
 
     async def deliver(self) -> bytes:
         """Sends what was kept, and returns ClickHouse's answer to it."""
