@@ -240,17 +240,17 @@ class Bench:
 
         async def one() -> None:
             began = time.perf_counter()
-            await self._ours(session, self._rows(rows))
+            await connections.post(self._rows(rows))
             acknowledged.append((time.perf_counter() - began) * 1000)
 
         async def probe() -> None:
             page, began = uuid.uuid4().hex, time.perf_counter()
-            await self._ours(session, self._rows(1, page))
+            await connections.post(self._rows(1, page))
             while not await self._is_seen(session, page):
                 pass
             seen.append((time.perf_counter() - began) * 1000)
 
-        callers = Callers(self._server)
+        connections = Connections(self._server, self._source.name)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             begin = time.perf_counter()
             probed = called = 0
@@ -259,7 +259,7 @@ class Bench:
                     tasks.add(asyncio.create_task(one()))
                     sent += 1
                 for number in range(called, int(passed * calls)):
-                    tasks.add(asyncio.create_task(callers.call(f"page+{number % 997}")))
+                    tasks.add(asyncio.create_task(connections.call(f"page+{number % 997}")))
                     called += 1
                 if passed * PROBES > probed:
                     probed += 1
@@ -268,7 +268,7 @@ class Bench:
                         most = max(most, await asyncio.to_thread(self._parts))
                 await asyncio.sleep(0.001)
             await asyncio.gather(*tasks)
-        callers.close()
+        connections.close()
         return seen, acknowledged, sent * rows, most
 
     async def _ours(self, session: aiohttp.ClientSession, rows: bytes) -> None:
@@ -341,22 +341,33 @@ class Bench:
         return int(self._client.value(sql, {"landing": self._source.landing}))
 
 
-class Callers:
-    """Connections for calls of the lambda, as many as are under way; a general client would take a core for them."""
+class Connections:
+    """Connections for calls of the lambda and for rows, as many as are under way; a general client would take a core
+    for them."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, source: str) -> None:
         self._host, self._port = server.removeprefix("http://").split(":")
+        self._source = source
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def call(self, page: str) -> None:
         """Calls it for a page, and reads the answer."""
+        await self._ask(f"GET /v1/lambdas/page?page={page}", b"")
+
+    async def post(self, rows: bytes) -> None:
+        """Sends rows, which all fit."""
+        answer = await self._ask(f"POST /v1/events/{self._source}", rows)
+        assert answer.endswith(b'"quarantined_rows":0}'), answer
+
+    async def _ask(self, line: str, body: bytes) -> bytes:
         pair = self._idle.pop() if self._idle else await asyncio.open_connection(self._host, int(self._port))
         reader, writer = pair
-        writer.write(f"GET /v1/lambdas/page?page={page} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
+        writer.write(f"{line} HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200"), head
-        await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+        answer = await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
         self._idle.append(pair)
+        return answer
 
     def close(self) -> None:
         """Gives the connections back."""

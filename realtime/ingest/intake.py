@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 import msgspec
 
@@ -106,8 +106,7 @@ class Intake:
         """
         known = self._source(source)
         known.schema(method)
-        with contextlib.ExitStack() as stack:
-            share = share or stack.enter_context(self.room.share())
+        with contextlib.nullcontext(share) if share else self.room.share() as share:
             request = Request(source=known, method=method, id=request_id, share=share, key=idempotency_key)
             body = await self._plain(body, encoding, share)
             found = await self._read(body, content_type.lower(), known, share)
@@ -135,7 +134,7 @@ class Intake:
         """A request's body as it was sent. BadRequestError where it is too long, SlowBodyError where it comes too
         slowly: what has come takes the place of others. OverloadedError where ``share`` can't hold it."""
         body = bytearray()
-        begin = asyncio.get_running_loop().time()
+        begin, waited_for = asyncio.get_running_loop().time(), 0
         try:
             async with asyncio.timeout_at(begin + self.limits.patience) as patience:
                 async for chunk in chunks:
@@ -143,7 +142,9 @@ class Intake:
                     body += chunk
                     if len(body) > self.limits.body:
                         raise too_large(self.limits.body)
-                    patience.reschedule(begin + self.limits.patience + len(body) / _SLOWEST)
+                    if len(body) >= waited_for + _SLOWEST:  # by whole seconds: small bodies need none
+                        waited_for = len(body)
+                        patience.reschedule(begin + self.limits.patience + waited_for / _SLOWEST)
         except TimeoutError:
             raise SlowBodyError(
                 f"the body comes too slowly: {len(body):,} bytes in {self.limits.patience:g} s and more",
@@ -251,7 +252,7 @@ class Intake:
             return await self._patch(request, _among(request.only, found))
         spec, schema = request.source.spec, request.source.schema(request.method)
         landing = self._table(spec.landing, feeding=spec)
-        inserts: list[asyncio.Future[list[Refused]]] = []
+        inserts: list[Awaitable[list[Refused]]] = []
         bad: list[BadRow] = []
         total = 0
         async for block in _blocks(schema, _among(request.only, found)):
@@ -260,7 +261,8 @@ class Intake:
             total += block.count
             if block.count:
                 put = landing.put(schema.insert, block.rows, block.count, request.part(len(inserts)))
-                inserts.append(asyncio.ensure_future(put))
+                more = len(block.rows) >= _BLOCK  # else nothing is left to be checked meanwhile
+                inserts.append(asyncio.ensure_future(put) if more else put)
         refused = await _all(inserts)
         late = [BadRow(r.row.decode(), (), (r.reason,)) for r in refused]
         await self._quarantine(request, late if request.only is not None else bad + late)
@@ -309,7 +311,7 @@ def _merged(checked: list[Checked]) -> Checked:
     return Checked(rows, sum(c.count for c in checked), [row for c in checked for row in c.bad])
 
 
-async def _all(inserts: list[asyncio.Future[list[Refused]]]) -> list[Refused]:
+async def _all(inserts: list[Awaitable[list[Refused]]]) -> list[Refused]:
     """What all of them refused; the first error once all have ended."""
     if len(inserts) == 1:
         return await inserts[0]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
 
 from realtime.errors import OverloadedError
 
@@ -15,14 +15,9 @@ class Room:
         self.size = size
         self.used = 0
 
-    @contextlib.contextmanager
-    def share(self) -> Iterator[Share]:
-        """A share that grows with `Share.add` and is given back at the end."""
-        share = Share(self)
-        try:
-            yield share
-        finally:
-            share.close()
+    def share(self) -> Share:
+        """A share that grows with `Share.add` and is given back at the end of a ``with``."""
+        return Share(self)
 
 
 class Share:
@@ -32,6 +27,14 @@ class Share:
         self._room = room
         self.used = 0
         self._open = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def add(self, size: int) -> None:
         """Takes ``size`` bytes more; OverloadedError where they aren't free. A request that is alone always gets them:

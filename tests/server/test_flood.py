@@ -24,7 +24,7 @@ from realtime.errors import SlowBodyError
 from realtime.ingest.intake import Intake, Limits
 from tests.ingest.rows import deployed
 from tests.landing import source
-from tests.server.running import Running, running
+from tests.server.running import Running, running, until
 from tests.serving.plans import deploy
 
 MIB = 2**20
@@ -87,6 +87,13 @@ def test_memory_stays_flat_whatever_is_sent(flooded: Running, clickhouse: ClickH
     assert clickhouse.value(f"SELECT count() FROM {database}_raw.app__events") == first + taken
     # 32 MiB of rows, each body once more as it is sent on, and what Python has not given back.
     assert most[0] - before < 160 * MIB, f"{(most[0] - before) / MIB:.0f} MiB more"
+    until_free(flooded)
+
+
+def test_a_caller_that_leaves_in_its_body_is_no_error(flooded: Running) -> None:
+    _slow(flooded.port).close()
+    until(lambda: [line["status"] for line in flooded.lines("request")] == [499])
+    assert not flooded.lines("unexpected error")
     until_free(flooded)
 
 
