@@ -51,12 +51,18 @@ WHERE {_OF_BATCH} FORMAT JSONEachRow"""
 _ROWS = f"SELECT * FROM {_LANDING} WHERE {_OF_BATCH} FORMAT RowBinaryWithNamesAndTypes"
 _MOMENT = "fromUnixTimestamp64Micro({moment:Int64}, 'UTC')"
 _SINCE = f"SELECT uniqExact({BATCH_ID}) AS number FROM {_LANDING} WHERE {INGESTED_AT} > {_MOMENT} FORMAT JSONEachRow"
+# When ClickHouse was started is known to a second, and what came since is told apart from what came before by that.
 _BEFORE = f"""
-SELECT {BATCH_ID} AS number FROM {_LANDING}
-WHERE {BATCH_ID} != 0 AND {INGESTED_AT} <= {_MOMENT} AND {INGESTED_AT} >= (
-  SELECT max({INGESTED_AT}) FROM {_LANDING} WHERE {INGESTED_AT} BETWEEN {_MOMENT} - INTERVAL {_DAYS} DAY AND {_MOMENT}
-) - INTERVAL 10 SECOND
-GROUP BY number ORDER BY max({INGESTED_AT}) DESC LIMIT {_TAIL} FORMAT JSONEachRow"""
+SELECT number FROM (
+  SELECT {BATCH_ID} AS number, max({INGESTED_AT}) AS landed, landed > {_MOMENT} - INTERVAL 2 SECOND AS amid,
+    row_number() OVER (PARTITION BY amid ORDER BY landed DESC) AS nth
+  FROM {_LANDING}
+  WHERE {BATCH_ID} != 0 AND {INGESTED_AT} <= {_MOMENT} AND {INGESTED_AT} >= (
+    SELECT max({INGESTED_AT}) FROM {_LANDING} WHERE {INGESTED_AT} BETWEEN {_MOMENT} - INTERVAL {_DAYS} DAY AND {_MOMENT}
+  ) - INTERVAL 10 SECOND
+  GROUP BY number
+)
+WHERE amid OR nth <= {_TAIL} ORDER BY landed FORMAT JSONEachRow"""
 _TABLE = """
 SELECT partition_key AS partitioned, length(dependencies_table) AS views, (
   SELECT groupArray((name, type)) FROM system.columns WHERE database = {database:String} AND table = {table:String}
@@ -180,7 +186,7 @@ class Landing:
         if not (await self._table()).views or await self._number(_SINCE, until) > KNOWN:
             return 0
         numbers = [each.number for each in await self._writer.read(_BEFORE, until, _Number)]
-        for number in reversed(numbers):
+        for number in numbers:
             batch = Batch(number, began=started - _DAYS * 86_400 * _SECOND)
             if not await self._settled(batch):
                 self.give_up(batch)

@@ -11,9 +11,11 @@ from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.deploy.lock import exclusive
 from realtime.deploy.promote import settle
-from realtime.emit.landing import EARLY, close_landing
+from realtime.emit.landing import BATCH_ID, EARLY, INGESTED_AT, close_landing
 from realtime.errors import UnavailableError
+from realtime.ingest.landed import Landing
 from realtime.ingest.request import Taken
+from realtime.ingest.writer import Writer
 from realtime.planner.ir import Plan
 from realtime.settings import Settings
 from tests.deploy.conftest import PER_ROOM, RENAMED, Site, batch_per_room, fill, message, project, source
@@ -130,6 +132,31 @@ def test_a_table_that_a_killed_deploy_left_closed_is_opened(endpoint: Endpoint, 
     asyncio.run(work())
     check(site, 20)
     assert site.names("_raw") == ["chat__messages", "chat__messages__quarantine"]
+
+
+def test_what_was_under_way_is_found_behind_what_came_at_once_after_a_start(endpoint: Endpoint, site: Site) -> None:
+    plan = made(site, FIRST)
+    landing = plan.sources[0].landing
+    (view,) = (name for name in site.names("_state") if name.endswith("__mv"))
+    site.client.execute(f"DETACH TABLE {site.database}_state.`{view}` SYNC")
+    site.client.execute(
+        f"INSERT INTO {landing} (id, room, sender, size, {BATCH_ID}, {INGESTED_AT}) SELECT number, "
+        "concat('room ', toString(number % 3)), concat('sender ', toString(number % 7)), number % 11, number + 1, "
+        "now64(6, 'UTC') + toIntervalMillisecond(number) FROM numbers(50)",
+        settings={"insert_allow_materialized_columns": 1},
+    )
+    site.client.execute(f"ATTACH TABLE {site.database}_state.`{view}`")
+    ((last,),) = site.rows(f"SELECT toUnixTimestamp64Micro(max({INGESTED_AT})) FROM {landing}")
+
+    async def work() -> None:
+        writer = Writer(endpoint)
+        try:
+            assert await Landing(writer, plan.sources[0]).recover(last) == 50
+        finally:
+            await writer.close()
+
+    asyncio.run(work())
+    assert site.per_room() == batch_per_room(50)
 
 
 def test_a_batch_that_landed_in_part(endpoint: Endpoint, site: Site) -> None:
