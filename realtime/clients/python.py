@@ -15,7 +15,7 @@ from typing import Any
 from realtime.clients.names import camel, distinct, identifier
 from realtime.planner.ir import AS_OF, LambdaSpec, Plan
 from realtime.serving.parameters import Parameter, Signature
-from realtime.transpile.types import DuckType, Kind, duck_type
+from realtime.transpile.types import LISTS, DuckType, Kind, duck_type
 
 _RUNTIME = Path(__file__).with_name("runtime.py")
 # Kind: the type of a value, and what reads it from JSON.
@@ -94,7 +94,7 @@ def _row(names: _Names) -> str:
     lines += [*_docstring(f"A row of {names.spec.name}.", "    "), ""]
     for field, column in zip(_fields(names.spec), names.spec.columns, strict=True):
         of = duck_type(column.type)
-        lines.append(f"    {field}: {_type(of)}{'' if of.kind is Kind.LIST else ' | None'}")
+        lines.append(f"    {field}: {_type(of)}{'' if of.kind in LISTS else ' | None'}")
         lines += _docstring(column.description, "    ") if column.description else []
     return "\n".join(lines)
 
@@ -160,7 +160,7 @@ def _is_optional(parameter: Parameter) -> bool:
 
 
 def _nullable(parameter: Parameter) -> bool:
-    return not parameter.param.required and parameter.type.kind is not Kind.LIST and parameter.param.name != AS_OF
+    return not parameter.param.required and parameter.type.kind not in LISTS and parameter.param.name != AS_OF
 
 
 def _default(parameter: Parameter) -> str:
@@ -173,7 +173,7 @@ def _parameter_type(parameter: Parameter) -> str:
     values = parameter.param.enum
     if values and all(isinstance(value, (str, int)) for value in values):
         found = f"Literal[{', '.join(map(_literal, values))}]"
-        found = f"Sequence[{found}]" if parameter.type.kind is Kind.LIST else found
+        found = f"Sequence[{found}]" if parameter.type.kind in LISTS else found
     else:
         found = _type(parameter.type).replace("list[", "Sequence[")
     null = _nullable(parameter) or (parameter.param.name == AS_OF and parameter.default is None)
@@ -181,13 +181,15 @@ def _parameter_type(parameter: Parameter) -> str:
 
 
 def _type(of: DuckType) -> str:
+    if of.kind is Kind.ARRAY:
+        return f"list[{_type(of.item)}]"
     if of.kind is Kind.LIST:
         return f"list[{_type(of.item)}{'' if of.item.kind is Kind.LIST else ' | None'}]"
     return "str" if of.name == _NANOSECONDS else _TYPES.get(of.kind, ("str", ""))[0]
 
 
 def _reader(of: DuckType) -> str:
-    if of.kind is Kind.LIST:
+    if of.kind in LISTS:
         return f"_list({_reader(of.item)})"
     return "_same" if of.name == _NANOSECONDS else _TYPES.get(of.kind, ("", "_same"))[1]
 

@@ -14,7 +14,7 @@ from sqlglot import exp
 from realtime.dialects import moments
 from realtime.dialects.dialect import EXACT, NUMBERS, Build, Rule, Translation, cast, form, refusal, rule
 from realtime.dialects.numbers import literal_count
-from realtime.transpile.types import Kind
+from realtime.transpile.types import NESTED, Kind
 
 _ISO = {
     Kind.DATE: re.compile(r"\d{4}-\d{2}-\d{2}"),
@@ -62,7 +62,7 @@ def ordered_family(t: Translation, node: exp.Expr, operands: list[exp.Expr]) -> 
         raise t.refused(
             node, "text is ordered by the database's collation, and by its bytes in DuckDB", 'add COLLATE "C"'
         )
-    if found in (Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.JSON, Kind.BLOB, Kind.INTERVAL):
+    if found in (*NESTED, Kind.JSON, Kind.BLOB, Kind.INTERVAL):
         raise t.refused(node, f"the order of {found} is not the same everywhere", "compare their parts")
     return found
 

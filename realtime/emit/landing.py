@@ -8,7 +8,7 @@ from realtime.emit.names import quoted
 from realtime.emit.shards import create_whole, engine_on, window
 from realtime.errors import SourceError
 from realtime.planner.ir import Column, Index, Shards, SourceSpec
-from realtime.transpile.types import Kind, duck_type
+from realtime.transpile.types import NESTED, Kind, duck_type
 
 INGESTED_AT = "_ingested_at"
 BATCH_ID = "_batch_id"
@@ -42,7 +42,6 @@ _INDEX = f"ingested_at {INGESTED_AT} TYPE minmax GRANULARITY 1"
 # What ReplacingMergeTree compares as a version the way DuckDB compares the column. It also takes floats (NaN has
 # no place in the order) and refuses decimals, text and UUIDs: tried on 26.7, negative and pre-1970 values too.
 _VERSIONS = frozenset({Kind.INTEGER, Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
-_NESTED = frozenset({Kind.LIST, Kind.STRUCT, Kind.MAP})
 
 
 def landing_ddl(source: SourceSpec, *, held: bool = False) -> list[str]:
@@ -180,8 +179,11 @@ def open_landing(landing: str) -> str:
 
 
 def column_ddl(source: SourceSpec, column: Column) -> str:
-    """``name type`` as in a CREATE TABLE."""
-    return f"{quoted(column.name)} {column_type(source, column)}"
+    """``name type`` as in a CREATE TABLE. An array is never empty, not in the row of a deletion either: its index takes
+    none."""
+    kind = duck_type(column.type)
+    zeros = f" DEFAULT arrayWithConstant({kind.size}, to{kind.item.base}(0))" if kind.kind is Kind.ARRAY else ""
+    return f"{quoted(column.name)} {column_type(source, column)}{zeros}"
 
 
 def column_type(source: SourceSpec, column: Column) -> str:
@@ -192,7 +194,7 @@ def column_type(source: SourceSpec, column: Column) -> str:
 
 def is_nested(column: Column) -> bool:
     """Whether the column holds lists, structs or maps, which ClickHouse can't make Nullable."""
-    return duck_type(column.type).kind in _NESTED
+    return duck_type(column.type).kind in NESTED
 
 
 def engine(source: SourceSpec) -> str:

@@ -253,6 +253,7 @@ _FORMS: Mapping[Kind, Callable[[bytes], bytes]] = {
     Kind.BOOLEAN: _boolean,
     Kind.JSON: _document,
     Kind.LIST: _document,
+    Kind.ARRAY: _document,
     Kind.STRUCT: _document,
     Kind.MAP: _document,
 }

@@ -149,6 +149,8 @@ def _absent(kind: DuckType, *, nullable: bool) -> exp.Expr:
     """What ClickHouse reads in rows that are older than a column; lists, maps and structs are never NULL there."""
     if kind.kind is Kind.LIST:
         return exp.Array(expressions=[])
+    if kind.kind is Kind.ARRAY:
+        return exp.Array(expressions=[exp.Literal.number(0)] * kind.size)
     if kind.kind is Kind.MAP:
         return exp.Anonymous(this="map", expressions=[])
     if kind.kind is Kind.STRUCT:

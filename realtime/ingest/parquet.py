@@ -14,7 +14,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from realtime.errors import ConfigError
-from realtime.transpile.types import DuckType, Kind
+from realtime.transpile.types import NESTED, DuckType, Kind
 
 _AS_TEXT = frozenset({"HUGEINT", "UHUGEINT"})
 
@@ -50,7 +50,7 @@ def from_wire(column: str, kind: DuckType) -> str:
     holds values inside of others that travel in another form."""
     if not _travels_changed(kind):
         return column
-    if kind.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+    if kind.kind in NESTED:
         raise ConfigError(
             f"column {column} is {kind.name}: its values can't be read back from the lake",
             remedy="deploy with --no-backfill, or drop the source's ttl before the next deploy",

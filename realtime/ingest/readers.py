@@ -22,11 +22,11 @@ from realtime.errors import BadRequestError
 from realtime.ingest import csv
 from realtime.ingest.reasons import unknown_column
 from realtime.planner.ir import SourceSpec
-from realtime.transpile.types import Kind, duck_type
+from realtime.transpile.types import NESTED, Kind, duck_type
 
 ROWS_A_REQUEST = 5_000
 _BATCH_BYTES = 4 * 2**20
-_DOCUMENTS = frozenset({Kind.JSON, Kind.LIST, Kind.STRUCT, Kind.MAP})
+_DOCUMENTS = frozenset({Kind.JSON, *NESTED})
 _WHOLE = frozenset(
     ("tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint", "uhugeint")
 )

@@ -357,6 +357,39 @@ def _list(wanted: DuckType) -> Codec:
     return Codec(list[item.type], read, fix and (lambda values: [fix(v) for v in values]), item.keeps, False)  # type: ignore[name-defined]
 
 
+def _array(wanted: DuckType) -> Codec:
+    """A vector: as many finite numbers as its type says."""
+    item, size = codec(wanted.item), wanted.size
+    singles = struct.Struct(f"<{size}f")
+
+    def read(raw: Any) -> list[float]:
+        try:
+            found = _raws.decode(raw)
+        except msgspec.DecodeError:
+            null, given = f"is NULL, which a {wanted.name} can't be", f"expected a list of numbers, got {shown(raw)}"
+            raise UnfitError(null if _is_null(raw) else given) from None
+        if len(found) != size:
+            raise UnfitError(f"expected a list of {size} numbers, got {len(found)}")
+        return [number(place, each) for place, each in enumerate(found, 1)]
+
+    def number(place: int, raw: msgspec.Raw) -> float:
+        if _is_null(raw):
+            raise UnfitError(f"item {place}: is NULL, which no number of a {wanted.name} can be")
+        try:
+            value = item.read(raw)
+        except UnfitError as error:
+            raise UnfitError(f"item {place}: {error}") from None
+        if isinstance(value, str):
+            raise UnfitError(f"item {place}: is not a finite number")
+        return float(value)
+
+    def fix(values: list[float]) -> list[float]:
+        return list(singles.unpack(singles.pack(*values)))  # as a FLOAT is rounded, all at once
+
+    kind = Annotated[list[float], msgspec.Meta(min_length=size, max_length=size)]
+    return Codec(kind, read, fix if wanted.item.name == "FLOAT" else None, nullable=False)
+
+
 def _struct(wanted: DuckType) -> Codec:
     inner = {name: optional(codec(t)) for name, t in wanted.fields}
     shape = row_type({n: (c.type, not c.nullable) for n, c in inner.items()})
@@ -423,6 +456,7 @@ _CODECS: dict[Kind, Callable[[DuckType], Codec]] = {
     Kind.TIMESTAMPTZ: _moment,
     Kind.TIME: _time,
     Kind.LIST: _list,
+    Kind.ARRAY: _array,
     Kind.STRUCT: _struct,
     Kind.MAP: _map,
 }

@@ -235,6 +235,12 @@ def _declared(sql: str) -> Iterator[Mapping[str, Any]]:
 def _param(given: Mapping[str, Any], binder: Binder) -> Param:
     name = str(given["name"])
     bound = binder.describe(f"SELECT CAST(NULL AS {given['type']})")[0][1]
+    if duck_type(bound.name).kind is Kind.ARRAY and duck_type(bound.name).item.name != "FLOAT":
+        raise RefusedError(
+            f"parameter {name} is {bound.name}: vectors hold FLOATs",
+            construct=name,
+            remedy=f"declare it float[{duck_type(bound.name).size}]; array functions widen it",
+        )
     default = given.get("default")
     required = given.get("required")
     return Param(

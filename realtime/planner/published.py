@@ -76,6 +76,10 @@ def _column(model: Model, name: str, kind: DuckType, adapter: str) -> Column:
         raise RefusedError(
             f"column {name} is NULL, of no type", construct=name, remedy=f"cast it, as in `null::varchar as {name}`"
         )
+    if kind.kind is Kind.ARRAY and kind.item.name != "FLOAT":
+        raise RefusedError(
+            f"column {name} is {kind}: vectors hold FLOATs", construct=name, remedy=f"cast it to FLOAT[{kind.size}]"
+        )
     if adapter != "duckdb" and kind.kind in _ONLY_DUCKDB:
         raise RefusedError(
             f"column {name} is {kind}, which can't be read from {adapter}",

@@ -123,6 +123,10 @@ def _check_sendable(source: Source, name: str, kind: DuckType) -> None:
     if kind.kind is Kind.BLOB:
         remedy = "declare it as varchar and send hexadecimal digits or base64"
         raise _wrong(source, f"column {name} holds BLOBs, which no event can carry", remedy)
+    if kind.kind is Kind.ARRAY and kind.item.name != "FLOAT":
+        raise _wrong(source, f"column {name} is {kind}: vectors hold FLOATs", f"declare it FLOAT[{kind.size}]")
+    if any(each.kind is Kind.ARRAY for each in inner):
+        raise _wrong(source, f"column {name} is {kind}, with a vector in it", "give the vector a column of its own")
     if kind.kind is Kind.MAP and kind.fields[0][1].kind is not Kind.TEXT:
         remedy = f"declare the key as varchar, as in MAP(VARCHAR, {kind.item}), or a list of structs"
         raise _wrong(source, f"column {name} holds {kind}, but the names in a JSON object are text", remedy)

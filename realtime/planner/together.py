@@ -34,7 +34,7 @@ from realtime.planner.key_rows import (
 from realtime.planner.relations import Relations
 from realtime.planner.selects import Scope, conditions_of, moved, query_of, relations_of, wrapped
 from realtime.transpile.annotate import aggregated, is_aggregate
-from realtime.transpile.types import Kind, duck_type
+from realtime.transpile.types import NESTED, duck_type
 
 HOLDER = "__duet_together"
 """The name that stands for the joined row in a compiled query until its state has one."""
@@ -46,7 +46,6 @@ _PLAIN = (
 _OF_AGGREGATES = (
     exp.Count, exp.Sum, exp.Min, exp.Max, exp.Avg, exp.Star, exp.Distinct, exp.Filter, exp.Where,
 )  # fmt: skip
-_NESTED = (Kind.LIST, Kind.STRUCT, Kind.MAP)
 """Kinds that can't be NULL in ClickHouse."""
 
 
@@ -117,7 +116,7 @@ class _Reading:
         columns, members = {key_of(key): kinds[shown] for key, shown in keys.items()}, []
         for number, step in enumerate(steps):
             needed = [c for c in step.columns if column_of(number, c.name) in used]
-            nested = [c.name for c in needed if duck_type(c.type).kind in _NESTED]
+            nested = [c.name for c in needed if duck_type(c.type).kind in NESTED]
             if nested:
                 raise ApartError(f"{nested[0]} of {step.model} can't be NULL in ClickHouse")
             columns |= {there(number): "BOOLEAN"} | {column_of(number, c.name): c.type for c in needed}

@@ -20,7 +20,7 @@ from realtime.project.profile import batch_target, duckdb_path
 from realtime.publish.warehouse import warehouse_rows
 from realtime.publish.wire import to_wire, unfit
 from realtime.settings import Settings
-from realtime.transpile.types import Kind, duck_type
+from realtime.transpile.types import NESTED, duck_type
 
 _ROWS = 65_536
 _MEMORY = "1GB"
@@ -106,8 +106,9 @@ def _checked(step: Step, column: Column) -> exp.Expr:
     condition = unfit(value, kind)
     if condition is None:
         return to_wire(value, kind)
-    if kind.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
-        why = "is or holds a NULL list, struct or map, or a moment outside 1900 to 2299: coalesce(…) it in the model"
+    if kind.kind in NESTED:
+        what = "a NULL list, array, struct or map, or a moment outside 1900 to 2299"
+        why = f"is or holds {what}: coalesce(…) it in the model"
     else:
         why = "is outside 1900 to 2299, which ClickHouse does not hold: use NULL, or text, in the model"
     shown = exp.func("coalesce", exp.cast(value.copy(), "VARCHAR"), exp.Literal.string("NULL"), dialect="duckdb")

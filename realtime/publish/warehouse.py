@@ -24,7 +24,7 @@ from realtime.planner.ir import Step
 from realtime.project.dbt import dbt_environment
 from realtime.project.profile import profiles_dir
 from realtime.settings import Settings
-from realtime.transpile.types import DuckType, Kind, duck_type
+from realtime.transpile.types import LISTS, DuckType, Kind, duck_type
 
 _ROWS = 10_000
 _MISSING = 3
@@ -160,7 +160,7 @@ def _plain(value: Any) -> Any:
 
 def _arrow(kind: DuckType) -> pa.DataType:
     """The Arrow type of the values that a driver gives for ``kind``."""
-    if kind.kind is Kind.LIST:
+    if kind.kind in LISTS:
         return pa.list_(_arrow(kind.item))
     if kind.kind is Kind.DECIMAL:
         return pa.decimal128(kind.precision, kind.scale)

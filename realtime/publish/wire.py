@@ -15,11 +15,10 @@ from collections.abc import Callable
 from sqlglot import exp
 
 from realtime.ingest.parquet import struct
-from realtime.transpile.types import DuckType, Kind
+from realtime.transpile.types import NESTED, DuckType, Kind
 
 _AS_TEXT = frozenset({Kind.UUID, Kind.JSON, Kind.ENUM, Kind.TIME, Kind.DATE})
 _WIDE = frozenset({"HUGEINT", "UHUGEINT"})
-_NESTED = frozenset({Kind.LIST, Kind.STRUCT, Kind.MAP})
 # Date32 and DateTime64 hold these; of what is outside they would take the nearest, without a word.
 _FIRST, _LAST_DAY, _LAST = "1900-01-01", "2299-12-31", "2299-12-31 23:59:59.999999"
 _LAST_NANOSECOND = "2262-04-11 23:47:16.854775806"
@@ -29,6 +28,8 @@ def to_wire(value: exp.Expr, kind: DuckType, depth: int = 0) -> exp.Expr:
     """The DuckDB expression that Arrow carries without loss; ``value`` is of type ``kind``."""
     if not _changes(kind):
         return value
+    if kind.kind is Kind.ARRAY:
+        return _as_list(value, kind)
     if kind.kind is Kind.LIST:
         return _each(value, lambda element: to_wire(element, kind.item, depth + 1), depth)
     if kind.kind is Kind.STRUCT:
@@ -43,6 +44,8 @@ def wire_type(kind: DuckType) -> str:
     """The ClickHouse type of what `to_wire` gives."""
     if kind.kind is Kind.LIST:
         return f"Array({wire_type(kind.item)})"
+    if kind.kind is Kind.ARRAY:
+        return f"Array({kind.item.clickhouse})"
     if kind.kind is Kind.STRUCT:
         return "Tuple(" + ", ".join(f"`{name}` {wire_type(inner)}" for name, inner in kind.fields) + ")"
     if kind.kind is Kind.MAP:
@@ -59,12 +62,16 @@ def unfit(value: exp.Expr, kind: DuckType, depth: int = 0) -> exp.Expr | None:
             exp.cast(exp.Literal.string(bound), exp.DataType.build(kind.name, dialect="duckdb")) for bound in bounds
         )
         return exp.Not(this=exp.Between(this=value.copy(), low=low, high=high))
-    if kind.kind not in _NESTED:
+    if kind.kind not in NESTED:
         return None
     found: exp.Expr = exp.Is(this=value.copy(), expression=exp.Null())
     for inner in _unfit_inside(value, kind, depth):
         found = exp.or_(found, inner)
     return found
+
+
+def _as_list(value: exp.Expr, kind: DuckType) -> exp.Expr:
+    return exp.cast(value.copy(), exp.DataType.build(f"{kind.item.name}[]", dialect="duckdb"))
 
 
 def _bounds(kind: DuckType) -> tuple[str, str] | None:
@@ -79,6 +86,9 @@ def _unfit_inside(value: exp.Expr, kind: DuckType, depth: int) -> list[exp.Expr]
     if kind.kind is Kind.STRUCT:
         parts = [unfit(_field(value, name), inner, depth) for name, inner in kind.fields]
         return [part for part in parts if part is not None]
+    if kind.kind is Kind.ARRAY:
+        known = _call("list_count", _as_list(value, kind))
+        return [exp.NEQ(this=known, expression=exp.Literal.number(kind.size))]
     pieces = [(value, kind.item)] if kind.kind is Kind.LIST else []
     if kind.kind is Kind.MAP:
         pieces = [(_call("map_keys", value), kind.fields[0][1]), (_call("map_values", value), kind.item)]
@@ -95,8 +105,8 @@ def _unfit_inside(value: exp.Expr, kind: DuckType, depth: int) -> list[exp.Expr]
 
 
 def _changes(kind: DuckType) -> bool:
-    """Whether a value of ``kind``, or something in it, travels as text."""
-    if kind.kind in _AS_TEXT or kind.name in _WIDE:
+    """Whether a value of ``kind``, or something in it, travels as text, or an array as a list."""
+    if kind.kind in _AS_TEXT or kind.kind is Kind.ARRAY or kind.name in _WIDE:
         return True
     inner = [t for _, t in kind.fields] + ([kind.element] if kind.element is not None else [])
     return any(_changes(t) for t in inner)

@@ -14,7 +14,7 @@ from realtime.server.schema import parameter_schema, schema
 from realtime.serving.formats import FORMATS, JSON
 from realtime.serving.parameters import Parameter
 from realtime.serving.registry import Catalog, Entry
-from realtime.transpile.types import Kind, duck_type
+from realtime.transpile.types import LISTS, Kind, duck_type
 
 _ERRORS = {
     "400": "A parameter or the body is wrong; the message names it",
@@ -154,7 +154,7 @@ def _in_query(parameter: Parameter) -> bool:
 
 def is_needed(parameter: Parameter) -> bool:
     """A list can't be NULL, so it is needed where it has no default."""
-    return parameter.default is None and (parameter.param.required or parameter.type.kind is Kind.LIST)
+    return parameter.default is None and (parameter.param.required or parameter.type.kind in LISTS)
 
 
 def _parameter(parameter: Parameter, examples: tuple[dict[str, Any], ...]) -> dict[str, Any]:

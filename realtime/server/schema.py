@@ -7,7 +7,7 @@ from typing import Any
 
 from realtime.planner.ir import AS_OF, Param
 from realtime.serving.parameters import Parameter
-from realtime.transpile.types import DuckType, Kind, integer_range
+from realtime.transpile.types import LISTS, DuckType, Kind, integer_range
 
 _SCALARS: Mapping[Kind, Mapping[str, Any]] = {
     Kind.FLOAT: {"type": "number", "format": "double"},
@@ -46,6 +46,8 @@ def schema(of: DuckType, *, nullable: bool = True) -> dict[str, Any]:
     """
     if of.kind is Kind.LIST:
         return {"type": "array", "items": schema(of.item)}
+    if of.kind is Kind.ARRAY:
+        return {"type": "array", "items": schema(of.item, nullable=False), "minItems": of.size, "maxItems": of.size}
     if of.kind is Kind.STRUCT:
         return {"type": "object", "properties": {name: schema(field) for name, field in of.fields}}
     if of.kind is Kind.MAP:
@@ -61,7 +63,7 @@ def parameter_schema(parameter: Parameter, *, body: bool = False) -> dict[str, A
     declared = parameter.param
     of, found = parameter.type, schema(parameter.type, nullable=body and not _never_null(declared))
     inner = found
-    while of.kind is Kind.LIST:
+    while of.kind in LISTS:
         of, inner = of.item, inner["items"]
         if not body:
             inner |= schema(of, nullable=False)

@@ -18,7 +18,7 @@ from realtime.errors import BadRequestError, ConfigError
 from realtime.planner.ir import AS_OF, LambdaSpec, Param
 from realtime.serving import values
 from realtime.serving.text_formats import TextFormat, text_format
-from realtime.transpile.types import DuckType, Kind, duck_type, integer_range
+from realtime.transpile.types import LISTS, DuckType, Kind, duck_type, integer_range
 
 _DECODER = msgspec.json.Decoder(float_hook=decimal.Decimal)
 _SHOWN = 80
@@ -193,14 +193,14 @@ class Signature:
         return clock is not None and clock.default is None and AS_OF not in query and AS_OF not in body
 
     def _text(self, parameter: Parameter, given: Sequence[str]) -> Any:
-        if parameter.type.kind is not Kind.LIST:
+        if parameter.type.kind not in LISTS:
             if len(given) > 1:
                 raise self._bad(parameter.param.name, f"given {len(given)} times", "give it once")
             return self._checked(parameter, given[0], values.read_text)
         item = parameter.type.item
         if item.kind is Kind.LIST:
             raise self._bad(parameter.param.name, "a list of lists in the query string", "send it in a JSON body")
-        return self._checked(parameter, given, lambda texts, _: [values.read_text(t, item) for t in texts])
+        return self._checked(parameter, given, values.read_texts)
 
     def _value(self, parameter: Parameter, body: Mapping[str, Any], now: dt.datetime) -> Any:
         name = parameter.param.name
@@ -210,7 +210,7 @@ class Signature:
             return now if parameter.type.kind is Kind.TIMESTAMPTZ else now.replace(tzinfo=None)
         if name not in body and parameter.default is not None:
             return parameter.default
-        if parameter.param.required or parameter.type.kind is Kind.LIST or name == AS_OF:
+        if parameter.param.required or parameter.type.kind in LISTS or name == AS_OF:
             raise self._wrong(parameter, body.get(name), "is null" if name in body else "is missing")
         return None
 
@@ -276,7 +276,7 @@ def _format(param: Param, item: DuckType) -> TextFormat | None:
 
 
 def _innermost(wanted: DuckType) -> DuckType:
-    while wanted.kind is Kind.LIST:
+    while wanted.kind in LISTS:
         wanted = wanted.item
     return wanted
 

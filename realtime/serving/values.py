@@ -13,12 +13,12 @@ import math
 import re
 import struct
 import uuid
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from realtime.clickhouse.parameters import ESCAPES
 from realtime.errors import ConfigError
-from realtime.transpile.types import DuckType, Kind, integer_range
+from realtime.transpile.types import LISTS, DuckType, Kind, integer_range
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,60}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -61,6 +61,10 @@ def read(given: Any, wanted: DuckType) -> Any:
         if not isinstance(given, (list, tuple)):
             raise ValueError
         return [None if item is None and _nullable(wanted.item) else read(item, wanted.item) for item in given]
+    if wanted.kind is Kind.ARRAY:
+        if not isinstance(given, (list, tuple)) or len(given) != wanted.size:
+            raise ValueError
+        return [read(item, wanted.item) for item in given]
     if isinstance(given, float):  # only a spec holds these: a request's are read as Decimal
         given = decimal.Decimal(repr(given))
     return form(wanted).read(given, wanted)
@@ -69,6 +73,11 @@ def read(given: Any, wanted: DuckType) -> Any:
 def read_text(given: str, wanted: DuckType) -> Any:
     """The value that a query string's text stands for; ValueError where it is none."""
     return read(form(wanted).text(given), wanted)
+
+
+def read_texts(given: Sequence[str], wanted: DuckType) -> list[Any]:
+    """The list or array that the texts of a query string stand for; ValueError where they are none."""
+    return cast("list[Any]", read([form(wanted.item).text(each) for each in given], wanted))
 
 
 def write(value: Any, wanted: DuckType) -> str:
@@ -80,7 +89,7 @@ def write(value: Any, wanted: DuckType) -> str:
     """
     if value is None:
         return r"\N"
-    if wanted.kind is Kind.LIST:
+    if wanted.kind in LISTS:
         return "[" + ",".join(_item(item, wanted.item) for item in value) + "]"
     return form(wanted).write(value).translate(ESCAPES)
 
@@ -100,6 +109,8 @@ def expected(wanted: DuckType) -> str:
     """What is taken, in words."""
     if wanted.kind is Kind.LIST:
         return f"a list, each item {expected(wanted.item)}"
+    if wanted.kind is Kind.ARRAY:
+        return f"a list of {wanted.size} items, each {expected(wanted.item)}"
     return form(wanted).expected(wanted)
 
 
@@ -107,11 +118,11 @@ def _item(value: Any, wanted: DuckType) -> str:
     if value is None:
         return "NULL"
     text = write(value, wanted)
-    return text if wanted.kind is Kind.LIST or form(wanted).bare else f"'{text}'"
+    return text if wanted.kind in LISTS or form(wanted).bare else f"'{text}'"
 
 
 def _nullable(wanted: DuckType) -> bool:
-    return wanted.kind is not Kind.LIST
+    return wanted.kind not in LISTS
 
 
 def _integer_text(given: str) -> Any:

@@ -11,7 +11,7 @@ from realtime.transpile.lower import Lower, one_float, refused, type_of
 from realtime.transpile.rules.order import lower_limit, lower_order
 from realtime.transpile.rules.unnest import unnest_selected
 from realtime.transpile.scopes import is_recursive, outputs, visible_ctes
-from realtime.transpile.types import DuckType, Kind
+from realtime.transpile.types import NESTED, DuckType, Kind
 
 _SELECT_ARGS = frozenset(
     (
@@ -135,7 +135,7 @@ def _group(lower: Lower, group: exp.Group) -> exp.Group:
 
 
 def _is_nested(key: exp.Expr) -> bool:
-    return isinstance(key, exp.Column) and type_of(key).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP)
+    return isinstance(key, exp.Column) and type_of(key).kind in NESTED
 
 
 def _members(lower: Lower, member: exp.Expr) -> exp.Expr:

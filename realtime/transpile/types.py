@@ -30,11 +30,17 @@ class Kind(enum.StrEnum):
     INTERVAL = "interval"
     UUID = "uuid"
     LIST = "list"
+    ARRAY = "array"
     STRUCT = "struct"
     MAP = "map"
     NULL = "null"
     OTHER = "other"
 
+
+NESTED = frozenset({Kind.LIST, Kind.ARRAY, Kind.STRUCT, Kind.MAP})
+"""Kinds of which ClickHouse has no NULL."""
+LISTS = frozenset({Kind.LIST, Kind.ARRAY})
+"""Kinds of values that are one after the other: any number of them, or as many as the type says."""
 
 INTEGERS: dict[str, tuple[str, int]] = {
     # DuckDB name: (ClickHouse name, digits of the widest value)
@@ -71,13 +77,14 @@ SCALARS: dict[str, tuple[Kind, str]] = {
 
 @dataclasses.dataclass(frozen=True)
 class DuckType:
-    """A DuckDB type. ``name`` is DuckDB's own spelling and is what equality means."""
+    """A DuckDB type. ``name`` is DuckDB's own spelling and is what equality means; ``size`` is an array's."""
 
     name: str
     kind: Kind = dataclasses.field(compare=False)
     precision: int = dataclasses.field(default=0, compare=False)
     scale: int = dataclasses.field(default=0, compare=False)
     element: DuckType | None = dataclasses.field(default=None, compare=False)
+    size: int = dataclasses.field(default=0, compare=False)
     fields: tuple[tuple[str, DuckType], ...] = dataclasses.field(default=(), compare=False)
 
     @property
@@ -87,7 +94,7 @@ class DuckType:
 
     @property
     def item(self) -> DuckType:
-        """A list's element or a map's value type."""
+        """A list's or array's element or a map's value type."""
         assert self.element is not None, self.name
         return self.element
 
@@ -102,6 +109,8 @@ class DuckType:
             return "String"
         if self.kind is Kind.LIST:
             return f"Array({self.item.clickhouse})"
+        if self.kind is Kind.ARRAY:
+            return f"Array({self.item.base})"
         if self.kind is Kind.STRUCT:
             return "Tuple(" + ", ".join(f"`{n}` {t.clickhouse}" for n, t in self.fields) + ")"
         if self.kind is Kind.MAP:
@@ -117,8 +126,7 @@ class DuckType:
     @property
     def clickhouse(self) -> str:
         """The ClickHouse type of a value that may be NULL (lists, structs and maps can't be)."""
-        nested = self.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP)
-        return self.base if nested else f"Nullable({self.base})"
+        return self.base if self.kind in NESTED else f"Nullable({self.base})"
 
     def holds(self, kind: Kind) -> bool:
         """Whether this is a type of ``kind``, or one of its elements or fields is."""
@@ -167,6 +175,10 @@ def integer_range(wanted: DuckType) -> tuple[int, int]:
     return (0, 2**bits - 1) if wanted.base.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
+_VECTORS = ("float", "double")
+"""What an array may hold: its elements are never NULL, as those of vectors aren't."""
+
+
 def _nested(name: str, parsed: exp.DataType) -> DuckType:
     inner = parsed.expressions
     if parsed.is_type("decimal") and len(inner) == 2:
@@ -174,6 +186,8 @@ def _nested(name: str, parsed: exp.DataType) -> DuckType:
         return DuckType(name, Kind.DECIMAL, precision=precision, scale=scale)
     if parsed.is_type("array", "list") and not parsed.args.get("values"):
         return DuckType(name, Kind.LIST, element=_printed(inner[0]))
+    if parsed.is_type("array") and inner[0].is_type(*_VECTORS):
+        return DuckType(name, Kind.ARRAY, element=_printed(inner[0]), size=int(parsed.args["values"][0].name))
     if parsed.is_type("struct") and all(isinstance(f, exp.ColumnDef) for f in inner):
         fields = tuple((f.name, _printed(f.args["kind"])) for f in inner)
         return DuckType(name, Kind.STRUCT, fields=fields)
@@ -193,7 +207,8 @@ def _printed(node: exp.Expr) -> DuckType:
     if isinstance(node, exp.DataType) and node.is_type("decimal"):
         text = text.replace(" ", "")
     if isinstance(node, exp.DataType) and node.is_type("array", "list"):
-        return duck_type(f"{_printed(node.expressions[0]).name}[]")
+        size = "".join(value.name for value in node.args.get("values") or [])
+        return duck_type(f"{_printed(node.expressions[0]).name}[{size}]")
     if isinstance(node, exp.DataType) and node.is_type("struct") and node.expressions[0].find(exp.ColumnDef):
         inner = (f"{f.this.sql('duckdb')} {_printed(f.args['kind']).name}" for f in node.expressions)
         return duck_type(f"STRUCT({', '.join(inner)})")

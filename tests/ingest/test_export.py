@@ -66,6 +66,7 @@ TYPES: dict[str, tuple[str, str]] = {
     "UUID": ("toUUID('8f14e45f-ceea-467f-a1d5-0123456789ab')", "'8f14e45f-ceea-467f-a1d5-0123456789ab'"),
     "INTEGER[]": ("[1, NULL]", "[1, NULL]"),
     "VARCHAR[][]": ("[['a'], []]", "[['a'], []]"),
+    "FLOAT[3]": ("[toFloat32(0.1), -0., 3e38]", "[0.1, -0.0, 3e38]"),
     "HUGEINT[]": (
         "[toInt128('170141183460469231731687303715884105727'), NULL]",
         "['170141183460469231731687303715884105727', NULL]",
@@ -121,7 +122,7 @@ def test_every_type_arrives_as_declared(clickhouse: ClickHouse, database: str, s
     for i, (kind, (_, value)) in enumerate(TYPES.items()):
         same = f"SELECT c{i} IS NOT DISTINCT FROM CAST({value} AS {kind}), c{i} FROM shop.orders WHERE n = 1"
         assert read(settings, same)[0][0], (kind, read(settings, same))
-        empty: dict[str, Any] = {"MAP": {}, "STRUCT": {"a": None, "b c": None, "d": []}}
+        empty: dict[str, Any] = {"MAP": {}, "STRUCT": {"a": None, "b c": None, "d": []}, "FLOAT[3]": (0.0, 0.0, 0.0)}
         nothing: Any = [] if kind.endswith("[]") else empty.get(kind.partition("(")[0])
         assert read(settings, f"SELECT c{i} FROM shop.orders WHERE n = 2") == [(nothing,)], kind
 

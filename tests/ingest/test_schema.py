@@ -84,6 +84,7 @@ ACCEPTED = [
     ("JSON", "null", None),
     ("ENUM('a', 'it''s')", '"it\'s"', "it's"),
     ("BIGINT[]", "[1,null,3]", [1, None, 3]),
+    ("FLOAT[3]", '[1,0.1,"-2e0"]', [1.0, 0.10000000149011612, -2.0]),
     ("DECIMAL(4,1)[]", '[1,"2.5"]', ["1.0", "2.5"]),
     ("BIGINT[][]", "[[1],[]]", [[1], []]),
     ("TIMESTAMP[]", '["2018-04-01T10:00:00Z","2018-04-01"]', ["2018-04-01T10:00:00", "2018-04-01T00:00:00"]),
@@ -144,6 +145,15 @@ REFUSED = [
     ("BIGINT[]", "null", "is NULL, which a list can't be: send []"),
     ("BIGINT[]", "[1,2.5]", "item 2: expected a whole number, got 2.5"),
     ("BIGINT[]", "5", "expected a list, got 5"),
+    ("FLOAT[3]", "null", "is NULL, which a FLOAT[3] can't be"),
+    ("FLOAT[3]", "5", "expected a list of numbers, got 5"),
+    ("FLOAT[3]", "[1,2]", "expected a list of 3 numbers, got 2"),
+    ("FLOAT[3]", "[1,2,3,4]", "expected a list of 3 numbers, got 4"),
+    ("FLOAT[3]", "[1,null,3]", "item 2: is NULL, which no number of a FLOAT[3] can be"),
+    ("FLOAT[3]", '[1,2,"NaN"]', "item 3: is not a finite number"),
+    ("FLOAT[3]", '["-inf",2,3]', "item 1: is not a finite number"),
+    ("FLOAT[3]", "[1,1e39,3]", "item 2: 1e39 is outside FLOAT"),
+    ("FLOAT[3]", "[1,true,3]", "item 2: expected a number, got true"),
     ("STRUCT(a BIGINT, b VARCHAR)", '{"a":1,"c":2}', "field c is not declared"),
     ("STRUCT(a BIGINT, b VARCHAR)", '{"a":"x"}', 'field a: expected a whole number, got "x"'),
     ("BLOB", '"x"', "a BLOB can't be sent as JSON"),
@@ -179,6 +189,7 @@ def test_refused(kind: str, text: str, reason: str) -> None:
         ("JSON", {"a": 1}),
         ("ENUM('a', 'b')", "a"),
         ("BIGINT[]", [1, None]),
+        ("FLOAT[3]", [1, 0.1, -2e-3]),
         ("JSON[]", [{}, None]),
         ("STRUCT(a BIGINT)", {"a": 1}),
     ],
@@ -236,10 +247,11 @@ KINDS = {
         ).map(lambda m: m.isoformat(" ")),
     ),
     "u": ("UUID", st.uuids().map(str)),
+    "v": ("FLOAT[3]", st.lists(st.floats(-1e38, 1e38), min_size=3, max_size=3)),
     "l": ("BIGINT[]", st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), max_size=3)),
 }
 ROWS = st.lists(
-    st.fixed_dictionaries({n: (s if n == "l" else st.none() | s) for n, (_, s) in KINDS.items()}),
+    st.fixed_dictionaries({n: (s if n in "lv" else st.none() | s) for n, (_, s) in KINDS.items()}),
     min_size=1,
     max_size=30,
 )
@@ -250,7 +262,7 @@ def _comparable(value: Any) -> Any:
         return value.replace(tzinfo=None) if value.tzinfo is None else value.astimezone(dt.UTC).replace(tzinfo=None)
     if isinstance(value, float):
         return (value, math.copysign(1, value))
-    return [_comparable(v) for v in value] if isinstance(value, list) else value
+    return [_comparable(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))

@@ -48,11 +48,12 @@ VALUES: dict[str, tuple[object, object]] = {
     "JSON": ({"a": [1, None]}, []),
     "ENUM('a', 'b')": ("a", "b"),
     "INTEGER[]": ([1, None], []),
+    "FLOAT[3]": ([0.1, -0.5, 3e38], [0, 1, 2]),
     "VARCHAR[][]": ([["a"], []], [["", None]]),
     "STRUCT(a INTEGER, b VARCHAR)": ({"a": 1, "b": None}, {"a": None, "b": "ü"}),
     "STRUCT(n STRUCT(x DATE), l INTEGER[])": ({"n": {"x": "1900-01-01"}, "l": [1]}, {"n": {"x": None}, "l": []}),
 }
-_NESTED = (Kind.LIST, Kind.STRUCT)
+_NESTED = (Kind.LIST, Kind.ARRAY, Kind.STRUCT)
 COLUMNS = {f"c{i:02}": name for i, name in enumerate(VALUES)}
 
 

@@ -49,6 +49,8 @@ VALUES = [
     ("JSON", "'{\"a\": [1, null]}'"),
     ("ENUM('a', 'ö')", "'ö'"),
     ("VARCHAR[]", "['a', NULL, '']"),
+    ("FLOAT[3]", "[0.1, -0.0, 3e38]"),
+    ("STRUCT(v FLOAT[2])[]", "[{'v': [0.1, 2]}]"),
     ("HUGEINT[]", "[1, NULL, -170141183460469231731687303715884105728]"),
     ("UUID[][]", "[['00112233-4455-6677-8899-aabbccddeeff', NULL], []]"),
     ("DATE[]", "[DATE '1950-01-01', NULL]"),
@@ -62,6 +64,9 @@ UNFIT = {
     "TIMESTAMP_NS": "'1899-12-31 23:59:59'",
     "VARCHAR[]": "NULL",
     "INTEGER[][]": "[[1], NULL]",
+    "FLOAT[2]": "NULL",
+    "FLOAT[3]": "[1, NULL, 3]",
+    "FLOAT[2][]": "[[1, 2], [NULL, 3]]",
     "STRUCT(a DATE)": "{'a': DATE '0001-01-01'}",
     "MAP(VARCHAR, TIMESTAMP[])": "map {'k': [TIMESTAMP 'infinity']}",
 }
@@ -121,7 +126,7 @@ def batch(tmp_path: Path, clickhouse: ClickHouse, database: str) -> Batch:
 
 
 def _is_nested(kind: str) -> bool:
-    return kind.endswith("[]") or kind.startswith(("STRUCT", "MAP"))
+    return kind.endswith("]") or kind.startswith(("STRUCT", "MAP"))
 
 
 def test_every_type(batch: Batch) -> None:
@@ -140,6 +145,7 @@ def test_every_type(batch: Batch) -> None:
 def test_a_value_that_clickhouse_does_not_hold_is_an_error(batch: Batch, kind: str) -> None:
     plan = batch.plan({"a": "INTEGER", "b": kind})
     empty = "[]" if kind.endswith("[]") else "map {}" if kind.startswith("MAP") else "NULL"
+    empty = f"[{', '.join('0' * int(kind[6]))}]" if kind.endswith("]") and not kind.endswith("[]") else empty
     empty = "{'a': NULL}" if kind.startswith("STRUCT") else empty
     batch.build(f"SELECT 1 AS a, ({empty})::{kind} AS b")
     assert batch.copy(plan.steps[0]) == 1

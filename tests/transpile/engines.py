@@ -23,7 +23,7 @@ from tests.transpile.cases import FIXTURES
 VARIANTS = ("rows", "known", "empty")
 """``rows``: every row, columns that may be NULL. ``known``: the rows without NULL, in columns that can't be NULL.
 ``empty``: no rows, in columns that can't be NULL."""
-_NESTED = (Kind.LIST, Kind.STRUCT, Kind.MAP)
+_NESTED = (Kind.LIST, Kind.ARRAY, Kind.STRUCT, Kind.MAP)
 _JSON = {
     # What ClickHouse compiles is compiled at once, not when it runs the fourth time.
     "min_count_to_compile_aggregate_expression": 0,
@@ -78,7 +78,7 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[str, 
 def _text(column: str, kind: DuckType) -> str:
     """A column in the text that ClickHouse reads."""
     name = f'"{column}"'
-    if kind.kind in (Kind.LIST, Kind.STRUCT) or kind.name in ("INTEGER", "BOOLEAN"):
+    if kind.kind in (Kind.LIST, Kind.ARRAY, Kind.STRUCT) or kind.name in ("INTEGER", "BOOLEAN"):
         return name
     if kind.kind is Kind.TIMESTAMPTZ:
         name = f"{name}::TIMESTAMP"
@@ -117,7 +117,7 @@ def canonical(value: Any, kind: DuckType) -> Any:
     """A value as either engine gives it, in a form that is equal exactly when the values are."""
     if value is None:
         return None
-    if kind.kind is Kind.LIST:
+    if kind.kind in (Kind.LIST, Kind.ARRAY):
         return [canonical(v, kind.item) for v in value]
     if kind.kind is Kind.STRUCT:
         return {name: canonical(value[name], inner) for name, inner in kind.fields}

@@ -41,6 +41,10 @@ _CLAUSES = (
     ("subqueries", "Subqueries"), ("order", "ORDER BY, LIMIT, DISTINCT"), ("windows", "Windows"),
 )  # fmt: skip
 _LONGEST = 240
+_NESTED = (
+    "DECIMAL(10,2)", "INTEGER[]", "FLOAT[384]", "STRUCT(a INTEGER, b VARCHAR)", "MAP(VARCHAR, INTEGER)",
+    "ENUM('a', 'b')",
+)  # fmt: skip
 _ELSEWHERE = ("refusals", "casts")
 _BARE = (exp.Parameter, exp.Placeholder)  # taken where a cast gives them a type
 _LABELS: dict[type[exp.Expr], str] = {
@@ -64,10 +68,9 @@ def _types() -> Iterator[str]:
     yield "## Types\n"
     plain = [(name, f"{base}") for name, (base, _) in INTEGERS.items()]
     plain += [(name, base) for name, (kind, base) in SCALARS.items() if kind is not Kind.NULL]
-    nested = ("DECIMAL(10,2)", "INTEGER[]", "STRUCT(a INTEGER, b VARCHAR)", "MAP(VARCHAR, INTEGER)", "ENUM('a', 'b')")
-    plain += [(name, duck_type(name).base) for name in nested]
+    plain += [(name, duck_type(name).base) for name in _NESTED]
     yield _table(("DuckDB", "ClickHouse"), [(_code(a), _code(b)) for a, b in plain])
-    yield "A column that may be NULL is `Nullable(…)` there; lists, structs and maps are never NULL in ClickHouse.\n"
+    yield "A column that may be NULL is `Nullable(…)` there; lists, arrays, structs and maps are never NULL.\n"
 
 
 def _casts() -> Iterator[str]:

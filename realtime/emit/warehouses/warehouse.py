@@ -14,7 +14,7 @@ from sqlglot.dialects.dialect import Dialect
 from realtime.errors import RefusedError
 from realtime.transpile.form import form, text
 from realtime.transpile.lower import Lower, Rule, name_of, refused, type_of
-from realtime.transpile.types import DuckType, Kind
+from realtime.transpile.types import NESTED, DuckType, Kind
 
 if typing.TYPE_CHECKING:
     from realtime.transpile.lower import Build
@@ -143,7 +143,7 @@ class Writer(Lower):
         """A text literal as ``target``, its value computed by DuckDB now."""
         wanted = exp.Cast(this=literal.copy(), to=exp.DataType.build(target.name, dialect="duckdb"))
         value = str(self.binder.constant(exp.cast(wanted, "varchar", dialect="duckdb")))
-        if value.endswith("(BC)") or target.kind in (Kind.INTERVAL, Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.BLOB):
+        if value.endswith("(BC)") or target.kind in (Kind.INTERVAL, *NESTED, Kind.BLOB):
             raise refused(literal, f"a constant of type {target}", remedy="use another type")
         return self.cast(text(value.removesuffix("+00")), target)
 
@@ -197,7 +197,7 @@ def placed(item: exp.Expr, key: exp.Expr) -> exp.Ordered:
     return exp.Ordered(this=key, desc=desc, nulls_first=desc, with_fill=nulls)
 
 
-_UNORDERED = (Kind.UUID, Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.JSON, Kind.INTERVAL, Kind.OTHER)
+_UNORDERED = (Kind.UUID, *NESTED, Kind.JSON, Kind.INTERVAL, Kind.OTHER)
 
 
 def rule(build: Callable[[Writer, Any], exp.Expr], args: str = "") -> Rule:

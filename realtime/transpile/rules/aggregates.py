@@ -28,7 +28,7 @@ from realtime.transpile.rules.components import (
     rank,
     valued,
 )  # fmt: skip
-from realtime.transpile.types import HUGEINT, INTEGERS, VARCHAR, DuckType, Kind, duck_type
+from realtime.transpile.types import HUGEINT, INTEGERS, NESTED, VARCHAR, DuckType, Kind, duck_type
 
 
 def aggregate(lower: Lower, node: exp.Expr, over: Over | None = None) -> exp.Expr:
@@ -232,7 +232,7 @@ def _arg_extreme(name: str) -> Callable[[Lower, Call], Aggregate]:
         if isinstance(key, exp.Tuple) and not any(type_of(k).kind in UNORDERED for k in key.expressions):
             ranked = rank(lower, tuple(exp.Ordered(this=k) for k in key.expressions), "isNull")
             return Aggregate((Component(name, (nullable(lower(found.value)), ranked)),))
-        if type_of(key).kind in UNORDERED or type_of(found.value).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+        if type_of(key).kind in UNORDERED or type_of(found.value).kind in NESTED:
             raise refused(found.node, f"{name} by {type_of(key)}", remedy="order by a number, text or time")
         value, by = lower(found.value), comparable(lower, key)
         if type_of(key).kind is not Kind.FLOAT:
@@ -249,7 +249,7 @@ def _arg_null(name: str) -> Spec:
 
     def build(lower: Lower, found: Call) -> Aggregate:
         value, key = found.node.expressions
-        if type_of(key).kind in UNORDERED or type_of(value).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+        if type_of(key).kind in UNORDERED or type_of(value).kind in NESTED:
             raise refused(
                 found.node, f"{name_of(found.node)} by {type_of(key)}", remedy="order by a number, text or time"
             )
@@ -288,7 +288,7 @@ def _first(first: bool) -> Callable[[Lower, Call], Aggregate]:
             raise refused(
                 found.node, f"{name} without ORDER BY depends on chance", remedy=f"write {name}(x ORDER BY key)"
             )
-        if type_of(found.value).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+        if type_of(found.value).kind in NESTED:
             raise refused(found.node, f"{name} of {type_of(found.value)}", remedy="take one of its elements or fields")
         descending = _direction(found)
         newest = descending == first

@@ -8,7 +8,7 @@ from realtime.transpile.form import call, cast, column, text
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
 from realtime.transpile.origins import is_null_extended
 from realtime.transpile.rules.unnest import element_name, is_unnested
-from realtime.transpile.types import Kind
+from realtime.transpile.types import NESTED, Kind
 
 
 def _column(lower: Lower, node: exp.Column) -> exp.Expr:
@@ -26,18 +26,24 @@ def _column(lower: Lower, node: exp.Column) -> exp.Expr:
     raise refused(node, f"column {node.name} can't be resolved", remedy="qualify it with its table")
 
 
+_WITHOUT_NULL = {
+    Kind.LIST: "write coalesce({name}, [])",
+    Kind.ARRAY: "compute what you need of {name} before joining",
+    Kind.STRUCT: "select its fields before joining",
+    Kind.MAP: "select its fields before joining",
+}
+
+
 def _check_never_null(node: exp.Column) -> None:
     """RefusedError for a list that a join leaves NULL: ClickHouse has the empty one there."""
     found = type_of(node)
-    if found.kind not in (Kind.LIST, Kind.STRUCT, Kind.MAP) or not is_null_extended(node):
+    if found.kind not in NESTED or not is_null_extended(node):
         return
     if not is_empty_otherwise(node.parent):
         raise refused(
             node,
             f"{found} is NULL where the join finds no row, and ClickHouse has no such NULL",
-            remedy=f"write coalesce({node.name}, [])"
-            if found.kind is Kind.LIST
-            else "select its fields before joining",
+            remedy=_WITHOUT_NULL[found.kind].format(name=node.name),
         )
 
 

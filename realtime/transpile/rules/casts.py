@@ -10,7 +10,7 @@ from realtime.transpile.form import call, cast, form, text
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
 from realtime.transpile.rules import text_casts
 from realtime.transpile.rules.rounding import check_steady, power_of_ten, rounded, within
-from realtime.transpile.types import INTEGERS, TIMESTAMP, DuckType, Kind
+from realtime.transpile.types import INTEGERS, NESTED, TIMESTAMP, DuckType, Kind
 
 Conversion = Callable[[exp.Expr, DuckType, DuckType, bool], exp.Expr | None]
 _SIGNED = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
@@ -32,7 +32,7 @@ def converted(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr | N
     if a == b:
         return x
     if a.kind is Kind.NULL:
-        return None if b.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP) else cast(exp.null(), b.clickhouse)
+        return None if b.kind in NESTED else cast(exp.null(), b.clickhouse)
     conversion = CONVERSIONS.get((a.kind, b.kind))
     return conversion(x, a, b, try_) if conversion is not None else None
 
@@ -207,6 +207,11 @@ def _list_to_list(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr
     return form("arrayMap(_item -> value, x)", value=item, x=x) if item is not None else None
 
 
+def _array_to_array(x: exp.Expr, a: DuckType, b: DuckType, try_: bool) -> exp.Expr | None:
+    widens = a.size == b.size and (a.item.name, b.item.name) == ("FLOAT", "DOUBLE")
+    return cast(x, b.clickhouse) if widens else None
+
+
 _NUMBERS = (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
 _TIMES = (Kind.TIMESTAMP, Kind.TIMESTAMPTZ)
 CONVERSIONS: dict[tuple[Kind, Kind], Conversion] = {
@@ -230,6 +235,7 @@ CONVERSIONS: dict[tuple[Kind, Kind], Conversion] = {
     **{(a, b): _timestamp_to_timestamp for a in _TIMES for b in _TIMES},
     (Kind.TIMESTAMP, Kind.TIME): _timestamp_to_time,
     (Kind.LIST, Kind.LIST): _list_to_list,
+    (Kind.ARRAY, Kind.ARRAY): _array_to_array,
     **{(Kind.TEXT, kind): parse for kind, parse in text_casts.PARSERS.items()},
 }
 

@@ -10,10 +10,10 @@ from sqlglot import exp
 from realtime.transpile.form import call, form
 from realtime.transpile.lower import Lower, type_of
 from realtime.transpile.rules.order import comparable_uuid
-from realtime.transpile.types import DuckType, Kind
+from realtime.transpile.types import NESTED, DuckType, Kind
 
 Over = Callable[[exp.Expr], exp.Expr]
-UNORDERED = (Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.JSON, Kind.INTERVAL)
+UNORDERED = (*NESTED, Kind.JSON, Kind.INTERVAL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ def nullable(x: exp.Expr) -> exp.Expr:
 
 def valued(x: exp.Expr, of: DuckType) -> exp.Expr:
     """``x`` in a type that may be NULL, unless it is a list, a struct or a map, which never is."""
-    return x if of.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP) else nullable(x)
+    return x if of.kind in NESTED else nullable(x)
 
 
 def rank(lower: Lower, order: tuple[exp.Ordered, ...], null: str) -> exp.Expr:

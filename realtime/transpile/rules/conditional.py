@@ -10,7 +10,7 @@ from realtime.transpile.form import call, cast, form
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
 from realtime.transpile.rules.basics import is_empty_otherwise
 from realtime.transpile.rules.casts import constant
-from realtime.transpile.types import BOOLEAN, DuckType, Kind
+from realtime.transpile.types import BOOLEAN, NESTED, DuckType, Kind
 
 _NULL_TEXT = "Nullable(String)"
 
@@ -36,7 +36,7 @@ def as_type(lower: Lower, node: exp.Expr, target: DuckType) -> exp.Expr:
 
 
 def _missing(node: exp.Expr, found: DuckType) -> exp.Expr:
-    if found.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+    if found.kind in NESTED:
         raise refused(node, f"ClickHouse has no NULL of type {found}", remedy="write an ELSE")
     return exp.null()
 
@@ -54,7 +54,7 @@ def _coalesce(lower: Lower, node: exp.Coalesce) -> exp.Expr:
     if found.kind is Kind.LIST and type_of(node.this) == found and is_empty_otherwise(node):
         # What a join leaves NULL in DuckDB is empty in ClickHouse, and no other list is NULL.
         return lower(node.this)
-    if found.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+    if found.kind in NESTED:
         raise refused(node, f"ClickHouse has no NULL of type {found}", remedy="drop the coalesce")
     return call("coalesce", *(as_type(lower, x, found) for x in [node.this, *node.expressions]))
 
@@ -68,7 +68,7 @@ def _null_if(lower: Lower, node: exp.Nullif) -> exp.Expr:
 def _extreme(function: str) -> Callable[[Lower, exp.Func], exp.Expr]:
     def build(lower: Lower, node: exp.Func) -> exp.Expr:
         found = type_of(node)
-        if found.kind in (Kind.UUID, Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.JSON, Kind.INTERVAL):
+        if found.kind in (Kind.UUID, *NESTED, Kind.JSON, Kind.INTERVAL):
             raise refused(node, f"{found} is ordered otherwise in ClickHouse", remedy="compare a cast or a field")
         values = [as_type(lower, x, found) for x in [node.this, *node.expressions]]
         if found.kind is Kind.FLOAT:

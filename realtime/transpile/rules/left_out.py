@@ -64,10 +64,8 @@ GROUPS: tuple[tuple[str, str, str], ...] = (
     ("a series is rows, not a list, in ClickHouse", "read it in FROM, or under unnest",
      "range generate_series generate_subscripts"),
     ("arrays of a fixed size have no exact form", "use a list, and l[1]", "array_extract array_value"),
-    ("the last digits depend on the machine",
-     "write list_sum(list_transform(v, lambda x, i: x * w[i])), of whole numbers",
-     "array_cosine_distance array_cosine_similarity array_cross_product array_distance array_inner_product "
-     "array_negative_inner_product list_cosine_distance list_cosine_similarity list_distance list_inner_product "
+    ("the last digits depend on the machine", "declare the vector FLOAT[n], and write array_… of it in DOUBLE",
+     "array_cross_product list_cosine_distance list_cosine_similarity list_distance list_inner_product "
      "list_negative_inner_product"),
     ("a missing key is NULL in DuckDB and 0 or '' in ClickHouse's maps", "keep a JSON text, and read it with ->>",
      "map cardinality map_concat map_contains map_contains_entry map_entries map_extract map_extract_value "

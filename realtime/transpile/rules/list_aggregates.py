@@ -7,7 +7,7 @@ from sqlglot import exp
 from realtime.transpile.form import form
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
 from realtime.transpile.rules.aggregates import over_list
-from realtime.transpile.types import Kind
+from realtime.transpile.types import NESTED, Kind
 
 _IN_ORDER = {
     # Those that go by the list's own order.
@@ -29,7 +29,7 @@ def _aggregate(lower: Lower, node: exp.Anonymous) -> exp.Expr:
     if not isinstance(called, exp.Literal) or len(node.expressions) > 2 or found.kind is not Kind.LIST:
         raise refused(node, "an aggregate of a list whose name is no constant", remedy="write list_sum(l), say")
     if name in _IN_ORDER:
-        if found.item.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+        if found.item.kind in NESTED:
             raise refused(node, "an element that is a list or a struct may be NULL", remedy="unnest it")
         return form(_IN_ORDER[name], a=lower(items))
     if name not in _NAMES or found.item.kind is Kind.DECIMAL:

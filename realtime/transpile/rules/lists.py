@@ -16,7 +16,7 @@ from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
 from realtime.transpile.rules.order import UNORDERED
 from realtime.transpile.rules.structs import field
 from realtime.transpile.rules.text import constant_of, text_of, whole
-from realtime.transpile.types import DuckType, Kind
+from realtime.transpile.types import NESTED, DuckType, Kind
 
 
 def _list(lower: Lower, node: exp.Expr) -> exp.Expr:
@@ -30,7 +30,7 @@ def _literal(lower: Lower, node: exp.Array) -> exp.Expr:
     found = type_of(node)
     if any(isinstance(x, exp.Comprehension) for x in node.expressions):
         raise refused(node, "a list comprehension", remedy="write list_transform and list_filter")
-    if not node.expressions or found.item.kind in (Kind.NULL, Kind.LIST, Kind.STRUCT, Kind.MAP):
+    if not node.expressions or found.item.kind in (Kind.NULL, *NESTED):
         raise refused(node, f"a literal of type {found}", remedy="put typed values into the list")
     items = exp.Array(expressions=[lower.to(x, found.item) for x in node.expressions])
     return cast(items, found.clickhouse)
@@ -81,7 +81,7 @@ def _element(lower: Lower, node: exp.Bracket) -> exp.Expr:
 def _at_column(lower: Lower, node: exp.Bracket, place: exp.Expr) -> exp.Expr:
     """The element whose number is in a column: 0, and what is beyond the list, is NULL in both engines."""
     found, number = type_of(node.this), type_of(place)
-    if found.kind is not Kind.LIST or found.item.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+    if found.kind is not Kind.LIST or found.item.kind in NESTED:
         raise refused(node, f"an element of {found} by a column", remedy="take it of a list of plain values")
     if number.kind is not Kind.INTEGER or number.name.endswith(("HUGEINT", "UBIGINT")):
         raise refused(node, f"an index that is {number}", remedy="cast it to BIGINT")
@@ -94,7 +94,7 @@ def _at(lower: Lower, node: exp.Expr, items: exp.Expr, number: int) -> exp.Expr:
         return call("substringUTF8", lower(items), number, 1)
     if found.kind is not Kind.LIST or number == 0:
         raise refused(node, f"element {number} of {found}", remedy="write substr(x, n, 1), or a list's element from 1")
-    if found.item.kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+    if found.item.kind in NESTED:
         raise refused(node, "an element that is a list or a struct may be NULL", remedy="unnest it")
     if isinstance(items.unnest(), exp.Split):
         return call("arrayElementOrNull", _parts(lower, items.unnest()), number)

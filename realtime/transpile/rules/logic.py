@@ -13,7 +13,7 @@ from realtime.transpile.rules import intervals
 from realtime.transpile.rules.casts import constant
 from realtime.transpile.rules.order import UNORDERED
 from realtime.transpile.scopes import outputs
-from realtime.transpile.types import DOUBLE, TIMESTAMP, DuckType, Kind, duck_type
+from realtime.transpile.types import DOUBLE, NESTED, TIMESTAMP, DuckType, Kind, duck_type
 
 _NULL_BOOLEAN = "Nullable(UInt8)"
 _TIMES = (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ)
@@ -53,7 +53,7 @@ def _is(lower: Lower, node: exp.Is) -> exp.Expr:
 
 
 def _null_tested(lower: Lower, node: exp.Is) -> exp.Expr:
-    if type_of(node.this).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+    if type_of(node.this).kind in NESTED:
         raise refused(node, f"ClickHouse has no NULL of type {type_of(node.this)}", remedy="test a field or the length")
     return lower(node.this)
 
@@ -128,7 +128,7 @@ def compared(lower: Lower, left: exp.Expr, right: exp.Expr) -> tuple[exp.Expr, e
 
 
 def _same_kind(lower: Lower, left: exp.Expr, right: exp.Expr, a: DuckType, b: DuckType) -> tuple[exp.Expr, exp.Expr]:
-    if a.kind in (Kind.JSON, Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.INTERVAL, Kind.OTHER, Kind.BLOB, Kind.TIME):
+    if a.kind in (Kind.JSON, *NESTED, Kind.INTERVAL, Kind.OTHER, Kind.BLOB, Kind.TIME):
         raise refused(
             left.parent or left, f"{a} values are compared otherwise in ClickHouse", remedy="compare fields or casts"
         )
@@ -285,7 +285,7 @@ def _check_correlated(node: exp.Exists, query: exp.Query) -> None:
 
 def _subquery(lower: Lower, node: exp.Subquery) -> exp.Expr:
     query = node.this
-    if type_of(node).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+    if type_of(node).kind in NESTED:
         raise refused(node, f"{type_of(node)} of no row is NULL, which ClickHouse has not", remedy="join its query")
     if not isinstance(query, exp.Select) or len(query.expressions) != 1:
         raise refused(node, "a scalar subquery of this form", remedy="select one column")

@@ -6,9 +6,9 @@ from sqlglot import exp
 
 from realtime.transpile.form import call, column
 from realtime.transpile.lower import Lower, refused, type_of
-from realtime.transpile.types import Kind
+from realtime.transpile.types import NESTED, Kind
 
-UNORDERED = (Kind.UUID, Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.JSON, Kind.INTERVAL, Kind.OTHER)
+UNORDERED = (Kind.UUID, *NESTED, Kind.JSON, Kind.INTERVAL, Kind.OTHER)
 
 
 def lower_order(lower: Lower, query: exp.Query, out: exp.Select) -> None:

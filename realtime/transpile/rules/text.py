@@ -10,7 +10,7 @@ from realtime.transpile.form import call, cast, form
 from realtime.transpile.form import text as literal
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
 from realtime.transpile.ranges import range_of
-from realtime.transpile.types import VARCHAR, Kind
+from realtime.transpile.types import NESTED, VARCHAR, Kind
 
 # DuckDB's trim() takes every blank of Unicode's category Zs, and neither tabs nor line ends.
 _BLANKS_BEFORE, _BLANKS_AFTER = r"^\p{Zs}+", r"\p{Zs}+$"
@@ -125,7 +125,7 @@ def _trim(lower: Lower, node: exp.Trim) -> exp.Expr:
 
 def _shown(lower: Lower, node: exp.Expr) -> exp.Expr:
     """``node`` as VARCHAR, as joining casts its operands."""
-    if type_of(node).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+    if type_of(node).kind in NESTED:
         raise refused(node, f"joining {type_of(node)}", remedy="use list functions")
     return lower.to(node, VARCHAR)
 

@@ -13,7 +13,7 @@ from realtime.transpile.rules import intervals
 from realtime.transpile.rules.aggregates import aggregate
 from realtime.transpile.rules.conditional import as_type
 from realtime.transpile.rules.order import ordered
-from realtime.transpile.types import Kind
+from realtime.transpile.types import NESTED, Kind
 
 _NUMBERING: dict[type[exp.Expr], str] = {
     exp.RowNumber: "row_number",
@@ -46,7 +46,7 @@ def _window(lower: Lower, node: exp.Window) -> exp.Expr:
     build = _FUNCTIONS.get(type(function))
     if build is None:
         raise refused(node, f"{name_of(function)} has no exact form over a window", remedy="see docs/sql.md")
-    if not isinstance(function, exp.Ntile) and type_of(function.this).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+    if not isinstance(function, exp.Ntile) and type_of(function.this).kind in NESTED:
         what = f"{type_of(function.this)} outside the frame is NULL, and ClickHouse has no such NULL"
         raise refused(node, what, remedy="take one of its elements or fields")
     return over(build(lower, function))

@@ -10,7 +10,7 @@ from realtime.emit.warehouses.warehouse import Aggregate, Call, Writer, placed, 
 from realtime.transpile.form import form, text
 from realtime.transpile.lower import Rule, name_of, refused, type_of
 from realtime.transpile.rules.text import constant_of
-from realtime.transpile.types import DOUBLE, DuckType, Kind, duck_type
+from realtime.transpile.types import DOUBLE, NESTED, DuckType, Kind, duck_type
 
 _NUMBERS = (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
 
@@ -79,7 +79,7 @@ def _average(call: Call, node: exp.Avg) -> exp.Expr:
 def _edge(name: str) -> Aggregate:
     def build(call: Call, node: Any) -> exp.Expr:
         writer, given = call.writer, type_of(node.this)
-        if node.args.get("expression") is not None or given.kind in (Kind.UUID, Kind.LIST, Kind.STRUCT, Kind.MAP):
+        if node.args.get("expression") is not None or given.kind in (Kind.UUID, *NESTED):
             raise refused(node, f"{name} of {given} or of several", remedy="order and number the rows")
         x = writer(node.this)
         if given.kind is Kind.BOOLEAN and writer.warehouse.name == "postgres":
@@ -130,7 +130,7 @@ def _best(descending: bool) -> Aggregate:
 
     def build(call: Call, node: Any) -> exp.Expr:
         writer = call.writer
-        if call.distinct or type_of(node).kind in (Kind.LIST, Kind.STRUCT, Kind.MAP):
+        if call.distinct or type_of(node).kind in NESTED:
             raise refused(node, f"{name_of(node)} of DISTINCT or nested values", remedy="number the rows instead")
         x, key = writer(node.this), writer.ordering(node.expression)
         if writer.warehouse.name == "snowflake":

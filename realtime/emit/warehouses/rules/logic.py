@@ -10,7 +10,7 @@ from sqlglot import exp
 from realtime.emit.warehouses.warehouse import Writer, rule
 from realtime.transpile.form import call, form
 from realtime.transpile.lower import Rule, refused, type_of
-from realtime.transpile.types import BOOLEAN, DOUBLE, TIMESTAMP, DuckType, Kind
+from realtime.transpile.types import BOOLEAN, DOUBLE, NESTED, TIMESTAMP, DuckType, Kind
 
 _ORDERED = (exp.LT, exp.LTE, exp.GT, exp.GTE)
 _SAME = (Kind.BOOLEAN, Kind.TEXT, Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME, Kind.UUID)
@@ -176,7 +176,7 @@ def _extreme(name: str, *, skips_nulls: bool) -> Rule:
         values = [writer.to(x, found) for x in [node.this, *node.expressions]]
         if found.kind is Kind.TEXT:
             values = [writer.collated(v) for v in values]
-        if found.kind in (Kind.UUID, Kind.BOOLEAN, Kind.LIST, Kind.STRUCT, Kind.MAP, Kind.JSON, Kind.INTERVAL):
+        if found.kind in (Kind.UUID, Kind.BOOLEAN, *NESTED, Kind.JSON, Kind.INTERVAL):
             raise refused(node, f"{name} of {found}", remedy="write a CASE")
         if not skips_nulls and len(values) > 1:
             values = [call("coalesce", v, *values[:i], *values[i + 1 :]) for i, v in enumerate(values)]
