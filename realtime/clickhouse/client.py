@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import clickhouse_connect
 import urllib3
@@ -19,8 +19,6 @@ from realtime.errors import CommandError, UnavailableError
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 
 
-T = TypeVar("T")
-_NO_MARKS = "Empty marks file"
 Block = bytes  # the class below has a method of this name
 
 
@@ -65,9 +63,10 @@ class ClickHouse:
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:
         """All rows of a query, each a mapping of column name to value."""
-        found = self._read(
-            lambda given: self._client.query(sql, parameters=dict(parameters or {}), settings=given), sql, settings
-        )
+        try:
+            found = self._client.query(sql, parameters=dict(parameters or {}), settings=dict(settings or {}))
+        except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+            raise self._failed(error, sql) from None
         return list(found.named_results())
 
     def value(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
@@ -87,13 +86,12 @@ class ClickHouse:
 
     def download(self, sql: str, path: Path, settings: Mapping[str, Any] | None = None) -> None:
         """Streams the answer of ``sql``, which names its FORMAT, into the file ``path``."""
-
-        def ask(given: dict[str, Any]) -> None:
-            with self._client.raw_stream(sql, settings=given) as stream, path.open("wb") as out:
+        try:
+            with self._client.raw_stream(sql, settings=dict(settings or {})) as stream, path.open("wb") as out:
                 for block in iter(lambda: stream.read(1 << 20), b""):
                     out.write(block)
-
-        self._read(ask, sql, settings)
+        except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+            raise self._failed(error, sql) from None
 
     def upload(self, sql: str, path: Path, settings: Mapping[str, Any] | None = None) -> None:
         """Runs the INSERT ``sql``, which names its FORMAT, with the file ``path`` as its rows."""
@@ -129,20 +127,6 @@ class ClickHouse:
     def close(self) -> None:
         """Gives the connection back."""
         self._client.close()
-
-    def _read(self, ask: Callable[[dict[str, Any]], T], sql: str, settings: Mapping[str, Any] | None) -> T:
-        """What ``ask`` gives with ``settings``. ClickHouse 26.7 keeps parts that it merged while the disk was full, the
-        marks of whose skip indexes are empty: then it is asked to read without these."""
-        given = dict(settings or {})
-        try:
-            try:
-                return ask(given)
-            except ClickHouseError as error:
-                if _NO_MARKS not in str(error):
-                    raise
-                return ask({**given, "use_skip_indexes": 0})
-        except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
-            raise self._failed(error, sql) from None
 
     def _failed(self, error: Exception, sql: str) -> CommandError | UnavailableError:
         if isinstance(error, DatabaseError) and (not isinstance(error, OperationalError) or "Code: " in str(error)):

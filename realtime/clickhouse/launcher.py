@@ -22,6 +22,7 @@ import time
 import uuid
 from pathlib import Path
 
+from realtime.clickhouse.failed_writes import VERIFIED, FailedWrites, kept_free, wait_for_room
 from realtime.clickhouse.grants import grants
 from realtime.daemon import announce
 
@@ -36,6 +37,7 @@ class Engine:
         self.ended = threading.Event()
         self.error = ""
         self._library = ctypes.CDLL(str(library))
+        self.failed_writes = FailedWrites(library, _again()) if VERIFIED else None
         self._library.chdb_query_cmdline.restype = ctypes.c_void_p
         self._library.chdb_query_cmdline.argtypes = [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)]
         self._library.chdb_result_error.restype = ctypes.c_char_p
@@ -58,12 +60,14 @@ def main() -> None:
     """Starts the engine, announces its ports and runs until a signal or the engine's end."""
     options = _options()
     data = Path(options.path).resolve()
+    os.closerange(3, 2**16)  # of the process that this one has replaced, as the signals that it blocked
+    signal.pthread_sigmask(signal.SIG_SETMASK, _SIGNALS)  # before any engine thread exists: they inherit it
     library, config, ready = (Path(p).resolve() for p in (options.library, options.config, options.ready))
-    start, ports = _prepare(data)
+    start, ports = _prepared_again(data) if options.again else _prepare(data)
     os.chdir(data)  # clickhouse local would read a config.xml of any other folder
     os.environ["DUET_READ_GRANTS"] = grants(options.reads)  # users.xml has it
+    os.environ["DUET_CLICKHOUSE_KEPT_FREE"] = str(kept_free(data))  # and this config.xml
     reading, writing = os.pipe()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # before any engine thread exists: they inherit it
     engine = Engine(
         library,
         ["clickhouse-local", f"--config-file={config}", f"--path={data}", f"--listen_host={options.host}",
@@ -81,6 +85,11 @@ def main() -> None:
     os._exit(0 if engine.ended.wait(options.stop_timeout) else 1)
 
 
+def _again(*more: str) -> list[str]:
+    """The command that starts this again."""
+    return [sys.executable, "-m", "realtime.clickhouse.launcher", *sys.argv[1:], "--again", *more]
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--library", required=True, help="libchdb.so")
@@ -91,6 +100,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--http-port", type=int, default=0, help="0: the system picks one")
     parser.add_argument("--tcp-port", type=int, default=0, help="0: the system picks one")
+    parser.add_argument("--again", action="store_true", help="after a write that failed: once the disk has room")
     parser.add_argument("--stop-timeout", type=float, default=20.0, help="seconds")
     return parser.parse_args()
 
@@ -113,10 +123,22 @@ def _prepare(data: Path) -> tuple[Path, Path]:
     return start, ports
 
 
+def _prepared_again(data: Path) -> tuple[Path, Path]:
+    """The same as soon as the disk has room for it."""
+    while True:
+        wait_for_room(data, _SIGNALS)
+        with contextlib.suppress(OSError):
+            return _prepare(data)
+
+
 def _announce(ports: Path, ready: Path, engine: Engine, reads: str) -> None:
     while not engine.ended.is_set():
         with contextlib.suppress(OSError, ValueError):
-            announce(ready, {**json.loads(ports.read_bytes()), "reads": reads})
+            found = json.loads(ports.read_bytes())
+            if engine.failed_writes is not None:
+                same = "--http-port", str(found["http_port"]), "--tcp-port", str(found["tcp_port"])
+                engine.failed_writes.instead(_again(*same))
+            announce(ready, {**found, "reads": reads})
             return
         time.sleep(0.02)
 

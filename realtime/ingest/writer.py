@@ -99,7 +99,6 @@ TROUBLE_CODES: Mapping[int, str] = {
     241: "MEMORY_LIMIT_EXCEEDED",
     242: "TABLE_IS_READ_ONLY",
     243: "NOT_ENOUGH_SPACE",
-    246: "CORRUPTED_DATA",
     252: "TOO_MANY_PARTS",
     279: "ALL_CONNECTION_TRIES_FAILED",
     285: "TOO_FEW_LIVE_REPLICAS",
@@ -113,6 +112,7 @@ TROUBLE_CODES: Mapping[int, str] = {
 }
 # What `duet deploy` makes, and is not there.
 MISSING_CODES: Mapping[int, str] = {16: "NO_SUCH_COLUMN_IN_TABLE", 60: "UNKNOWN_TABLE", 81: "UNKNOWN_DATABASE"}
+_FULL = "(NOT_ENOUGH_SPACE)"
 _HOLD = "SELECT sleepEachRow(0.2) FROM numbers(4000000000) FORMAT TSV"
 _HOLDING: Mapping[str, str] = {
     "max_block_size": "1",
@@ -191,7 +191,7 @@ class Writer:
     async def fetch(self, query: str, parameters: Mapping[str, str]) -> bytes:
         """The answer of a query, which ends in its FORMAT, as it came. Raises as `read` does."""
         named = {**_READING, **bound(parameters), "query": query}
-        return await self._patiently(lambda tries: self._send({**named, **_again(tries)}, b""), "answer")
+        return await self._patiently(lambda _: self._send(named, b""), "answer")
 
     async def read(self, query: str, parameters: Mapping[str, str], kind: type[T], body: bytes = b"") -> list[T]:
         """The rows of a query, which ends in FORMAT JSONEachRow, as ``kind``; ``body`` is the rest of its text, where
@@ -199,7 +199,7 @@ class Writer:
 
         MissingError where it reads what is not there; UnavailableError where the server does not answer."""
         named = {**_READING, **bound(parameters), "query": query}
-        text = await self._patiently(lambda tries: self._post({**named, **_again(tries)}, body), "answer")
+        text = await self._patiently(lambda _: self._post(named, body), "answer")
         return [msgspec.json.decode(line, type=kind) for line in text.splitlines()]
 
     async def change(self, rest: bytes, query_id: str) -> None:
@@ -243,9 +243,11 @@ class Writer:
                 last = str(error)
             if pause is not None:
                 await asyncio.sleep(pause)
+        room = "free space on the disk of ClickHouse, and " if _FULL in last else ""
+        once = "send the request again, best with an Idempotency-Key: what was stored is then not stored twice"
         raise UnavailableError(
             f"ClickHouse at {self._endpoint.url} did not {what}: {last}",
-            remedy="send the request again, best with an Idempotency-Key: what was stored is then not stored twice",
+            remedy=f"{room}{once}",
         )
 
     async def _post(self, parameters: Mapping[str, str], body: bytes) -> str:
@@ -275,12 +277,6 @@ class Writer:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2.5)  # ClickHouse closes idle ones after 3 s
             self._session = aiohttp.ClientSession(connector=connector, headers=headers, timeout=_TIMEOUT)
         return self._session
-
-
-def _again(tries: int) -> Mapping[str, str]:
-    """Settings of another try of a query: ClickHouse 26.7 keeps parts that it merged while the disk was full, the marks
-    of whose skip indexes are empty, and fails to read by these."""
-    return {"use_skip_indexes": "0"} if tries else {}
 
 
 async def _hold(answer: aiohttp.ClientResponse, lost: asyncio.Event) -> None:

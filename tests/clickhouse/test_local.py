@@ -11,8 +11,10 @@ import pytest
 from realtime.clickhouse import local
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint, database_name, find_endpoint, remote_endpoint
+from realtime.clickhouse.failed_writes import kept_free
 from realtime.errors import CommandError, ConfigError, PortInUseError, UnavailableError
 from realtime.settings import Settings
+from tests.server.running import until
 
 _PROFILE = """
 shop:
@@ -43,6 +45,30 @@ def settings(project: Path) -> Iterator[Settings]:
     found = Settings.load(project, {"DUET_CLICKHOUSE_PORT": "0"})
     yield found
     local.daemon(found).stop()
+
+
+def test_a_write_that_fails_ends_it_and_it_starts_again(settings: Settings) -> None:
+    """Also when it has started again; what was answered before is there."""
+    before = local.start(settings)
+    with ClickHouse(find_endpoint(settings)) as client:
+        client.execute("CREATE TABLE kept (x Int64) ENGINE = MergeTree ORDER BY x")
+        for times in (1, 2):
+            client.insert("kept", ["x"], [[times]])
+            with pytest.raises(UnavailableError):
+                client.execute("INSERT INTO FUNCTION file('/dev/full', TSV, 'x Int64') SELECT 1")
+            until(lambda: _answers(client))
+            assert client.value("SELECT count() FROM kept") == times
+        kept = client.value("SELECT keep_free_space FROM system.disks")
+    assert kept == kept_free(settings.state_dir) > 0
+    assert local.daemon(settings).running() == before
+    assert local.daemon(settings).log.read_text().count(f"when {kept:,} bytes of its disk are free") == 2
+
+
+def _answers(client: ClickHouse) -> bool:
+    try:
+        return bool(client.value("SELECT 1"))
+    except UnavailableError:
+        return False
 
 
 def test_restart_keeps_the_data(settings: Settings) -> None:
