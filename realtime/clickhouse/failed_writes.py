@@ -56,7 +56,10 @@ def wait_for_room(data: Path, ends: set[signal.Signals]) -> None:
 
 
 class FailedWrites:
-    """What the ``library``, which is loaded, does where a write fails: it becomes the process ``command``."""
+    """What the ``library``, which is loaded, does where a write fails: it becomes the process ``command``.
+
+    OSError where the system does not allow it.
+    """
 
     def __init__(self, library: Path, command: Sequence[str]) -> None:
         self._pages = mmap.mmap(-1, 2 * _PAGE)
@@ -68,7 +71,9 @@ class FailedWrites:
         code = _code()
         self._pages[: len(code)] = code
         _protect(self._start, _PAGE, mmap.PROT_READ | mmap.PROT_EXEC)
-        for slot in _slots(library, real):
+        if not (slots := list(_slots(library, real))):
+            raise OSError(errno.ENOENT, "the library's calls of write", str(library))
+        for slot in slots:
             page = slot - slot % _PAGE
             _protect(page, _PAGE, mmap.PROT_READ | mmap.PROT_WRITE)
             ctypes.c_uint64.from_address(slot).value = self._start

@@ -37,7 +37,7 @@ class Engine:
         self.ended = threading.Event()
         self.error = ""
         self._library = ctypes.CDLL(str(library))
-        self.failed_writes = FailedWrites(library, _again()) if VERIFIED else None
+        self.failed_writes = _failed_writes(library)
         self._library.chdb_query_cmdline.restype = ctypes.c_void_p
         self._library.chdb_query_cmdline.argtypes = [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)]
         self._library.chdb_result_error.restype = ctypes.c_char_p
@@ -83,6 +83,16 @@ def main() -> None:
     os.close(writing)
     # The library's static destructors crash, so the process leaves without running them.
     os._exit(0 if engine.ended.wait(options.stop_timeout) else 1)
+
+
+def _failed_writes(library: Path) -> FailedWrites | None:
+    if not VERIFIED:
+        return None
+    try:
+        return FailedWrites(library, _again())
+    except OSError as error:  # a system that lets no process make code of its own
+        print(f"where a write fails, on a full disk, rows can be lost: {error}", file=sys.stderr)
+        return None
 
 
 def _again(*more: str) -> list[str]:
