@@ -20,6 +20,7 @@ DuetError
 ├── OverloadedError    more work than can be taken now; carries the seconds to wait
 ├── ParityError        batch and real time differ
 └── CommandError       a program that Duet ran (dbt, npm) failed
+    └── FullError      a disk has no room for what was to be written
 """
 
 from __future__ import annotations
@@ -225,3 +226,9 @@ class CommandError(DuetError):
     """A program that Duet ran failed."""
 
     code = "command"
+
+
+class FullError(CommandError):
+    """A disk has no room for what was to be written."""
+
+    code = "full"

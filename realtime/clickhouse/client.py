@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ import urllib3
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
 
 from realtime.clickhouse.endpoint import Endpoint
-from realtime.errors import CommandError, UnavailableError
+from realtime.errors import CommandError, FullError, UnavailableError
 
 # It logs a refused connection before it raises it.
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 
 
+_NO_ROOM = re.compile(r"\(NOT_ENOUGH_SPACE\)|No space left on device")
 Block = bytes  # the class below has a method of this name
 
 
@@ -131,10 +133,20 @@ class ClickHouse:
     def _failed(self, error: Exception, sql: str) -> CommandError | UnavailableError:
         if isinstance(error, DatabaseError) and (not isinstance(error, OperationalError) or "Code: " in str(error)):
             head = " ".join(sql.split())[:120]
+            if has_no_room(str(error)):
+                return FullError(
+                    f"the disk of ClickHouse at {self.endpoint.url} has no room for `{head}`: {_first_line(error)}",
+                    remedy="free space on it, then do the same again",
+                )
             return CommandError(f"ClickHouse refused `{head}`: {_first_line(error)}")
         return UnavailableError(
             f"ClickHouse at {self.endpoint.url} does not answer: {_first_line(error)}", remedy="see duet status"
         )
+
+
+def has_no_room(error: str) -> bool:
+    """Whether the server said ``error`` because its disk is full."""
+    return _NO_ROOM.search(error) is not None
 
 
 def _first_line(error: Exception) -> str:

@@ -25,6 +25,7 @@ from realtime.deploy.replace import drop_table
 from realtime.emit.landing import INGESTED_AT
 from realtime.emit.names import quoted
 from realtime.emit.shards import create_whole
+from realtime.errors import FullError
 from realtime.planner.ir import ALL, State
 
 BACKFILL = "__backfill"
@@ -52,7 +53,10 @@ def backfill(
     work: Work, state: State, cutover: datetime, chunk_rows: int = CHUNK_ROWS, lakes: Mapping[str, Lake] = NO_LAKES
 ) -> None:
     """Puts all landing rows from before ``cutover`` into ``state`` and records it as complete; continues where an
-    earlier deploy was stopped. ``lakes``, by landing table, hold rows that the landing tables do not hold any more."""
+    earlier deploy was stopped. ``lakes``, by landing table, hold rows that the landing tables do not hold any more.
+
+    FullError where the disk has no room for them: what was written is gone then, so that rows can come in.
+    """
     phase = work.ledger.phase(state.relation)
     if phase == "complete":
         return
@@ -60,7 +64,11 @@ def backfill(
         chunks = _chunks(work, state, cutover, chunk_rows, lakes)
         if chunks:
             work.report(_begun(state, chunks))
-            _insert_all(work, state, cutover, chunks)
+            try:
+                _insert_all(work, state, cutover, chunks)
+            except FullError:
+                drop_chunk_tables(work.client, state.relation)  # inserts need the room
+                raise
             work.ledger.enter(state.relation, cutover)
     tables = chunk_tables(work.client, state.relation)
     for table in tables:

@@ -13,6 +13,7 @@ from typing import TypeVar
 import aiohttp
 import msgspec
 
+from realtime.clickhouse.client import has_no_room
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.clickhouse.parameters import bound
 from realtime.emit.landing import EARLY
@@ -112,7 +113,6 @@ TROUBLE_CODES: Mapping[int, str] = {
 }
 # What `duet deploy` makes, and is not there.
 MISSING_CODES: Mapping[int, str] = {16: "NO_SUCH_COLUMN_IN_TABLE", 60: "UNKNOWN_TABLE", 81: "UNKNOWN_DATABASE"}
-_FULL = "(NOT_ENOUGH_SPACE)"
 _HOLD = "SELECT sleepEachRow(0.2) FROM numbers(4000000000) FORMAT TSV"
 _HOLDING: Mapping[str, str] = {
     "max_block_size": "1",
@@ -243,7 +243,7 @@ class Writer:
                 last = str(error)
             if pause is not None:
                 await asyncio.sleep(pause)
-        room = "free space on the disk of ClickHouse, and " if _FULL in last else ""
+        room = "free space on the disk of ClickHouse, and " if has_no_room(last) else ""
         once = "send the request again, best with an Idempotency-Key: what was stored is then not stored twice"
         raise UnavailableError(
             f"ClickHouse at {self._endpoint.url} did not {what}: {last}",

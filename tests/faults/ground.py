@@ -15,6 +15,7 @@ from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.deploy.apply import deploy
 from realtime.deploy.promote import stage_views
+from realtime.errors import UnavailableError
 from realtime.ingest.export import export
 from realtime.ingest.lake_files import lake_files
 from realtime.planner.ir import Plan
@@ -118,6 +119,13 @@ class Ground:
         """The materialized view of ``model``."""
         (name,) = (n for n in self.site.names("_state") if n.startswith(f"{model}__") and n.endswith("__mv"))
         return name
+
+    def answers(self) -> bool:
+        """Whether ClickHouse does."""
+        try:
+            return bool(self.site.client.value("SELECT 1"))
+        except UnavailableError:
+            return False
 
     def is_whole(self) -> bool:
         """Whether the states hold as many rows as the landing table."""

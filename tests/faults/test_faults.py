@@ -6,6 +6,7 @@ Deploys that are killed are in tests/deploy/test_killed.py, and all of it at ran
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.ground import DATABASE, Ground, ground
+from realtime.clickhouse.failed_writes import kept_free
+from realtime.deploy.apply import deploy
+from realtime.deploy.backfill import BACKFILL
+from realtime.deploy.promote import stage_views
+from realtime.errors import DuetError, FullError
+from tests.faults.ground import DATABASE, Ground, ground, rooms_and_senders
 from tests.faults.senders import Senders
 from tests.server.running import until
 
@@ -119,16 +125,48 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def full(disk: Path, left: int) -> None:
+    """Fills ``disk`` but for ``left`` bytes, as another program would."""
+    with (disk / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while shutil.disk_usage(disk).free > left:
+            ballast.write(bytes(1 << 16))
+
+
 def test_a_full_disk(small: Path, tmp_path: Path) -> None:
     with ground(tmp_path, data=small) as on:
         senders = Senders(on, 8)
         with senders.running():
             time.sleep(SECONDS / 2)
-            with (small / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
-                while True:
-                    ballast.write(bytes(1 << 16))
+            full(small, 0)
             until(lambda: senders.errors)
             (small / "ballast").unlink()
             time.sleep(SECONDS)
         until(on.is_whole, 30)
         on.verify(senders.acknowledged, senders.sent)
+
+
+def test_a_disk_that_is_full_during_a_backfill(small: Path, tmp_path: Path) -> None:
+    """So full that inserts are refused, and so full that ClickHouse ends until there is room."""
+    with ground(tmp_path, servers=0, data=small) as on:
+        on.site.insert(0, 2000)
+        before = on.site.per_room()
+        plan = on.site.compile(rooms_and_senders(on.version + 1))
+        for left, expected in ((kept_free(small), FullError), (0, DuetError)):
+
+            def fill(line: str, left: int = left) -> None:
+                if line.startswith("backfill"):
+                    full(small, left)
+
+            with pytest.raises(expected) as raised:
+                deploy(on.site.settings, plan, on.site.client, fill, build=stage_views)
+            if left:
+                assert "free space on it" in str(raised.value)
+                assert on.site.per_room() == before
+                assert not [name for name in on.site.names("_state") if BACKFILL in name]
+            (small / "ballast").unlink()
+            until(on.answers)
+            assert on.site.per_room() == before
+        assert on.deploy() == plan
+        on.site.insert(2000, 10)
+        assert on.site.changes(plan) == ()
+        on.verify(set(range(2010)), set(range(2010)))
