@@ -87,11 +87,17 @@ class Digests:
     """Digests of the models of one project, each with those of all it is made of."""
 
     def __init__(
-        self, project: Project, declared: Mapping[str, Any], target: str, unique: Mapping[str, Keys] | None = None
+        self,
+        project: Project,
+        declared: Mapping[str, Any],
+        target: str,
+        unique: Mapping[str, Keys] | None = None,
+        identities: Mapping[str, Keys] | None = None,
     ) -> None:
-        """``declared`` is what is known of each source; ``target`` names what is compiled for; ``unique`` are the keys
-        of what has some, as in `Relations`."""
-        self._project, self._declared, self._unique = project, declared, unique or {}
+        """``declared`` is what is known of each source; ``target`` names what is compiled for; ``unique`` and
+        ``identities`` are the keys of what has some, as in `Relations`."""
+        self._project, self._declared = project, declared
+        self._unique, self._identities = unique or {}, identities or {}
         self._common = [compiler(), target, project.adapter]
         self._found: dict[str, str] = {}
 
@@ -108,7 +114,8 @@ class Digests:
         if unique_id not in self._found:
             node = self._project.models.get(unique_id)
             named = [unique_id, node.name] if node is not None else [unique_id]
-            keys = [sorted(sorted(key) for key in self._unique.get(name, ())) for name in named]
+            known = [*(self._unique.get(name, ()) for name in named), self._identities.get(unique_id, ())]
+            keys = [sorted(sorted(key) for key in found) for found in known]
             source = self._project.sources.get(unique_id)
             types = source.columns if source is not None else {}
             content = [self._common, unique_id, keys, self._declared.get(unique_id), types, self._content(node)]

@@ -1,4 +1,4 @@
-"""What an author says of calls in ``meta.lambda``: examples, limits, and how old an answer may be."""
+"""What an author says of calls in ``meta.lambda``: examples, limits, pages, and how old an answer may be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from realtime.errors import RefusedError
 from realtime.planner.ir import CallLimits, LambdaSpec, Param
 from realtime.planner.options import unknown_options
 
-OPTIONS = frozenset({"examples", "limits", "cache", "states"})
+OPTIONS = frozenset({"examples", "limits", "cache", "states", "paging"})
 LIMITS: Mapping[str, tuple[type, float, float]] = {
     "seconds": (float, 0.01, 60),
     "rows": (int, 1, 1_000_000),
@@ -19,7 +19,17 @@ LIMITS: Mapping[str, tuple[type, float, float]] = {
     "concurrency": (int, 1, 1_000),
 }
 """Each with its type, the least and the most."""
+_MOST_ROWS = 10_000
+_PAGING: Mapping[str, tuple[type, float, float]] = {"size": (int, 1, _MOST_ROWS), "max": (int, 1, _MOST_ROWS)}
+_SIZE, _MOST = 100, 1_000
 _CACHE: Mapping[str, tuple[type, float, float]] = {"seconds": (float, 0.1, 86_400)}
+
+
+class PageSizes(msgspec.Struct, frozen=True):
+    """Rows of a page: as many unless the caller says, and at most."""
+
+    size: int
+    most: int
 
 
 class CallOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -29,6 +39,7 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     cache_seconds: float = 0.0
     states: bool = True
     """Whether it may be answered from states where it aggregates a stream."""
+    paging: PageSizes | None = None
 
 
 def call_options(given: Mapping[str, Any]) -> CallOptions:
@@ -42,7 +53,29 @@ def call_options(given: Mapping[str, Any]) -> CallOptions:
             f"meta.lambda.states is {states!r}", remedy="write `states: false` to read rows, or leave it"
         )
     own = CallLimits(**limits) if limits else None
-    return CallOptions(limits=own, cache_seconds=cache.get("seconds", 0.0), states=states)
+    paging = _paging(given)
+    if paging is not None and own is not None and 0 < own.rows <= paging.most:
+        raise RefusedError(
+            f"meta.lambda.limits.rows is {own.rows:,}, but a page may have {paging.most:,} rows",
+            remedy="leave limits.rows out: paging.max is the limit",
+        )
+    return CallOptions(limits=own, cache_seconds=cache.get("seconds", 0.0), states=states, paging=paging)
+
+
+def _paging(given: Mapping[str, Any]) -> PageSizes | None:
+    """What is said of pages; ``paging: true`` leaves both sizes to Duet."""
+    if given.get("paging") is True:
+        return PageSizes(_SIZE, _MOST)
+    found = _numbers(given, "paging", _PAGING) if given.get("paging") is not False else {}
+    if not found:
+        return None
+    most = int(found.get("max", max(_MOST, found.get("size", 0))))
+    size = int(found.get("size", min(_SIZE, most)))
+    if size > most:
+        raise RefusedError(
+            f"meta.lambda.paging.size is {size}, more than its max of {most}", remedy="give a larger max"
+        )
+    return PageSizes(size, most)
 
 
 def in_words(spec: LambdaSpec) -> str:
@@ -58,6 +91,11 @@ def in_words(spec: LambdaSpec) -> str:
     may += [f"use {own.megabytes:,} MiB of memory"] if own.megabytes else []
     said = [f"A call may {' and '.join(may)}."] if may else []
     said += [f"{own.concurrency:,} of its queries run at a time."] if own.concurrency else []
+    said += (
+        [f"Pages of {spec.paging.size:,} rows, at most {spec.paging.most:,}, by {spec.paging.order}."]
+        if spec.paging
+        else []
+    )
     said += [f"An answer may be {spec.cache_seconds:g} s old."] if spec.cache_seconds else []
     return " ".join(said)
 
@@ -85,7 +123,7 @@ def _numbers(given: Mapping[str, Any], what: str, known: Mapping[str, tuple[type
     if found is None:
         return {}
     if not isinstance(found, Mapping) or not found:
-        raise RefusedError(f"{where} is {found!r}", remedy="write a mapping, as in {seconds: 5}")
+        raise RefusedError(f"{where} is {found!r}", remedy=f"write a mapping, as in {{{next(iter(known))}: 5}}")
     _check_known(found, known, where)
     return {name: _number(value, f"{where}.{name}", *known[name]) for name, value in found.items()}
 

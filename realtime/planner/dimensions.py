@@ -6,7 +6,7 @@ key is worth keeping only where many rows of the stream share few keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sqlglot import exp
 
@@ -34,6 +34,17 @@ def tested_keys(project: Project) -> dict[str, Keys]:
         for owner in {test.attached, names.get(test.attached, "")} - {""} if columns else ():
             found.setdefault(owner, []).append(frozenset(columns))
     return {owner: tuple(keys) for owner, keys in found.items()}
+
+
+def identities(project: Project, unique: Mapping[str, Keys]) -> dict[str, Keys]:
+    """Those of ``unique``, the keys that are tested, that are never NULL either, by the unique id of the model or
+    source: no two rows have them in common."""
+    never_null: dict[str, set[str]] = {u: set(s.not_null) for u, s in project.sources.items()}
+    for test in project.tests:
+        if test.forbids_null:
+            never_null.setdefault(test.attached, set()).add(test.column)
+    found = {owner: tuple(k for k in unique.get(owner, ()) if k <= known) for owner, known in never_null.items()}
+    return {owner: keys for owner, keys in found.items() if keys}
 
 
 def unjoined(select: exp.Select, relations: Relations) -> str | None:

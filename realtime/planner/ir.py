@@ -319,6 +319,27 @@ class Together(msgspec.Struct, frozen=True, kw_only=True):
     state: str = ""
 
 
+PAGE_SIZE, CURSOR = "page_size", "cursor"
+"""The parameters of a lambda that answers in pages."""
+PAGE_ROWS, PAGE_AFTER = "__duet_rows", "__duet_after_"
+"""What its queries are bound with, beside them: the rows of a page and one more, and the order keys (numbered from 1)
+of the last row of the page before."""
+PAGE_PLACE, PLACE = "__duet_place", "~"
+"""The last column of its rows: the row's place (see `realtime.planner.paging.with_place`), and how that begins."""
+
+
+class Paging(msgspec.Struct, frozen=True, kw_only=True):
+    """Pages of a lambda: ``size`` rows unless the caller says, at most ``most``. Its own query is for the first page,
+    ``after`` for the one after a row, whose order keys have the DuckDB types ``keys``. ``order`` is that order in
+    words."""
+
+    size: int
+    most: int
+    keys: tuple[str, ...]
+    after: str
+    order: str
+
+
 class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A lambda, compiled: ``select`` is ClickHouse SQL with ``{name:Type}`` placeholders and its
     SETTINGS, ``batch`` the same query for DuckDB with ``$name`` parameters. ``version`` is the
@@ -327,7 +348,7 @@ class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     stands against it. ``limits`` are its own; an answer is used again for ``cache_seconds``. ``window`` answers the
     same from states, where it aggregates a stream; else ``events`` says why rows are read.
     ``together`` answers the same from a state that its models share: it belongs to a plan, not to the version, and
-    ``apart`` says why there is none.
+    ``apart`` says why there is none. One with ``paging`` answers a page; ``batch`` has all rows.
     """
 
     name: str
@@ -347,6 +368,7 @@ class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     events: str = ""
     together: Together | None = None
     apart: str = ""
+    paging: Paging | None = None
 
 
 class DataTest(msgspec.Struct, frozen=True, kw_only=True):

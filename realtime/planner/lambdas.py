@@ -17,11 +17,13 @@ from sqlglot import exp
 from realtime.dialects.translate import to_duckdb, to_duckdb_type
 from realtime.emit.readable import readable
 from realtime.errors import BadRequestError, ConfigError, RefusedError
-from realtime.planner.call_options import CallOptions, call_examples, call_options
-from realtime.planner.ir import AS_OF, Column, Keyed, LambdaSpec, Param, Step, Together
+from realtime.planner.call_options import CallOptions, PageSizes, call_examples, call_options
+from realtime.planner.ir import AS_OF, Column, Keyed, LambdaSpec, Paging, Param, Step, Together
 from realtime.planner.key_rows import ApartError, key_of
 from realtime.planner.keyed import NotKeyedError, for_many, keyed_query
+from realtime.planner.paging import page_params, pages, with_place
 from realtime.planner.relations import Relations, to_read_views
+from realtime.planner.row_keys import RowKeys
 from realtime.planner.split_lambda import SplitLambda, SplitQuery, split_query
 from realtime.planner.together import HOLDER, Joined, read_together
 from realtime.project.binder import Binder, table
@@ -63,20 +65,25 @@ def plan_lambda(
     def sent(tree: exp.Query) -> str:
         return readable(with_settings(to_read_views(tree, relations, database)))
 
-    select = sent(compiled.tree)
-    keyed, alone = _for_many(tree, params, binder, compiled.columns, sent)
-    together, apart = None, ""
-    try:
-        together = _together(query.name, tree, params, binder, relations, steps, compiled.columns, sent)
-    except (ApartError, RefusedError) as error:
-        apart = error.message
+    columns, paging, apart, together = compiled.columns, None, "", None
+    if options.paging is not None:
+        keys = RowKeys(binder, relations, steps)
+        select, keyed, alone, paging = _paged(tree, params, columns, options.paging, binder, keys, sent)
+        params, apart = (*params, *page_params(options.paging)), "it answers in pages"
+    else:
+        select = sent(compiled.tree)
+        keyed, alone = _for_many(tree, params, binder, columns, sent)
+        try:
+            together = _together(query.name, tree, params, binder, relations, steps, columns, sent)
+        except (ApartError, RefusedError) as error:
+            apart = error.message
     spec = LambdaSpec(
         name=query.name,
         version=_version(select, params, options),
         select=select,
         batch=query.sql.strip(),
         params=params,
-        columns=compiled.columns,
+        columns=columns,
         description=query.description,
         depends_on=reads,
         examples=call_examples(query.options, params),
@@ -86,6 +93,7 @@ def plan_lambda(
         cache_seconds=options.cache_seconds,
         together=together,
         apart=apart,
+        paging=paging,
     )
     _check_parameters(spec)
     return spec
@@ -131,7 +139,7 @@ def split_lambda(
 ) -> SplitLambda:
     """What states could hold of ``query``, planned as ``spec``, unless its author wants none; ``inlined`` writes the
     streams into what reads them."""
-    if not call_options(query.options).states:
+    if not call_options(query.options).states or spec.paging is not None:
         return SplitLambda()
 
     def split(tree: exp.Query) -> SplitQuery | None:
@@ -161,6 +169,27 @@ def _for_many(
         return Keyed(many.param.name, sent(for_keys), many.missing), ""
     except (NotKeyedError, RefusedError) as error:
         return None, error.message
+
+
+def _paged(
+    tree: exp.Query,
+    params: tuple[Param, ...],
+    columns: tuple[Column, ...],
+    sizes: PageSizes,
+    binder: Binder,
+    keys: RowKeys,
+    sent: Sent,
+) -> tuple[str, Keyed | None, str, Paging]:
+    """The query for the first page, its form for many keys or why there is none, and the pages after."""
+    found = pages(tree, params, columns, binder, keys)
+
+    def placed(tree: exp.Query) -> str:
+        return sent(with_place(tree, params, found.keys))
+
+    first, after = (transpile(page, binder) for page in (found.first, found.after))
+    keyed, alone = _for_many(found.first, params, binder, first.columns, placed)
+    paging = Paging(size=sizes.size, most=sizes.most, keys=found.keys, after=placed(after.tree), order=found.order)
+    return placed(first.tree), keyed, alone, paging
 
 
 def _together(

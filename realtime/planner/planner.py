@@ -21,7 +21,7 @@ from realtime.errors import DuetError, RefusedError, SourceError
 from realtime.planner.colocate import colocated
 from realtime.planner.data_tests import plan_test
 from realtime.planner.design import designed
-from realtime.planner.dimensions import tested_keys
+from realtime.planner.dimensions import identities, tested_keys
 from realtime.planner.ir import DataTest, LambdaSpec, Plan, Shape, SourceSpec, Step
 from realtime.planner.lambdas import plan_lambda, split_lambda
 from realtime.planner.passes.inline_streams import inline_streams
@@ -112,13 +112,15 @@ def open_planner(project: Project, database: str, cache: Cache | None = None) ->
     binder = Binder()
     refused = Refused(project, binder)
     specs = _sources(project, project.realtime_models(), binder, database, refused)
+    unique = tested_keys(project)
     relations = Relations(
         sources={key_of(project.sources[u].relation): s for u, s in specs.items()},
         models={key_of(m.relation): m for m in project.models.values()},
-        unique=tested_keys(project),
+        unique=unique,
         cluster=project.cluster,
+        identities=identities(project, unique),
     )
-    memory = Memory(cache, Digests(project, specs, database, relations.unique))
+    memory = Memory(cache, Digests(project, specs, database, unique, relations.identities))
     return Planner(project, binder, relations, specs, database, refused, memory)
 
 

@@ -27,12 +27,14 @@ def key_of(relation: exp.Table) -> Key:
 @dataclasses.dataclass(frozen=True)
 class Relations:
     """Sources and models by their relation in the batch engine; ``unique`` are the keys of what has some, by unique
-    id or name (see `realtime.planner.dimensions`); ``cluster`` is empty where ClickHouse stands alone."""
+    id or name (see `realtime.planner.dimensions`), ``identities`` those that are never NULL, by unique id; ``cluster``
+    is empty where ClickHouse stands alone."""
 
     sources: Mapping[Key, SourceSpec]
     models: Mapping[Key, Model]
     unique: Mapping[str, tuple[frozenset[str], ...]] = dataclasses.field(default_factory=dict)
     cluster: str = ""
+    identities: Mapping[str, tuple[frozenset[str], ...]] = dataclasses.field(default_factory=dict)
 
     def source(self, relation: exp.Table) -> SourceSpec | None:
         """The source that ``relation`` is; None for models and CTEs."""

@@ -119,7 +119,10 @@ def _bearer(header: str) -> str:
 def _allowed(origin: str) -> list[tuple[bytes, bytes]]:
     return [
         (b"access-control-allow-origin", origin.encode("latin-1")),
-        (b"access-control-expose-headers", b"x-lambda-version, x-request-id, retry-after, age, etag"),
+        (
+            b"access-control-expose-headers",
+            b"x-lambda-version, x-next-cursor, link, x-request-id, retry-after, age, etag",
+        ),
         (b"vary", b"origin"),
     ]
 

@@ -50,6 +50,11 @@ _KEPT = {
     },
     "Cache-Control": {"description": "How long it may be used", **_TEXT},
 }
+NEXT_CURSOR = {"type": ["string", "null"], "description": "The cursor of the next page; null on the last one"}
+_NEXT = {
+    "X-Next-Cursor": {"description": "The cursor of the next page, where there is one", **_TEXT},
+    "Link": {"description": 'The next page, rel="next", where there is one and this one was asked by GET', **_TEXT},
+}
 _WAIT = {
     "Retry-After": {"description": "Seconds until it is worth trying again", "schema": {"type": "integer"}},
     "X-RateLimit-Limit": {"description": "Calls that the token may make at once", "schema": {"type": "number"}},
@@ -109,7 +114,8 @@ def _lambda(entry: Entry, *, pinned: bool) -> dict[str, Any]:
             filter(None, (spec.description, in_words(spec), "One version, which never changes." if pinned else ""))
         ),
     }
-    responses = {"200": _answer(spec), **_errors(_OF_LAMBDAS | ({"410"} if pinned else set()))}
+    gone = {"410"} if pinned or spec.paging is not None else set()
+    responses = {"200": _answer(spec), **_errors(_OF_LAMBDAS | gone)}
     tag = {"ETag": {"description": "Names these rows, for If-None-Match", **_TEXT}}
     had = {**responses["200"], "headers": {**responses["200"]["headers"], **tag}}
     version_part = [{"name": "version", "in": "path", "required": True, "schema": {"type": "string"},
@@ -194,7 +200,7 @@ def object_schema(parameters: list[Parameter]) -> dict[str, Any]:
 
 def _answer(spec: LambdaSpec) -> dict[str, Any]:
     row = row_schema(spec.columns)
-    whole = {
+    whole: dict[str, Any] = {
         "type": "object",
         "properties": {
             "meta": {"type": "array", "description": "The columns and their ClickHouse types", "items": {
@@ -205,12 +211,16 @@ def _answer(spec: LambdaSpec) -> dict[str, Any]:
         },
         "required": ["meta", "data", "rows", "statistics"],
     }  # fmt: skip
+    if spec.paging is not None:
+        whole["properties"]["next_cursor"] = NEXT_CURSOR
+        whole["required"].append("next_cursor")
     content: dict[str, Any] = {f.media: {} for f in FORMATS}
     content[JSON.media] = {"schema": whole}
     headers = {
         "X-Lambda-Version": {"description": "The version that answered", **_TEXT},
         **_ID,
         **(_KEPT if spec.cache_seconds else {}),
+        **(_NEXT if spec.paging is not None else {}),
     }
     return {"description": "The rows", "headers": headers, "content": content}
 

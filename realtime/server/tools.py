@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
 import mcp_types as types
@@ -14,12 +13,14 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from realtime.errors import DuetError
+from realtime.planner.call_options import in_words
 from realtime.server.exchange import exchange
 from realtime.server.guard import GRANT
-from realtime.server.openapi import object_schema, row_schema
-from realtime.serving.calls import Call
+from realtime.server.openapi import NEXT_CURSOR, object_schema, row_schema
 from realtime.serving.formats import JSON
-from realtime.serving.registry import Entry
+from realtime.serving.pages import position
+from realtime.serving.registry import Catalog, Entry
+from realtime.serving.requested import Requested, turned
 from realtime.serving.results import Result
 from realtime.serving.tokens import ForbiddenError
 
@@ -54,25 +55,30 @@ async def _list(context: ServerRequestContext[Any], _: types.PaginatedRequestPar
 async def _call(context: ServerRequestContext[Any], params: types.CallToolRequestParams) -> types.CallToolResult:
     """The rows, or what was wrong in words that a model can act on."""
     try:
-        rows = msgspec.json.decode(await _answer(_scope(context), params.name, params.arguments or {}))["data"]
+        found = msgspec.json.decode(await _answer(_scope(context), params.name, params.arguments or {}))
     except DuetError as error:
         if error.status >= 500:  # it tells of the inside, or of nothing that the caller can mend
             raise
         return types.CallToolResult(content=[types.TextContent(type="text", text=str(error))], is_error=True)
-    text = msgspec.json.encode(rows).decode()
-    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], structured_content={"rows": rows})
+    content = {"rows": found["data"]}
+    if "next_cursor" in found:
+        content["next_cursor"] = found["next_cursor"]
+    text = msgspec.json.encode(content if len(content) > 1 else found["data"]).decode()
+    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], structured_content=content)
 
 
 async def _answer(scope: Scope, name: str, arguments: dict[str, Any]) -> bytes:
     here, state = exchange(scope), scope["state"]
-    entry: Entry = state["registry"].catalog.find(name)
-    here.lambda_name, here.version = entry.spec.name, entry.spec.version
+    catalog: Catalog = state["registry"].catalog
+    entry = catalog.find(name)
     grant = scope.get(GRANT)
     if grant is not None:
         grant.check("run", entry.spec.name)
-        arguments = grant.bind(entry.spec.name, entry.signature.parameters, {}, arguments)
-    given = entry.signature.read({}, arguments, dt.datetime.now(dt.UTC))
-    call = Call(entry, given, JSON, here.request_id, entry.signature.now({}, arguments), here.asked)
+    where = position(entry.signature, {}, arguments)
+    if where is not None:
+        entry = turned(catalog, entry, where)
+    here.lambda_name, here.version = entry.spec.name, entry.spec.version
+    call = Requested({}, arguments, where, grant).call(entry, JSON, here.request_id, here.asked)
     if entry.spec.cache_seconds:
         result: Result = await state["results"].answer(call)
         return result.body
@@ -81,12 +87,14 @@ async def _answer(scope: Scope, name: str, arguments: dict[str, Any]) -> bytes:
 
 
 def _tool(entry: Entry) -> types.Tool:
-    rows = {"type": "object", "properties": {"rows": {"type": "array", "items": row_schema(entry.spec.columns)}}}
+    properties: dict[str, Any] = {"rows": {"type": "array", "items": row_schema(entry.spec.columns)}}
+    if entry.spec.paging is not None:
+        properties["next_cursor"] = NEXT_CURSOR
     return types.Tool(
         name=entry.spec.name,
-        description=entry.spec.description,
+        description="\n\n".join(filter(None, (entry.spec.description, in_words(entry.spec)))),
         input_schema=object_schema(list(entry.signature.parameters.values())),
-        output_schema=rows,
+        output_schema={"type": "object", "properties": properties},
         annotations=_CALLABLE,
     )
 

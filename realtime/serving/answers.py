@@ -32,19 +32,21 @@ def source_format(form: Format) -> str:
     return "JSONEachRow" if form is JSON else form.clickhouse
 
 
-def answer(form: Format, columns: bytes, lines: bytes, reply: Reply) -> bytes:
+def answer(form: Format, columns: bytes, lines: bytes, reply: Reply, cursor: str | None = None) -> bytes:
     """The body in ``form``; ``columns`` is what `meta` returns, ``lines`` the rows of this call, all of them in
-    ``reply`` or a part."""
+    ``reply`` or a part; ``cursor`` is that of a page, "" where it is the last one."""
     if form is not JSON:
         return lines
     found = _read_summary(reply.headers.get(_SUMMARY, b"{}"))
-    return b'{"meta":%s,"data":[%s],"rows":%d,"statistics":{"elapsed":%.6f,"rows_read":%s,"bytes_read":%s}}\n' % (
+    following = b"" if cursor is None else b',"next_cursor":%s' % (b'"%s"' % cursor.encode() if cursor else b"null")
+    return b'{"meta":%s,"data":[%s],"rows":%d,"statistics":{"elapsed":%.6f,"rows_read":%s,"bytes_read":%s}%s}\n' % (
         columns,
         lines[:-1].replace(b"\n", b",\n"),  # a line break in a text is escaped
         lines.count(b"\n"),
         int(found.elapsed_ns) / 1e9,
         found.read_rows.encode(),
         found.read_bytes.encode(),
+        following,
     )
 
 

@@ -29,6 +29,7 @@ from realtime.serving.failures import (
     TooManyRowsError,
 )
 from realtime.serving.formats import BY_SUFFIX, JSON, Format
+from realtime.serving.pages import After, Page, cut_page, rows_of
 from realtime.serving.pool import Reply
 from realtime.serving.registry import Entry
 from realtime.serving.traces import Asked, Traces
@@ -46,7 +47,8 @@ _HEAVY_FOR = 10.0
 @dataclasses.dataclass(frozen=True)
 class Call:
     """``given`` is what `Signature.read` returned; ``now`` says that ``as_of`` is the server's clock, and so whenever
-    the query begins. What becomes of it is noted in ``asked``."""
+    the query begins; ``after`` is where a page begins that is not the first. What becomes of it is noted in ``asked``.
+    """
 
     entry: Entry
     given: Mapping[str, Any]
@@ -54,6 +56,7 @@ class Call:
     request_id: str
     now: bool
     asked: Asked = dataclasses.field(default_factory=Asked)
+    after: After | None = None
 
 
 class _Queue:
@@ -185,7 +188,7 @@ class Calls:
         keyed = first.entry.keyed
         assert keyed is not None
         keys = [waiters[0][0].given[keyed.param] for waiters in taken]
-        parameters = first.entry.signature.encode_many(_clocked(first), keyed.param, keys)
+        parameters = first.entry.signature.encode_many(_clocked(first), keyed.param, keys) + _of_page(first)
         try:
             calls = [call for waiters in taken for call in _calls(waiters)]
             reply = await self._ask(calls, first.entry.many, parameters, "JSONEachRow", len(keys))
@@ -202,7 +205,7 @@ class Calls:
         for key, waiters in zip(keys, taken, strict=True):
             found = rows.get(str(key), b"")
             if found or keyed.missing is Missing.EMPTY:
-                _settle(waiters, _body(_calls(waiters), found, reply))
+                _settle(waiters, _outcome(_calls(waiters), found, reply))
             else:
                 lacking.append(waiters)
         await self._lacking(lacking, keyed.missing)
@@ -233,9 +236,10 @@ class Calls:
     async def _one(self, calls: Sequence[Call]) -> bytes:
         """The answer to ``calls``, which are equal."""
         call, entry = calls[0], calls[0].entry
-        parameters = entry.signature.encode(_clocked(call))
+        parameters = entry.signature.encode(_clocked(call)) + _of_page(call)
+        queries = entry.after if call.after is not None else entry.one
         try:
-            reply = await self._ask(calls, entry.one, parameters, source_format(call.form))
+            reply = await self._ask(calls, queries, parameters, source_format(call.form))
         except GoneError:  # a deploy dropped the state that its models shared
             if entry.views is None:
                 raise
@@ -278,7 +282,7 @@ class Calls:
 def _group(call: Call) -> tuple[tuple[str, ...], str]:
     """What calls that are asked together have in common, and the key by which they may differ."""
     spec, given = call.entry.spec, call.given
-    keyed = call.entry.keyed if call.form in _LINES else None
+    keyed = call.entry.keyed if call.form in _LINES and call.after is None else None
     rest = dict(given)
     key = rest.pop(keyed.param) if keyed is not None else None
     if call.now:
@@ -295,18 +299,39 @@ def _clocked(call: Call) -> Mapping[str, Any]:
     return {**call.given, AS_OF: max(then, dt.datetime.now(dt.UTC).replace(tzinfo=then.tzinfo))}
 
 
+def _of_page(call: Call) -> str:
+    """The bound parameters of a page; none where it answers in no pages."""
+    spec = call.entry.spec
+    if spec.paging is None:
+        return ""
+    return rows_of(call.given) + (call.after.encode(spec) if call.after is not None else "")
+
+
 def _calls(waiters: list[tuple[Call, asyncio.Future[bytes]]]) -> list[Call]:
     return [call for call, _ in waiters]
 
 
 def _body(calls: Sequence[Call], lines: bytes, reply: Reply) -> bytes:
     """The answer to ``calls``, which are equal but for their key."""
-    call = calls[0]
+    call, cut = calls[0], None
+    if call.entry.spec.paging is not None:
+        carried = call.now or (call.after is not None and call.after.carried)
+        cut = cut_page(call.entry.spec, call.entry.signature, call.given, call.form, lines, carried=carried)
+        lines = cut.rows
     if call.form in _LINES:
         rows = lines.count(b"\n")
         for each in calls:
             each.asked.rows = rows
-    return answer(call.form, call.entry.meta, lines, reply)
+    body = answer(call.form, call.entry.meta, lines, reply, cut.cursor if cut is not None else None)
+    return body if cut is None else Page.of(body, cut)
+
+
+def _outcome(calls: Sequence[Call], lines: bytes, reply: Reply) -> bytes | DuetError:
+    """As `_body`; what of one key can't be answered keeps no other from its answer."""
+    try:
+        return _body(calls, lines, reply)
+    except DuetError as error:
+        return error
 
 
 def _take(queue: _Queue) -> list[list[tuple[Call, asyncio.Future[bytes]]]]:

@@ -6,6 +6,7 @@ DuetError (realtime.errors)
     ├── TooManyRowsError     its answer is larger than a lambda's may be
     ├── OutOfMemoryError     it needs more memory than a query may take
     ├── GoneError            it reads a model that is not deployed any more
+    ├── PageError            a page can't be followed by another
     └── ComputationError     a value is out of range, or a division is by zero: the batch engine refuses it too
 
 A request that is too large is a RequestTooLargeError, an Accept header that can't be met a NotAcceptableError.
@@ -57,6 +58,13 @@ class ComputationError(QueryError):
     """A value is out of range, or a division is by zero."""
 
     code = "computation"
+    status = 422
+
+
+class PageError(QueryError):
+    """A page can't be followed by another: its last row is like the next one, or too long for a cursor."""
+
+    code = "page"
     status = 422
 
 

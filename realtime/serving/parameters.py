@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from realtime.errors import BadRequestError, ConfigError
-from realtime.planner.ir import AS_OF, LambdaSpec, Param
+from realtime.planner.ir import AS_OF, CURSOR, PAGE_SIZE, LambdaSpec, Param
 from realtime.serving import values
 from realtime.serving.text_formats import TextFormat, text_format
 from realtime.transpile.types import LISTS, DuckType, Kind, duck_type, integer_range
@@ -144,15 +144,16 @@ class Parameter:
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """The parameters of one lambda version."""
+    """The parameters of one lambda version; ``paged`` says that some of them ask for a page."""
 
     name: str
     parameters: Mapping[str, Parameter]
+    paged: bool = False
 
     @classmethod
     def of(cls, spec: LambdaSpec) -> Signature:
         """ConfigError where a parameter's declaration contradicts itself."""
-        return cls(spec.name, {p.name: Parameter.of(p) for p in spec.params})
+        return cls(spec.name, {p.name: Parameter.of(p) for p in spec.params}, spec.paging is not None)
 
     def read(self, query: Mapping[str, Sequence[str]], body: Mapping[str, Any], now: dt.datetime) -> dict[str, Any]:
         """The value of every parameter: as given, its default, or None.
@@ -174,10 +175,12 @@ class Signature:
         }
 
     def encode(self, given: Mapping[str, Any]) -> str:
-        """``&param_<name>=<text>`` for each value that `read` returned, ready for ClickHouse's address."""
+        """``&param_<name>=<text>`` for each value that `read` returned, ready for ClickHouse's address; a page's are
+        not bound as they are (`realtime.serving.pages`)."""
         return "".join(
             f"&param_{name}={urllib.parse.quote(values.write(given[name], p.type), safe='')}"
             for name, p in self.parameters.items()
+            if not (self.paged and name in (CURSOR, PAGE_SIZE))
         )
 
     def encode_many(self, given: Mapping[str, Any], name: str, keys: Sequence[Any]) -> str:
@@ -185,7 +188,7 @@ class Signature:
         others = {n: p for n, p in self.parameters.items() if n != name}
         array = duck_type(f"{self.parameters[name].type.name}[]")
         bound = urllib.parse.quote(values.write(keys, array), safe="")
-        return f"{Signature(self.name, others).encode(given)}&param_{name}={bound}"
+        return f"{Signature(self.name, others, self.paged).encode(given)}&param_{name}={bound}"
 
     def now(self, query: Mapping[str, Sequence[str]], body: Mapping[str, Any]) -> bool:
         """Whether a call leaves ``as_of`` to the server's clock."""

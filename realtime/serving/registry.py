@@ -48,6 +48,8 @@ class Entry:
     many: tuple[bytes, ...] = ()
     keyed: Keyed | None = None
     views: Entry | None = None
+    after: tuple[bytes, ...] = ()
+    """The queries for a page after the first; none where it answers in no pages."""
 
     @classmethod
     def of(cls, spec: LambdaSpec, *, windowed: bool = False) -> Entry:
@@ -57,7 +59,8 @@ class Entry:
             one.insert(0, spec.window.select)
             many[:0] = [spec.window.keyed] if spec.window.keyed else []
         first, second = (tuple(text.encode() for text in texts) for texts in (one, many))
-        views = cls(spec, Signature.of(spec), meta(spec), first, second, spec.keyed)
+        after = (spec.paging.after.encode(),) if spec.paging is not None else ()
+        views = cls(spec, Signature.of(spec), meta(spec), first, second, spec.keyed, after=after)
         if spec.together is None:
             return views
         keyed, one_key = spec.together.keyed, (spec.together.select.encode(),)

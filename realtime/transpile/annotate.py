@@ -150,7 +150,7 @@ def probe(nodes: list[exp.Expr], select: exp.Select, group: exp.Expr | None, bin
 
 
 def _ask(nodes: list[exp.Expr], around: exp.Select, binder: Binder) -> list[DuckType]:
-    question = around.copy()
+    question = without_params(around)
     question.set("expressions", [exp.alias_(n, f"_{i}", quoted=True) for i, n in enumerate(nodes)])
     return [t for _, t in binder.describe(question.sql("duckdb"))]
 

@@ -70,6 +70,15 @@ def project(
     )
 
 
+def unique(owner: str, *columns: str) -> Test:
+    """A test that ``columns`` tell the rows of ``owner`` apart."""
+    kwargs = {"combination_of_columns": list(columns)} if len(columns) > 1 else {}
+    name = "unique_combination_of_columns" if kwargs else "unique"
+    column = "" if kwargs else columns[0]
+    metadata = {"name": name, "kwargs": kwargs}
+    return Test(f"test.{owner}.{name}", name, "", (owner,), metadata, owner, column, {}, "", "models/tests.yml")
+
+
 def _model(name: str, sql: str, reads: tuple[str, ...], options: Mapping[str, Any] | None) -> Model:
     return Model(
         unique_id=f"model.t.{name}",

@@ -35,6 +35,12 @@ def test_what_is_said_and_what_is_not() -> None:
         ({"limits": {}}, "meta.lambda.limits is {}", "as in {seconds: 5}"),
         ({"cache": 5}, "meta.lambda.cache is 5", "as in {seconds: 5}"),
         ({"cache": {"seconds": 1e9}}, "meta.lambda.cache.seconds is", "a number from 0.1 to 86,400"),
+        ({"paging": {}}, "meta.lambda.paging is {}", "as in {size: 5}"),
+        ({"paging": {"size": 0}}, "meta.lambda.paging.size is 0", "a whole number from 1 to 10,000"),
+        ({"paging": {"max": 10_001}}, "meta.lambda.paging.max is 10001", "a whole number from 1 to 10,000"),
+        ({"paging": {"size": 9, "max": 5}}, "meta.lambda.paging.size is 9, more than its max of 5", "a larger max"),
+        ({"paging": {"limit": 9}}, "limit in meta.lambda.paging", "size"),
+        ({"paging": True, "limits": {"rows": 1000}}, "but a page may have 1,000 rows", "leave limits.rows out"),
         ({"cache": {"seconds": float("nan")}}, "meta.lambda.cache.seconds is nan", "a number from 0.1"),
     ],
 )

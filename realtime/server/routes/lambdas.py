@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
+import contextlib
 import time
 from typing import Any
 
@@ -21,8 +21,10 @@ from realtime.serving.calls import Call
 from realtime.serving.etags import etag, matches
 from realtime.serving.failures import GoneError
 from realtime.serving.formats import Format, accepted, split_suffix
+from realtime.serving.pages import Page, position
 from realtime.serving.parameters import from_body, from_query
 from realtime.serving.registry import Catalog, Entry
+from realtime.serving.requested import Requested, turned
 from realtime.serving.results import Result
 
 _BODY_LIMIT = 1 << 20
@@ -42,15 +44,11 @@ class CallLambda:
         here, state = exchange(scope), scope["state"]
         body = from_body(await read_body(receive, _BODY_LIMIT)) if scope["method"] == "POST" else {}
         async with Departure(receive) as departure:
-            call = _call(scope, state["registry"].catalog, body)
-            try:
-                content, age = await _answer(scope, call)
-            except GoneError as error:
-                call = await _newer(scope, call, body, error)
-                content, age = await _answer(scope, call)
+            call, content, age = await _called(scope, body)
         if departure.happened:
             return
-        if "version" not in scope["path_params"]:  # as the replay of what was recorded
+        # Not what the replay of recorded calls asks, and no page that other versions can't give.
+        if "version" not in scope["path_params"] and call.after is None:
             ms = (time.perf_counter() - here.started) * 1000
             state["recorder"].keep(here.lambda_name, here.version, here.tag, call.given, ms)
         status, headers, content = _reply(scope, call, content, age)
@@ -58,9 +56,21 @@ class CallLambda:
         await send({"type": "http.response.body", "body": content})
 
 
+async def _called(scope: Scope, body: dict[str, Any]) -> tuple[Call, bytes, float | None]:
+    """The call of a request, and its answer."""
+    call = None
+    try:
+        call = _call(scope, scope["state"]["registry"].catalog, body)
+        return call, *await _answer(scope, call)
+    except GoneError as error:
+        call = await _newer(scope, call, body, error)
+        return call, *await _answer(scope, call)
+
+
 def _reply(scope: Scope, call: Call, content: bytes, age: float | None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body: 304 without one where the caller has these rows already."""
     headers = [(b"x-lambda-version", call.entry.spec.version.encode()), (b"vary", b"accept, authorization")]
+    headers += _following(scope, content)
     if age is not None:
         headers.append((b"age", b"%d" % age))
         headers.append((b"cache-control", b"private, max-age=%d" % call.entry.spec.cache_seconds))
@@ -72,6 +82,19 @@ def _reply(scope: Scope, call: Call, content: bytes, age: float | None) -> tuple
     headers.append((b"content-type", call.form.header))
     headers.append((b"content-length", b"%d" % len(content)))
     return 200, headers, content
+
+
+def _following(scope: Scope, content: bytes) -> list[tuple[bytes, bytes]]:
+    """Where the next page is, where there is one. A link says it for requests that are all in their address."""
+    if not isinstance(content, Page) or not content.cut.cursor:
+        return []
+    cursor = content.cut.cursor.encode()
+    headers = [(b"x-next-cursor", cursor)]
+    if scope["method"] == "GET":
+        asked = scope["query_string"].replace(b"<", b"%3C").replace(b">", b"%3E").split(b"&")
+        rest = [part for part in asked if part and not part.startswith(b"cursor=")]
+        headers.append((b"link", b'<?%s>; rel="next"' % b"&".join([*rest, b"cursor=" + cursor])))
+    return headers
 
 
 async def _answer(scope: Scope, call: Call) -> tuple[bytes, float | None]:
@@ -88,30 +111,32 @@ def _call(scope: Scope, catalog: Catalog, body: dict[str, Any]) -> Call:
     """The request's version and parameters, those that its token fixes among them."""
     here = exchange(scope)
     entry, form = _found(scope, catalog)
-    here.lambda_name, here.version = entry.spec.name, entry.spec.version
     here.tag = scope["path_params"].get("tag", "")
     query = from_query(scope["query_string"])
-    grant = scope.get(GRANT)
-    if grant is not None:
-        body = grant.bind(entry.spec.name, entry.signature.parameters, query, body)
-    given = entry.signature.read(query, body, dt.datetime.now(dt.UTC))
+    where = position(entry.signature, query, body)
+    if where is not None and "version" not in scope["path_params"]:
+        entry = turned(catalog, entry, where)
+    here.lambda_name, here.version = entry.spec.name, entry.spec.version
     form = form or accepted(_header(scope, b"accept"))
-    return Call(entry, given, form, here.request_id, entry.signature.now(query, body), here.asked)
+    request = Requested(query, body, where, scope.get(GRANT))
+    return request.call(entry, form, here.request_id, here.asked)
 
 
-async def _newer(scope: Scope, call: Call, body: dict[str, Any], gone: GoneError) -> Call:
-    """The call on the version that a deploy has made latest: its views are there a moment before a server knows.
+async def _newer(scope: Scope, call: Call | None, body: dict[str, Any], gone: GoneError) -> Call:
+    """The call on the version that a deploy has made latest: its views are there a moment before a server knows. Where
+    there is no ``call`` yet, on the version of its cursor, which another server may know already.
 
     Raises ``gone`` where none comes, as for a version that the caller chose.
     """
     registry = scope["state"]["registry"]
     deadline = time.monotonic() + _DEPLOY_SECONDS
     while time.monotonic() < deadline:
-        again = _call(scope, registry.catalog, body)
-        if again.entry is not call.entry:
-            return again
-        if scope["path_params"].keys() & {"version", "tag"}:
-            break
+        with contextlib.suppress(GoneError):
+            again = _call(scope, registry.catalog, body)
+            if call is None or again.entry is not call.entry:
+                return again
+            if scope["path_params"].keys() & {"version", "tag"} or again.after is not None:
+                break
         await asyncio.sleep(0.05)
     raise gone
 
