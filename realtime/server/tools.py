@@ -18,9 +18,8 @@ from realtime.server.exchange import exchange
 from realtime.server.guard import GRANT
 from realtime.server.openapi import NEXT_CURSOR, object_schema, row_schema
 from realtime.serving.formats import JSON
-from realtime.serving.pages import position
 from realtime.serving.registry import Catalog, Entry
-from realtime.serving.requested import Requested, turned
+from realtime.serving.requested import Requested, begins, turned
 from realtime.serving.results import Result
 from realtime.serving.tokens import ForbiddenError
 
@@ -74,7 +73,7 @@ async def _answer(scope: Scope, name: str, arguments: dict[str, Any]) -> bytes:
     grant = scope.get(GRANT)
     if grant is not None:
         grant.check("run", entry.spec.name)
-    where = position(entry.signature, {}, arguments)
+    where = begins(catalog, entry, {}, arguments)
     if where is not None:
         entry = turned(catalog, entry, where)
     here.lambda_name, here.version = entry.spec.name, entry.spec.version

@@ -79,11 +79,11 @@ class Position:
         return base64.urlsafe_b64encode(body).rstrip(b"=").decode()
 
 
-def position(signature: Signature, query: Mapping[str, Sequence[str]], body: Mapping[str, Any]) -> Position | None:
-    """What the cursor of a request says; None where there is none, or the lambda has a parameter of that name.
-    BadRequestError where it is none that a server gave."""
+def position(query: Mapping[str, Sequence[str]], body: Mapping[str, Any]) -> Position | None:
+    """What the cursor of a request says; None where there is none. BadRequestError where it is none that a server
+    gave."""
     given = query[CURSOR][0] if query.get(CURSOR) else body.get(CURSOR)
-    if given is None or (CURSOR in signature.parameters and not signature.paged):
+    if given is None:
         return None
     try:
         if not isinstance(given, str) or not 0 < len(given) <= _LONGEST:

@@ -7,10 +7,11 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from realtime.planner.ir import CURSOR
 from realtime.serving.calls import Call
 from realtime.serving.failures import GoneError
 from realtime.serving.formats import Format
-from realtime.serving.pages import Position, begun
+from realtime.serving.pages import Position, begun, position
 from realtime.serving.registry import Catalog, Entry
 from realtime.serving.tokens import Grant
 from realtime.serving.traces import Asked
@@ -37,6 +38,19 @@ class Requested:
             return Call(entry, given, form, request_id, now, asked=asked)
         after, given = begun(entry.spec, signature, given, self.where, now=now)
         return Call(entry, given, form, request_id, now=False, after=after, asked=asked)
+
+
+def begins(
+    catalog: Catalog, entry: Entry, query: Mapping[str, Sequence[str]], body: Mapping[str, Any]
+) -> Position | None:
+    """Where the page begins that a request to ``entry`` asks for; None where it asks for no page but the first, or the
+    lambda never had any: then `Requested.call` says what it thinks of a cursor."""
+    if CURSOR not in query and CURSOR not in body:
+        return None
+    if CURSOR in entry.signature.parameters:
+        return position(query, body) if entry.signature.paged else None
+    versions = catalog.versions.get(entry.spec.name, {}).values()
+    return position(query, body) if any(known.signature.paged for known in versions) else None
 
 
 def turned(catalog: Catalog, entry: Entry, where: Position) -> Entry:

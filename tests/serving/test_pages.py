@@ -120,7 +120,7 @@ class Pager:
             while cursor is None or cursor:
                 assert len(found) <= 50, "more pages than rows"
                 body = {**given, "page_size": next(sizes), "cursor": cursor}
-                where = position(entry.signature, {}, body)
+                where = position({}, body)
                 page = await calls.answer(Requested({}, body, where).call(entry, form, "r1", Asked()))
                 assert isinstance(page, Page)
                 found.append(bytes(page))

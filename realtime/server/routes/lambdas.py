@@ -21,10 +21,10 @@ from realtime.serving.calls import Call
 from realtime.serving.etags import etag, matches
 from realtime.serving.failures import GoneError
 from realtime.serving.formats import Format, accepted, split_suffix
-from realtime.serving.pages import Page, position
+from realtime.serving.pages import Page
 from realtime.serving.parameters import from_body, from_query
 from realtime.serving.registry import Catalog, Entry
-from realtime.serving.requested import Requested, turned
+from realtime.serving.requested import Requested, begins, turned
 from realtime.serving.results import Result
 
 _BODY_LIMIT = 1 << 20
@@ -113,7 +113,7 @@ def _call(scope: Scope, catalog: Catalog, body: dict[str, Any]) -> Call:
     entry, form = _found(scope, catalog)
     here.tag = scope["path_params"].get("tag", "")
     query = from_query(scope["query_string"])
-    where = position(entry.signature, query, body)
+    where = begins(catalog, entry, query, body)
     if where is not None and "version" not in scope["path_params"]:
         entry = turned(catalog, entry, where)
     here.lambda_name, here.version = entry.spec.name, entry.spec.version
