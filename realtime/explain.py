@@ -75,10 +75,14 @@ class ExplainedLambda:
             yield f"-- together: one key of {together.state} holds what {models} have of it"
         elif len(spec.depends_on) > 1:
             yield f"-- what it reads is read one by one: {spec.apart}"
-        asked = together or spec
-        yield f"-- one call\n{asked.select}"
+        asked, direct = together or spec, spec.direct
+        if direct is not None:
+            read = ", ".join(each.state for each in direct.reads)
+            yield f"-- direct: {read} in place of read views"
+        yield f"-- one call\n{(direct or asked).select}"
         if asked.keyed is not None:
-            yield f"-- many calls that differ in {asked.keyed.param}, in one query\n{asked.keyed.select}"
+            many = direct.keyed if direct is not None else asked.keyed.select
+            yield f"-- many calls that differ in {asked.keyed.param}, in one query\n{many}"
         else:
             yield f"-- calls are asked one by one: {asked.alone}"
         if spec.window is not None:

@@ -96,6 +96,17 @@ def test_a_lambda() -> None:
         assert part in text
 
 
+def test_a_lambda_past_its_view() -> None:
+    models = {"of_k": "select k, sum(n) as total from {{ source('app', 'events') }} group by k"}
+    queries = {"asked": written("select total from {{ ref('of_k') }} where k = {{ param('k', 'varchar') }}")}
+    built = project(SOURCES, models, queries=queries)
+    plan = planned(built, "x")
+    text, state = str(explain(built, plan, "asked")), plan.steps[0].states[0].relation
+    assert f"-- direct: {state} in place of read views\n" in text
+    assert text.count(f"FROM {state} AS _state") == 2
+    assert "x.of_k" not in text
+
+
 def test_a_lambda_that_is_asked_one_by_one() -> None:
     text = _lambda(NAMES)
     assert "-- no parameters" in text

@@ -198,7 +198,7 @@ class Ledger:
 
     def register(self, lambdas: Iterable[LambdaSpec]) -> None:
         """Adds versions of lambdas: what is of this plan alone is not part of them."""
-        versions = [msgspec.structs.replace(spec, together=None, apart="") for spec in lambdas]
+        versions = [msgspec.structs.replace(spec, together=None, direct=None, apart="") for spec in lambdas]
         rows = [[spec.name, spec.version, msgspec.json.encode(spec).decode()] for spec in versions]
         if rows:
             self.client.insert(self._table("lambdas"), ["name", "version", "spec"], rows)

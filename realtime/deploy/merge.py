@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
-from realtime.planner.ir import CarriedTest, DataTest, LambdaSpec, Plan, SourceSpec, Step
+from realtime.planner.ir import CarriedTest, DataTest, LambdaSpec, Plan, Read, SourceSpec, Step
+from realtime.planner.own_rows import own_rows
 
 _Test = TypeVar("_Test", DataTest, CarriedTest)
 
@@ -34,12 +35,21 @@ def merged(
 
 
 def _read(spec: LambdaSpec, steps: Mapping[str, Step]) -> LambdaSpec:
-    """``spec``, without its way to a state that not all of its models have here: it reads their views then."""
-    together = spec.together
-    models = [steps.get(member.model) for member in together.members] if together is not None else []
-    if together is None or all(m is not None and any(s.relation == together.state for s in m.states) for m in models):
+    """``spec``, without its ways to states that not all of its models have here, or that are read otherwise: it reads
+    their views then."""
+    together, direct = spec.together, spec.direct
+    if direct is not None and not all(_is_there(read, steps) for read in direct.reads):
+        spec = msgspec.structs.replace(spec, direct=None)
+    reads = [Read(m.model, together.state, m.rows) for m in together.members] if together is not None else []
+    if all(_is_there(read, steps) for read in reads):
         return spec
     return msgspec.structs.replace(spec, together=None, apart="its models are deployed with states of their own")
+
+
+def _is_there(read: Read, steps: Mapping[str, Step]) -> bool:
+    """Whether ``read`` is what one of ``steps`` keeps and shows."""
+    step = steps.get(read.model)
+    return step is not None and any(s.relation == read.state for s in step.states) and own_rows(step) == read.rows
 
 
 def same_plan(one: Plan, other: Plan) -> bool:

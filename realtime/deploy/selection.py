@@ -134,7 +134,7 @@ def _lambdas(plan: Plan, live: Plan, names: frozenset[str]) -> Iterable[LambdaSp
     for spec in live.lambdas:
         if spec.name not in names:  # the version stays; from which state it is answered is the new plan's to say
             newer = now.get((spec.name, spec.version), spec)
-            yield msgspec.structs.replace(spec, together=newer.together, apart=newer.apart)
+            yield msgspec.structs.replace(spec, together=newer.together, direct=newer.direct, apart=newer.apart)
     yield from (spec for spec in plan.lambdas if spec.name in names)
 
 

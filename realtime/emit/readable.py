@@ -9,7 +9,7 @@ import sqlglot
 from sqlglot import Token, TokenType, exp
 from sqlglot.dialects.clickhouse import ClickHouse
 
-from realtime.transpile.form import CLICKHOUSE, render
+from realtime.transpile.form import CLICKHOUSE, parse_exactly, render
 
 _VERBATIM = "__verbatim_"
 
@@ -50,6 +50,16 @@ def parsed(text: str) -> exp.Query | None:
     for node in tree.find_all(exp.Anonymous):
         node.set("this", node.name.removeprefix(_VERBATIM))
     return tree if isinstance(tree, exp.Query) and readable(tree) == text else None
+
+
+def parsed_exactly(text: str) -> exp.Query | None:
+    """`parsed` for a query that may have parameters, and be laid out otherwise."""
+    tree = parse_exactly(text)
+    return tree if isinstance(tree, exp.Query) and _words(readable(tree)) == _words(text) else None
+
+
+def _words(text: str) -> list[str]:
+    return [token.text for token in CLICKHOUSE.tokenize(text)]
 
 
 def _is_call(token: Token, following: Token, text: str) -> bool:

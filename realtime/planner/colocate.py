@@ -15,10 +15,11 @@ import msgspec
 from sqlglot import exp
 
 from realtime.emit.jinja import escaped
-from realtime.emit.readable import readable
+from realtime.emit.readable import parsed_exactly, readable
 from realtime.planner.ir import LambdaSpec, Member, Plan, State, Together, View
 from realtime.planner.key_rows import column_of, key_of, there
-from realtime.planner.member_state import MemberState, NotShareableError, member_state
+from realtime.planner.member_state import MemberState, NotShareableError, is_nullable, member_state
+from realtime.planner.merge_selects import merge_selects
 from realtime.planner.own_rows import own_rows
 from realtime.planner.passes.split_aggregate import PLACEHOLDER, UPDATED_AT
 from realtime.planner.relations import state_table
@@ -27,6 +28,7 @@ from realtime.transpile.form import call, column, form, quote, render
 from realtime.transpile.settings import with_settings
 
 _SHARED = "_shared"
+_COUNT = "countMerge"
 
 
 def colocated(plan: Plan) -> Plan:
@@ -200,14 +202,23 @@ def _placed(spec: LambdaSpec, found: Mapping[str, MemberState], named: Names, st
     """``spec`` with the joined row read from ``state``."""
     together = spec.together
     assert together is not None
-    row = f"(\n{readable(_joined_row(together, found, named, state))}\n)"
+    row = _joined_row(together, found, named, state)
     keyed = together.keyed
     if keyed is not None:
-        keyed = msgspec.structs.replace(keyed, select=keyed.select.replace(HOLDER, row))
-    placed = msgspec.structs.replace(
-        together, select=together.select.replace(HOLDER, row), keyed=keyed, state=state.relation
-    )
+        keyed = msgspec.structs.replace(keyed, select=_reading(keyed.select, row))
+    select = _reading(together.select, row)
+    placed = msgspec.structs.replace(together, select=select, keyed=keyed, state=state.relation)
     return msgspec.structs.replace(spec, together=placed)
+
+
+def _reading(text: str, row: exp.Select) -> str:
+    """``text`` with ``row`` in place of `HOLDER`, on one level with it where they can be."""
+    tree = parsed_exactly(text)
+    if tree is None:
+        return text.replace(HOLDER, f"(\n{readable(row)}\n)")
+    for table in [t for t in tree.find_all(exp.Table) if t.name == HOLDER]:
+        table.replace(exp.Subquery(this=row.copy(), alias=table.args["alias"]))
+    return readable(merge_selects(tree), copy=False)
 
 
 def _joined_row(together: Together, found: Mapping[str, MemberState], named: Names, state: State) -> exp.Select:
@@ -234,18 +245,44 @@ def _columns_of(number: int, member: Member, own: MemberState, named: Names) -> 
         present = form("a AND ifNull(b, 0)", a=present, b=_renamed(condition, own, named))
     columns = [exp.alias_(present, quote(there(number)))]
     for name in member.columns:
-        value = _renamed(own.shown[name], own, named)
-        if not member.required:
-            value = form("if(there, value, NULL)", there=present.copy(), value=value)
+        shown = own.shown[name]
+        if member.required:
+            value = _renamed(shown, own, named)
+        elif not own.present and _is_null_of_none(shown, own):
+            value = _renamed(shown, own, named, "nullIf(sum(n), 0)")
+        else:
+            value = form("if(there, value, NULL)", there=present.copy(), value=_renamed(shown, own, named))
         columns.append(exp.alias_(value, quote(column_of(number, name))))
     return columns
 
 
-def _renamed(node: exp.Expr, own: MemberState, named: Names) -> exp.Expr:
-    """``node``, over the state of ``own`` alone, over the one that it shares."""
+def _is_null_of_none(shown: exp.Expr, own: MemberState) -> bool:
+    """Whether ``shown`` is NULL where the model has no row, counts being NULL then: for ClickHouse to plan an ``if``
+    takes as long as to merge a column."""
+    if isinstance(shown, exp.Paren):
+        return _is_null_of_none(shown.this, own)
+    if not isinstance(shown, exp.Anonymous):
+        return False
+    value, *others = shown.expressions or [exp.Null()]
+    if isinstance(value, exp.Column):
+        counts = shown.name == _COUNT and value.name in own.counted
+        return counts or (_is_merge(shown) and value.name in own.null_of_none)
+    return ((shown.name == "toInt64" and not others) or is_nullable(shown)) and _is_null_of_none(value, own)
+
+
+def _is_merge(node: exp.Anonymous) -> bool:
+    return node.name.endswith("Merge") and len(node.expressions) == 1
+
+
+def _renamed(node: exp.Expr, own: MemberState, named: Names, count: str = "sum(n)") -> exp.Expr:
+    """``node``, over the state of ``own`` alone, over the one that it shares: a count of all rows is ``count`` of the
+    rows that are counted anyway."""
     copy = exp.paren(node)
+    counts = [n for n in copy.find_all(exp.Anonymous) if n.name == _COUNT and n.expressions[0].name in own.counted]
     for found in copy.find_all(exp.Column):
         if found.name in own.columns:
             found.set("this", quote(named[own.step.model, found.name]))
+    for counting in counts:
+        counting.replace(form(count, n=column(named[own.step.model, ""], PLACEHOLDER)))
     renamed: exp.Expr = copy.this
     return renamed.pop()

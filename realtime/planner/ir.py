@@ -300,11 +300,13 @@ class Window(msgspec.Struct, frozen=True):
 
 class Member(msgspec.Struct, frozen=True):
     """A model whose rows of one key a lambda reads together with others'. ``columns`` are those that it needs;
-    ``required`` says that there is no row of the answer without one of this model."""
+    ``required`` says that there is no row of the answer without one of this model. ``rows`` is
+    `realtime.planner.own_rows.own_rows` of it."""
 
     model: str
     columns: tuple[str, ...]
     required: bool
+    rows: str = ""
 
 
 class Together(msgspec.Struct, frozen=True, kw_only=True):
@@ -340,6 +342,23 @@ class Paging(msgspec.Struct, frozen=True, kw_only=True):
     order: str
 
 
+class Read(msgspec.Struct, frozen=True):
+    """A model that a query reads from its ``state``, past its read view; ``rows`` is
+    `realtime.planner.own_rows.own_rows` of it."""
+
+    model: str
+    state: str
+    rows: str
+
+
+class Direct(msgspec.Struct, frozen=True):
+    """A lambda's queries with ``reads`` in place of their read views; ``keyed`` is empty where there is none."""
+
+    select: str
+    keyed: str
+    reads: tuple[Read, ...]
+
+
 class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A lambda, compiled: ``select`` is ClickHouse SQL with ``{name:Type}`` placeholders and its
     SETTINGS, ``batch`` the same query for DuckDB with ``$name`` parameters. ``version`` is the
@@ -347,8 +366,9 @@ class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     gave. ``keyed`` answers many calls at once, where that is proven to answer the same; else ``alone`` says what
     stands against it. ``limits`` are its own; an answer is used again for ``cache_seconds``. ``window`` answers the
     same from states, where it aggregates a stream; else ``events`` says why rows are read.
-    ``together`` answers the same from a state that its models share: it belongs to a plan, not to the version, and
-    ``apart`` says why there is none. One with ``paging`` answers a page; ``batch`` has all rows.
+    ``together`` answers the same from a state that its models share, else ``direct`` from states in place of read
+    views: they belong to a plan, not to the version; ``apart`` says why there is no ``together``. One with
+    ``paging`` answers a page; ``batch`` has all rows.
     """
 
     name: str
@@ -367,6 +387,7 @@ class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     window: Window | None = None
     events: str = ""
     together: Together | None = None
+    direct: Direct | None = None
     apart: str = ""
     paging: Paging | None = None
 

@@ -17,6 +17,7 @@ from realtime.planner.selects import conditions_of, moved, query_of, relations_o
 
 Columns = dict[str, exp.Expr]
 _NOT_NULL = " NOT NULL"
+_SKIPPING = frozenset({"sumState", "minState", "maxState"})
 
 
 class NotShareableError(DuetError):
@@ -28,7 +29,7 @@ class MemberState:
     """The one state of ``step``: its ``keys``, each with what decides its type; those of them that are ``never_null``;
     the names of its other ``columns``; and the trees of its ``views``. ``shown`` are the model's columns as expressions
     over the state, for a group of which ``present`` hold; ``raised`` are conditions that fail where the model can't be
-    read."""
+    read. ``counted`` are the columns that count all rows, ``null_of_none`` those that merge to NULL over no row."""
 
     step: Step
     keys: Mapping[str, str]
@@ -38,6 +39,8 @@ class MemberState:
     shown: Mapping[str, exp.Expr]
     present: tuple[exp.Expr, ...]
     raised: tuple[exp.Expr, ...]
+    counted: frozenset[str]
+    null_of_none: frozenset[str]
 
 
 def member_state(step: Step, plan: Plan) -> MemberState:
@@ -64,7 +67,29 @@ def member_state(step: Step, plan: Plan) -> MemberState:
     # Within an expression the words stay: only a column as it is may be NULL for one and not for another.
     bare = {key: kind.removesuffix(_NOT_NULL) for key, kind in keys.items()}
     never = frozenset(key for key, kind in keys.items() if kind != bare[key])
-    return MemberState(step, bare, never, tuple(names), views, shown, present, raised)
+    counted = frozenset(name for name in names if all(_counts(_projection(view, name)) for view in views))
+    nulls = frozenset(name for name in names if all(_is_null_of_none(_projection(view, name)) for view in views))
+    return MemberState(step, bare, never, tuple(names), views, shown, present, raised, counted, nulls)
+
+
+def _counts(state: exp.Expr) -> bool:
+    """Whether ``state`` counts every row."""
+    return isinstance(state, exp.Anonymous) and state.name == "countState" and not state.expressions
+
+
+def _is_null_of_none(state: exp.Expr) -> bool:
+    """Whether ``state`` merges to NULL where no row was: an aggregate that skips NULLs, of what may be NULL."""
+    if not isinstance(state, exp.Anonymous) or state.name not in _SKIPPING or len(state.expressions) != 1:
+        return False
+    return is_nullable(state.expressions[0])
+
+
+def is_nullable(value: exp.Expr) -> bool:
+    """Whether ``value`` is of a Nullable type, as far as that is seen."""
+    if not isinstance(value, exp.Anonymous):
+        return False
+    cast = value.name == "CAST" and value.expressions[1].name.startswith("Nullable(")
+    return cast or value.name == "toNullable"
 
 
 def _select(text: str, step: Step) -> exp.Select:

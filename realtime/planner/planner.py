@@ -22,6 +22,7 @@ from realtime.planner.colocate import colocated
 from realtime.planner.data_tests import plan_test
 from realtime.planner.design import designed
 from realtime.planner.dimensions import identities, tested_keys
+from realtime.planner.direct import directly
 from realtime.planner.ir import DataTest, LambdaSpec, Plan, Shape, SourceSpec, Step
 from realtime.planner.lambdas import plan_lambda, split_lambda
 from realtime.planner.passes.inline_streams import inline_streams
@@ -77,7 +78,7 @@ def plan_project(project: Project, database: str, cache: Cache | None = None) ->
     hints |= {source.unique_id: source.options for source in project.sources.values()}
     plan = designed(plan if project.cluster else windowed(plan, planner.splits), hints)
     # On a cluster lambdas read models only: a landing table or state is that of one shard.
-    return Outcome(plan if project.cluster else colocated(plan), tuple(planner.refused.refusals))
+    return Outcome(plan if project.cluster else directly(colocated(plan)), tuple(planner.refused.refusals))
 
 
 def trace_model(project: Project, database: str, name: str) -> tuple[Stage, ...]:

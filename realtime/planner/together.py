@@ -31,6 +31,7 @@ from realtime.planner.key_rows import (
     there,
     tied_key,
 )
+from realtime.planner.own_rows import own_rows
 from realtime.planner.relations import Relations
 from realtime.planner.selects import Scope, conditions_of, moved, query_of, relations_of, wrapped
 from realtime.transpile.annotate import aggregated, is_aggregate
@@ -120,7 +121,8 @@ class _Reading:
             if nested:
                 raise ApartError(f"{nested[0]} of {step.model} can't be NULL in ClickHouse")
             columns |= {there(number): "BOOLEAN"} | {column_of(number, c.name): c.type for c in needed}
-            members.append(Member(step.model, tuple(c.name for c in needed), number in self._required))
+            shown = tuple(c.name for c in needed)
+            members.append(Member(step.model, shown, number in self._required, own_rows(step)))
         return Joined(tree, compared, tuple(members), tuple(columns.items()))
 
     def _keys(self, found: list[KeyRows]) -> dict[str, exp.Expr]:

@@ -61,6 +61,10 @@ class Entry:
         first, second = (tuple(text.encode() for text in texts) for texts in (one, many))
         after = (spec.paging.after.encode(),) if spec.paging is not None else ()
         views = cls(spec, Signature.of(spec), meta(spec), first, second, spec.keyed, after=after)
+        if spec.direct is not None:
+            alone, together = spec.direct.select.encode(), spec.direct.keyed.encode()
+            many_keys = (*second[:-1], together) if second else ()
+            return dataclasses.replace(views, one=(*first[:-1], alone), many=many_keys, views=views)
         if spec.together is None:
             return views
         keyed, one_key = spec.together.keyed, (spec.together.select.encode(),)

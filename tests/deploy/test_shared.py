@@ -114,6 +114,17 @@ def test_what_shares_a_state_is_selected_with_it() -> None:
         selected_plan(planned(gone, asked=False), live, frozenset({"per_room"}))
 
 
+def test_a_state_that_is_read_otherwise_now_is_read_through_views() -> None:
+    other = {"other": "select sender, count(*) as messages from memory.chat.messages group by sender"}
+    shown = {**MODELS, **other, "per_room": PER_ROOM.replace("sum(size)", "1 + sum(size)")}
+    live, plan = planned(MODELS), planned(shown)
+    found = selected_plan(plan, live, frozenset({"other"}))
+    assert asks(found).together is None
+    assert asks(found).version == asks(plan).version == asks(live).version
+    assert {s.model: s for s in found.steps if s.model != "other"} == {s.model: s for s in live.steps}
+    assert asks(plan).together is not None
+
+
 def test_a_lambda_alone_is_deployed_over_states_as_they_are() -> None:
     apart, plan = planned(MODELS, asked=False), planned(MODELS)
     found = lambdas_plan(plan, apart, ["of_room"])

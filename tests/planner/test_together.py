@@ -222,7 +222,7 @@ def test_every_answer_is_the_same(
     for one, other in zip(shared.plan.steps, apart.plan.steps, strict=True):
         if one.model != "failing":
             assert shared.read(one) == apart.read(other), one.model
-    batch = _batch(given_rows)
+    batch = batch_of(given_rows)
     for spec in shared.plan.lambdas:
         _check(spec, shared, apart, batch)
 
@@ -234,17 +234,17 @@ def _check(spec: LambdaSpec, shared: Deployed, apart: Deployed, batch: duckdb.Du
     assert together.keyed is not None, (spec.name, together.alone)
     others: list[dict[str, Any]] = [{"g": g} for g in (1, 3)] if "g" in [p.name for p in spec.params] else [{}]
     for other in others:
-        alone = {key: _answer(shared.client, together.select, {"k": key, **other}) for key in KEYS}
+        alone = {key: answer_of(shared.client, together.select, {"k": key, **other}) for key in KEYS}
         for key in KEYS:
             given_values = {"k": key, **other}
-            views = _answer(shared.client, spec.select, given_values)
-            own = _answer(apart.client, spec.select.replace("together.", "apart."), given_values)
+            views = answer_of(shared.client, spec.select, given_values)
+            own = answer_of(apart.client, spec.select.replace("together.", "apart."), given_values)
             assert alone[key] == views == own, (spec.name, given_values)
             if alone[key] != "error":
-                assert alone[key] == _in_batch(batch, spec, given_values), (spec.name, given_values)
+                assert alone[key] == in_batch(batch, spec, given_values), (spec.name, given_values)
         if "error" in alone.values():
             continue
-        many = _many(shared.client, together.keyed.select, {"k": KEYS, **other})
+        many = answers_by_key(shared.client, together.keyed.select, {"k": KEYS, **other})
         for key in KEYS:
             if key in many or together.keyed.missing is Missing.EMPTY:
                 assert many.get(key, counted([])) == alone[key], (spec.name, key, other)
@@ -253,7 +253,7 @@ def _check(spec: LambdaSpec, shared: Deployed, apart: Deployed, batch: duckdb.Du
             assert all(answer == lacking[0] for answer in lacking), spec.name
 
 
-def _answer(client: ClickHouse, select: str, given_values: Mapping[str, Any]) -> Any:
+def answer_of(client: ClickHouse, select: str, given_values: Mapping[str, Any]) -> Any:
     """The rows; ``error`` where a group can't be read in batch either."""
     try:
         return counted(client.rows(select, given_values))
@@ -263,14 +263,14 @@ def _answer(client: ClickHouse, select: str, given_values: Mapping[str, Any]) ->
         return "error"
 
 
-def _many(client: ClickHouse, select: str, given_values: Mapping[str, Any]) -> dict[str, Any]:
+def answers_by_key(client: ClickHouse, select: str, given_values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, list[Row]] = {}
     for row in client.rows(select, given_values):
         found.setdefault(row.pop(KEY), []).append(row)
     return {key: counted(answer) for key, answer in found.items()}
 
 
-def _batch(given_rows: Mapping[str, list[Row]]) -> duckdb.DuckDBPyConnection:
+def batch_of(given_rows: Mapping[str, list[Row]]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'; SET threads = 1; CREATE SCHEMA app")
     for source, found in given_rows.items():
@@ -282,7 +282,7 @@ def _batch(given_rows: Mapping[str, list[Row]]) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _in_batch(batch: duckdb.DuckDBPyConnection, spec: LambdaSpec, given_values: Mapping[str, Any]) -> Any:
+def in_batch(batch: duckdb.DuckDBPyConnection, spec: LambdaSpec, given_values: Mapping[str, Any]) -> Any:
     answer = batch.execute(spec.batch, dict(given_values))
     names = [column[0] for column in answer.description]
     return counted([dict(zip(names, row, strict=True)) for row in answer.fetchall()])

@@ -15,7 +15,7 @@ import pytest
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import OverloadedError, UnavailableError
-from realtime.planner.ir import CallLimits, Keyed, Member, Missing, Together
+from realtime.planner.ir import CallLimits, Direct, Keyed, Member, Missing, Read, Together
 from realtime.serving.calls import Call, Calls
 from realtime.serving.failures import ComputationError
 from realtime.serving.formats import BY_SUFFIX, JSON, Format
@@ -142,6 +142,10 @@ def test_a_state_that_a_deploy_dropped_is_not_missed(endpoint: Endpoint, rows: s
         stale = Entry.of(msgspec.structs.replace(views, together=together))
         assert await answers(calls, stale, "abcdx") == [lines(n) for n in (1, 2, 3, 4, 0)]
         assert len(upstream.sent) == 4
+        direct = Direct(gone.select, gone.keyed.select if gone.keyed else "", (Read("m", f"{rows}_gone", ""),))
+        past_views = Entry.of(msgspec.structs.replace(views, direct=direct))
+        assert await answers(calls, past_views, "abcdx") == [lines(n) for n in (1, 2, 3, 4, 0)]
+        assert len(upstream.sent) == 8
         bare = msgspec.structs.replace(views, keyed=None, together=together)
         assert await answers(calls, Entry.of(bare), "abcdx") == [lines(n) for n in (1, 2, 3, 4, 0)]
 

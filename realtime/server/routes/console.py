@@ -106,7 +106,7 @@ async def definition(request: Request) -> Response:
         "calls": in_words(spec),
         "examples": spec.examples,
         "depends_on": spec.depends_on,
-        "clickhouse": (spec.together or spec).select,
+        "clickhouse": (spec.together or spec.direct or spec).select,
         "duckdb": spec.batch,
         "together": "" if entry.keyed is not None else spec.alone,
         "versions": [{"version": v, "deployed": since.get(v)} for v in catalog.versions[name]],
