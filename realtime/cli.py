@@ -322,7 +322,8 @@ def parity(
     wait: Wait = 600,
     json: Json = False,
 ) -> None:
-    """Compare every model in batch and in real time, row by row. Exit status 1 where one differs."""
+    """Compare every model in batch and in real time, row by row; where rows came since the export that batch was built
+    on, as of then. Exit status 1 where one differs."""
     from realtime.parity.compare import parity as compare
     from realtime.turn import BATCH, turn
 

@@ -244,6 +244,8 @@ def parity(found: Iterable[Compared]) -> None:
         table.add_row(c.model, shape, f"{c.rows_batch:,}", f"{c.rows_realtime:,}", differing)
     _OUT.print(table)
     for c in found:
+        if c.note:
+            _OUT.print(f"  {c.model}: {escape(c.note)}")
         for example in c.examples:
             _OUT.print(f"  {c.model}: {escape(str(example))}")
 

@@ -52,8 +52,10 @@ def batch_side(connection: duckdb.DuckDBPyConnection, step: Step) -> Side:
         return Side(problem=f"batch relation can't be read: {str(error).splitlines()[0]}")
 
 
-def realtime_side(connection: duckdb.DuckDBPyConnection, client: ClickHouse, step: Step, file: Path) -> Side:
-    """Makes the view ``realtime`` of the model's rows in ClickHouse, which go through ``file``."""
+def realtime_side(
+    connection: duckdb.DuckDBPyConnection, client: ClickHouse, step: Step, file: Path, view: str = "realtime"
+) -> Side:
+    """Makes ``view`` of the model's rows in ClickHouse, which go through ``file``."""
     database, name = step.relation.split(".", 1)
     relation = exp.table_(name, db=database, quoted=True)
     described = client.rows(
@@ -77,7 +79,7 @@ def realtime_side(connection: duckdb.DuckDBPyConnection, client: ClickHouse, ste
         return Side(problem="real-time view can't be read: ClickHouse's answer broke off; its log says why")
     values = [from_parquet(exp.column(f"c{i}"), duck_type(c.type)) for i, c in enumerate(step.columns)]
     read = exp.Anonymous(this="read_parquet", expressions=[exp.Literal.string(str(file))])
-    _create_view(connection, "realtime", values, step, exp.Table(this=read))
+    _create_view(connection, view, values, step, exp.Table(this=read))
     return Side(rows)
 
 

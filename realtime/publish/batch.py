@@ -49,12 +49,12 @@ def batch_rows(settings: Settings, step: Step) -> Iterator[Batch]:
         with open_batch(path, read_only=True) as connection:
             _set_up(connection)
             _check(connection, relation, step)
-            yield _read(connection, relation, step, _count(connection, relation))
+            yield read_rows(connection, relation, step, count_rows(connection, relation))
     else:
         with warehouse_rows(settings, step) as (total, rows), duckdb.connect() as connection:
             _set_up(connection)
             connection.register("batch", rows)
-            yield _read(connection, exp.to_table("batch"), step, total)
+            yield read_rows(connection, exp.to_table("batch"), step, total)
 
 
 def _in_file(settings: Settings) -> bool:
@@ -87,13 +87,15 @@ def _not_built(step: Step, why: str) -> NotBuiltError:
     return NotBuiltError(f"model {step.model} is not built in batch: {why}", remedy="build it first: duet batch")
 
 
-def _count(connection: duckdb.DuckDBPyConnection, relation: exp.Table) -> int:
+def count_rows(connection: duckdb.DuckDBPyConnection, relation: exp.Table) -> int:
+    """How many rows ``relation`` has."""
     query = exp.select(exp.Count(this=exp.Star())).from_(relation.copy())
     ((rows,),) = connection.execute(query.sql("duckdb")).fetchall()
     return int(rows)
 
 
-def _read(connection: duckdb.DuckDBPyConnection, relation: exp.Table, step: Step, total: int) -> Batch:
+def read_rows(connection: duckdb.DuckDBPyConnection, relation: exp.Table, step: Step, total: int) -> Batch:
+    """The ``total`` rows of ``relation``, which has the columns of ``step``, as they travel."""
     values = [exp.alias_(_checked(step, column), f"c{i}") for i, column in enumerate(step.columns)]
     query = exp.select(*values).from_(exp.alias_(relation.copy(), "model", table=True))
     return Batch(total, connection.sql(query.sql("duckdb")).to_arrow_reader(_ROWS))

@@ -58,7 +58,7 @@ def copy_model(settings: Settings, client: ClickHouse, step: Step, advance: Adva
     with batch_rows(settings, step) as batch:
         client.execute(f"DROP TABLE IF EXISTS {beside} SYNC")
         client.execute(create_published(published, step.columns, beside, f"{_MARK}{as_of.isoformat()}"))
-        rows = _load(client, step, beside, batch, advance)
+        rows = load_rows(client, step, beside, batch, advance)
     put_in_place(client, published.relation)
     return Copied(step.model, rows, as_of)
 
@@ -83,8 +83,8 @@ def built_at(settings: Settings, step: Step) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def _load(client: ClickHouse, step: Step, table: str, batch: Batch, advance: Advance) -> int:
-    """Puts the rows into ``table``; how many they are."""
+def load_rows(client: ClickHouse, step: Step, table: str, batch: Batch, advance: Advance) -> int:
+    """Puts the rows into ``table``, which is empty; how many they are."""
     kinds = [duck_type(c.type) for c in step.columns]
     names = ", ".join(quoted(c.name) for c in step.columns)
     values = ", ".join(f"CAST(c{i}, {literal(c.clickhouse)})" for i, c in enumerate(step.columns))

@@ -10,6 +10,7 @@ import duckdb
 import sqlglot
 
 from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.temporary import drop_left_behind, temporary_database
 from realtime.deploy.live import active_plan
 from realtime.deploy.refreshes import refresh_below, with_upstream
 from realtime.errors import DuetError, NotFoundError, RefusedError, SourceError
@@ -22,12 +23,15 @@ from realtime.settings import Settings
 from realtime.testing.data_tests import Carried
 from realtime.testing.dbt_results import Result, run_dbt_tests
 from realtime.testing.fixtures import PREFIX, connect, in_duckdb, load_compiled, load_expected
-from realtime.testing.trial import Trial, drop_left_behind, temporary_database
+from realtime.testing.trial import DATABASES, Trial
 from realtime.testing.unit_tests import UnitTest, batch_only, read_unit_tests
 from realtime.testing.variant import given_source, plan_variant
 from realtime.testing.verdict import Judged, Status, Verdict, disagreement, not_applicable
 
 Advance = Callable[[int, int], None]
+
+_LEFT_BEHIND = 3600
+"""Seconds after which databases of a run that was killed are dropped by the next one."""
 
 _DATA_TEST = not_applicable("a data test looks at rows, wherever they came from")
 
@@ -66,7 +70,7 @@ class _Run:
             found = realtime.result()
         advance(2, total)
         tests = self._data_tests(batch, found)
-        drop_left_behind(self.client)
+        drop_left_behind(self.client, DATABASES, _LEFT_BEHIND)
         for done, test in enumerate(self.unit_tests, 3):
             tests.append(self._unit_test(test, batch.get(test.unique_id)))
             advance(done, total)
@@ -181,7 +185,7 @@ class _Run:
         if reason or batch is None:
             return not_applicable(reason), not_applicable(reason)
         try:
-            with connect() as connection, temporary_database(self.client) as database:
+            with connect() as connection, temporary_database(self.client, DATABASES) as database:
                 return self._trial(test, batch.sql, connection, database).run()
         except (RefusedError, SourceError) as error:
             # As the project has it the model is not refused; over the types of these rows it is, or no event has them.

@@ -4,11 +4,8 @@ at a time and in any order; then the compiled SELECT and the read view are compa
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-import re
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,34 +34,11 @@ from realtime.testing.fixtures import EXPECTED
 from realtime.testing.variant import Variant
 from realtime.testing.verdict import Status, Verdict, not_applicable
 
-_NAME = re.compile(r"duet_test_(\d+)_[0-9a-f]+(_raw|_state)?\Z")
-_LEFT_BEHIND = 3600
-"""Seconds after which databases of a run that was killed are dropped by the next one."""
+DATABASES = "test"
+"""What databases of unit tests are for, as their names say."""
 _INSERTS = 24
 """At most about this many inserts a test: a large fixture goes in larger batches."""
 _SIDES = {"batch": "expected", "realtime": "actual"}
-
-
-@contextlib.contextmanager
-def temporary_database(client: ClickHouse) -> Iterator[str]:
-    """The name of a database that is there with its companions ``_raw`` and ``_state``, until the block ends."""
-    name = f"duet_test_{int(time.time())}_{uuid.uuid4().hex[:8]}"
-    names = [name, f"{name}_raw", f"{name}_state"]
-    try:
-        for each in names:
-            client.execute(f"CREATE DATABASE {each}")
-        yield name
-    finally:
-        for each in names:
-            client.execute(f"DROP DATABASE IF EXISTS {each} SYNC")
-
-
-def drop_left_behind(client: ClickHouse) -> None:
-    """Drops databases of runs that were killed."""
-    for row in client.rows("SELECT name FROM system.databases WHERE startsWith(name, 'duet_test_')"):
-        made = _NAME.match(row["name"])
-        if made and int(made[1]) < time.time() - _LEFT_BEHIND:
-            client.execute(f"DROP DATABASE IF EXISTS {row['name']} SYNC")
 
 
 class Trial:

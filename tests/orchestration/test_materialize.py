@@ -78,6 +78,21 @@ def test_everything_then_a_planted_difference(
     }
     assert "Eve" in str(evaluation.metadata["examples"].value)
 
+    clickhouse.insert("bakery_raw.till__orders", ["order_id", "customer", "loaves", "ordered_at"], ORDERS[:1])
+    wrong_still, sizes = _run(
+        definitions,
+        instance,
+        checks=[dg.AssetCheckKey(realtime_key(model), "parity") for model in ("customers", "order_sizes")],
+    ).get_asset_check_evaluations()
+    assert wrong_still.metadata["differing"].value == 3
+    assert sizes.passed
+    assert {name: sizes.metadata[name].value for name in ("arrived", "changed", "left_out")} == {
+        "arrived": 1,
+        "changed": 1,
+        "left_out": 0,
+    }
+    assert "1 rows came since" in str(sizes.description)
+
 
 def _run(
     definitions: dg.Definitions,

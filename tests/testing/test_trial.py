@@ -10,12 +10,13 @@ import msgspec
 import pytest
 
 from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.temporary import drop_left_behind, temporary_database
 from realtime.errors import SourceError
 from realtime.planner.ir import Plan
 from realtime.project.binder import table
 from realtime.project.manifest import Model, Project
 from realtime.testing.fixtures import connect, in_duckdb, load_compiled, load_expected
-from realtime.testing.trial import Trial, drop_left_behind, temporary_database
+from realtime.testing.trial import DATABASES, Trial
 from realtime.testing.variant import Variant, given_source, plan_variant
 from realtime.testing.verdict import Status, Verdict
 
@@ -75,7 +76,7 @@ class Bench:
         adapter: str = "duckdb",
     ) -> tuple[Verdict, Verdict]:
         """Verdicts on the compiled SELECT and on the views; ``alter`` replaces text in the materialized views."""
-        with connect() as connection, temporary_database(self.client) as database:
+        with connect() as connection, temporary_database(self.client, DATABASES) as database:
             query, tables = load_compiled(connection, f"with {GIVEN} as ({rows}) {model}", adapter, {})
             source = given_source(connection, GIVEN, tables[GIVEN], None)
             variant = plan_variant(PROJECT, MODEL, query, [source], database)
@@ -182,7 +183,7 @@ def _there(client: ClickHouse) -> set[str]:
 
 
 def test_databases_go_with_the_block(clickhouse: ClickHouse) -> None:
-    with contextlib.suppress(KeyboardInterrupt), temporary_database(clickhouse) as name:
+    with contextlib.suppress(KeyboardInterrupt), temporary_database(clickhouse, DATABASES) as name:
         assert _there(clickhouse) == {name, f"{name}_raw", f"{name}_state"}
         raise KeyboardInterrupt
     assert _there(clickhouse) == set()
@@ -193,7 +194,7 @@ def test_databases_of_a_killed_run_go_later(clickhouse: ClickHouse) -> None:
     other = "duet_test_results"
     for name in (old, young, other):
         clickhouse.execute(f"CREATE DATABASE {name}")
-    drop_left_behind(clickhouse)
+    drop_left_behind(clickhouse, DATABASES, 3600)
     assert _there(clickhouse) == {young, other}
     for name in (young, other):
         clickhouse.execute(f"DROP DATABASE {name}")

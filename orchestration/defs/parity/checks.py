@@ -45,14 +45,25 @@ def result(compared: Compared) -> dg.AssetCheckResult:
             "rows_realtime": compared.rows_realtime,
             "differing": compared.differing,
             "examples": dg.MetadataValue.json([str(example) for example in compared.examples]),
+            **_since(compared),
         },
     )
 
 
+def _since(compared: Compared) -> dict[str, dg.MetadataValue]:
+    """What came since the watermark that both sides were compared at, where something did."""
+    if compared.watermark is None:
+        return {}
+    counts = {"arrived": compared.arrived, "changed": compared.changed, "left_out": compared.left_out}
+    return {
+        "watermark": dg.MetadataValue.timestamp(compared.watermark),
+        **{name: dg.MetadataValue.int(n) for name, n in counts.items()},
+    }
+
+
 def _outcome(compared: Compared) -> str:
-    if not compared.differing:
-        return f"{compared.rows_realtime} rows, all equal"
-    return f"{compared.differing} rows differ" + (f": {compared.reason}" if compared.reason else "")
+    found = f"{compared.differing} rows differ" if compared.differing else f"{compared.rows_realtime} rows, all equal"
+    return ": ".join(filter(None, (found, compared.reason, compared.note)))
 
 
 def _spec(model: str) -> dg.AssetCheckSpec:
