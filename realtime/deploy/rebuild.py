@@ -49,12 +49,16 @@ _SOON = timedelta(minutes=1)
 
 def rebuild(work: Work, source: SourceSpec, table: Table, *, held: bool = False) -> None:
     """Replaces the landing table of ``source``, which is ``table`` now, by one that is as declared; columns that are
-    not declared any more stay until they are dropped. Of one that is ``held`` no row expires by itself.
+    not declared any more stay until they are dropped, and one that became ``not_null`` may hold NULLs still. Of one
+    that is ``held`` no row expires by itself.
 
     CommandError where both tables don't hold the same number of rows at the end: then the old one goes on.
     """
     beside = f"{source.landing}{BESIDE}{secrets.token_hex(6)}"
-    work.client.execute(create_landing(msgspec.structs.replace(source, landing=beside), held=held))
+    # What was made over a column that may be NULL takes no rows of one that may not.
+    stays = tuple(name for name in source.not_null if not table.columns.get(name, "").startswith("Nullable("))
+    made = msgspec.structs.replace(source, landing=beside, not_null=stays)
+    work.client.execute(create_landing(made, held=held))
     declared = {column.name for column in source.columns}
     for name, kind in table.columns.items():
         if name not in declared and name not in HIDDEN:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +26,8 @@ from realtime.transpile.types import Kind
 
 _MOMENTS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
 _KEYS = "the keys of the state"
+Types = list[tuple[str, str, bool]]
+"""Columns, each with its type and whether it is never NULL."""
 
 
 def expiring(split: Split, options: Mapping[str, Any], kinds: Mapping[str, Kind]) -> tuple[Split, Expiry]:
@@ -76,7 +78,8 @@ def make_state(
         shards=Shards(relations.cluster, tuple(split.keys[:1])) if relations.cluster else None,
     )
     types = [_types(view, relations) for view in split.views]
-    fingerprint = hashlib.sha256(msgspec.json.encode([state, types])).hexdigest()[:10]
+    united = ["united"] if _is_united(types) else []
+    fingerprint = hashlib.sha256(msgspec.json.encode([state, types, *united])).hexdigest()[:10]
     table = f"{database}_state.{name}__{fingerprint}"
     named = tuple(
         msgspec.structs.replace(v, name=f"{table}__mv" if len(views) == 1 else f"{table}__mv_{i}")
@@ -102,7 +105,13 @@ def _source(select: exp.Select, relations: Relations) -> SourceSpec:
     return source
 
 
-def _types(select: exp.Select, relations: Relations) -> list[tuple[str, str, bool]]:
+def _is_united(types: Sequence[Types]) -> bool:
+    """Whether the first view reads what is never NULL and another one what may be: its columns are wider than the first
+    view's. Tables that were made of the first view alone refuse rows, so these have another name."""
+    return any(never for _, _, never in types[0]) and any(each != types[0] for each in types[1:])
+
+
+def _types(select: exp.Select, relations: Relations) -> Types:
     """The landing columns that a view reads: with another type its text is the same, its state is not."""
     source, used = _source(select, relations), {c.name for c in select.find_all(exp.Column)}
     return [(c.name, c.clickhouse, c.name in source.not_null) for c in source.columns if c.name in used]

@@ -25,6 +25,16 @@ ROWS: dict[str, list[Row]] = {
 }  # fmt: skip
 
 
+# Tables of these names were made by the first view alone: they refuse every insert with a NULL key.
+REFUSING = {"totals__3d5e58aa49", "newest__9bbbc49723", "by_day__abbf574210", "rows__3664157c2b"}
+
+
+def test_tables_of_the_first_view_alone_are_not_used() -> None:
+    names = [step.states[0].relation.split(".")[1] for step in planned(project(SOURCES, MODELS), "x").steps]
+    assert len(names) == len(REFUSING)
+    assert not set(names) & REFUSING
+
+
 @pytest.mark.parametrize("swapped", [False, True])
 def test_null_in_one_of_two_sources(clickhouse: ClickHouse, database: str, swapped: bool) -> None:
     names = {"app.whole": "app.partial", "app.partial": "app.whole"} if swapped else {}
