@@ -72,10 +72,12 @@ def rebuild(work: Work, source: SourceSpec, table: Table, *, held: bool = False)
         # The new table knows no tokens of batches: what is sent again, or still on its way, has to ask for them first.
         known = max(micros(latest(work.client, [source.landing])), micros(since) + 1)
         work.client.execute(keep_after(beside, known))
-        # An insert into the new table that begins in the very moment may find no views (seen on 26.7).
+        # An insert that begins while tables are exchanged may find no views (26.7: 7 of 2,871 under 1,353 exchanges;
+        # ClickHouse#108728 names the cause). So the new one is closed too, until such inserts have been refused.
         work.client.execute(close_landing(beside))
         work.check()
         work.client.execute(f"EXCHANGE TABLES {source.landing} AND {beside}")
+        wait_for_inserts(work.client, [source.landing], server_now(work.client), _INSERT_TIMEOUT)
         work.client.execute(open_landing(source.landing))
     except BaseException:
         undo_rebuilds(work.client, source.landing.split(".")[0])
