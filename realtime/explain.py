@@ -85,6 +85,8 @@ class ExplainedLambda:
             yield f"-- many calls that differ in {asked.keyed.param}, in one query\n{many}"
         else:
             yield f"-- calls are asked one by one: {asked.alone}"
+        if spec.paging is not None:
+            yield f"-- a page after the first\n{spec.paging.after}"
         if spec.window is not None:
             yield f"-- answered by {spec.window.why}; one call\n{spec.window.select}"
             if spec.window.keyed:

@@ -132,7 +132,10 @@ def _method(names: _Names, *, asynchronous: bool, iterate: bool = False) -> Iter
     parameters = sorted(signature.parameters.values(), key=_is_optional)
     called = dict(zip(signature.parameters, distinct(map(identifier, signature.parameters)), strict=True))
     kept = "async def" if asynchronous and not iterate else "def"
-    result = f"list[{names.row}]" if not iterate else f"{'AsyncIterator' if asynchronous else 'Iterator'}[{names.row}]"
+    whole = "list" if names.spec.paging is None else "Page"
+    result = (
+        f"{whole}[{names.row}]" if not iterate else f"{'AsyncIterator' if asynchronous else 'Iterator'}[{names.row}]"
+    )
     yield f"    {kept} {names.iterator if iterate else names.method}("
     yield "        self,"
     if parameters:
@@ -142,12 +145,14 @@ def _method(names: _Names, *, asynchronous: bool, iterate: bool = False) -> Iter
     yield f"    ) -> {result}:"
     said = names.spec.description.strip() or f"Calls {names.spec.name}."
     if iterate:
-        said = f"The rows of {names.method}, read as they are needed."
+        pages = " of all pages" if names.spec.paging is not None else ""
+        said = f"The rows{pages} of {names.method}, read as they are needed."
     elif parameters:
         told = [f"{called[p.param.name]}: {p.param.description or p.expected}" for p in parameters]
         said = "\n".join([said, "", *told])
     yield from _docstring(said, "        ")
-    yield f"        return {'await ' if kept == 'async def' else ''}self._{'iterate' if iterate else 'call'}("
+    how = "iterate" if iterate else "call" if names.spec.paging is None else "page"
+    yield f"        return {'await ' if kept == 'async def' else ''}self._{how}("
     yield f"            {names.constant},"
     yield "            {" + ("" if parameters else "},")
     yield from (f"                {_text(name)}: {called[name]}," for name in signature.parameters)

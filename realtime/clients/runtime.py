@@ -44,6 +44,12 @@ class UnreachableError(LambdaError):
         super().__init__(0, "unreachable", str(cause) or type(cause).__name__, "", {})
 
 
+class Page(list[_Row]):
+    """The rows of a page. ``next_cursor`` is what to give as ``cursor`` for the next one; None on the last."""
+
+    next_cursor: str | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class _Lambda(Generic[_Row]):
     """A lambda as it was generated: its columns are names of an answer, in the order of the fields of ``row``; of the
@@ -58,6 +64,13 @@ class _Lambda(Generic[_Row]):
     def read(self, found: Mapping[str, Any]) -> _Row:
         """A row of an answer."""
         return self.row(*(None if found[name] is None else reader(found[name]) for name, reader in self.columns))
+
+    def page(self, answer: bytes) -> Page[_Row]:
+        """The rows of an answer, and what follows."""
+        found = _parsed(answer)
+        page = Page(self.read(row) for row in found["data"])
+        page.next_cursor = found["next_cursor"]
+        return page
 
     def body(self, given: Mapping[str, Any]) -> bytes:
         """The parameters as JSON."""
@@ -147,15 +160,21 @@ class _SyncClient(_Client):
         answer = self._answer(which, given, "json", whole=True)
         return [which.read(row) for row in _parsed(answer.content)["data"]]
 
+    def _page(self, which: _Lambda[_Row], given: Mapping[str, Any]) -> Page[_Row]:
+        return which.page(self._answer(which, given, "json", whole=True).content)
+
     def _iterate(self, which: _Lambda[_Row], given: Mapping[str, Any]) -> Iterator[_Row]:
-        answer = self._answer(which, given, "ndjson", whole=False)
-        try:
-            for line in answer.iter_lines():
-                yield which.read(_parsed(line))
-        except httpx2.TransportError as error:
-            raise UnreachableError(error) from None
-        finally:
-            answer.close()
+        cursor: str | None = ""
+        while cursor is not None:
+            answer = self._answer(which, {**given, "cursor": cursor} if cursor else given, "ndjson", whole=False)
+            try:
+                for line in answer.iter_lines():
+                    yield which.read(_parsed(line))
+            except httpx2.TransportError as error:
+                raise UnreachableError(error) from None
+            finally:
+                answer.close()
+            cursor = answer.headers.get("x-next-cursor")
 
 
 class _AsyncClient(_Client):
@@ -204,15 +223,21 @@ class _AsyncClient(_Client):
         answer = await self._answer(which, given, "json", whole=True)
         return [which.read(row) for row in _parsed(answer.content)["data"]]
 
+    async def _page(self, which: _Lambda[_Row], given: Mapping[str, Any]) -> Page[_Row]:
+        return which.page((await self._answer(which, given, "json", whole=True)).content)
+
     async def _iterate(self, which: _Lambda[_Row], given: Mapping[str, Any]) -> AsyncIterator[_Row]:
-        answer = await self._answer(which, given, "ndjson", whole=False)
-        try:
-            async for line in answer.aiter_lines():
-                yield which.read(_parsed(line))
-        except httpx2.TransportError as error:
-            raise UnreachableError(error) from None
-        finally:
-            await answer.aclose()
+        cursor: str | None = ""
+        while cursor is not None:
+            answer = await self._answer(which, {**given, "cursor": cursor} if cursor else given, "ndjson", whole=False)
+            try:
+                async for line in answer.aiter_lines():
+                    yield which.read(_parsed(line))
+            except httpx2.TransportError as error:
+                raise UnreachableError(error) from None
+            finally:
+                await answer.aclose()
+            cursor = answer.headers.get("x-next-cursor")
 
 
 def _problem(answer: httpx2.Response) -> LambdaError | None:

@@ -29,14 +29,20 @@ def lambda_run(
     given: Annotated[
         list[str] | None, typer.Argument(help="Parameters, as in stream_id=abc.", metavar="NAME=VALUE")
     ] = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Print the rows only, as JSON, one a line; those of all pages.")
+    ] = False,
 ) -> None:
     """Call a lambda on the running server and print the answer."""
     from realtime.services import server_url
-    from realtime.serving.client import run_lambda
+    from realtime.serving.client import all_pages, run_lambda
 
-    status, answer = run_lambda(
-        server_url(context.obj), name, dict(pair(p) for p in given or []), token=context.obj.text("DUET_TOKEN")
-    )
+    url, token, params = server_url(context.obj), context.obj.text("DUET_TOKEN"), dict(pair(p) for p in given or [])
+    if rows:
+        for page in all_pages(url, name, params, token=token):
+            typer.echo(page, nl=False)
+        return
+    status, answer = run_lambda(url, name, params, token=token)
     typer.echo(answer)
     raise typer.Exit(0 if status == 200 else 1)
 

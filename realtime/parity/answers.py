@@ -18,7 +18,7 @@ from realtime.errors import CommandError
 from realtime.parity.matching import RELATIVE_TOLERANCE
 from realtime.planner.ir import LambdaSpec
 from realtime.serving.batch import answer
-from realtime.serving.client import run_lambda
+from realtime.serving.client import all_pages, run_lambda
 from realtime.transpile.form import column, quote, text
 
 CALLS, BATCH_CALLS = 15, 3
@@ -47,9 +47,10 @@ class Answered(msgspec.Struct, frozen=True):
 def answers(
     spec: LambdaSpec, params: Mapping[str, Any], server_url: str, duckdb_path: Path, token: str = ""
 ) -> Answered:
-    """Asks both, the server with ``token``; CommandError with the server's words where it refuses."""
-    calls = [_timed(lambda: _body(server_url, spec, params, "json", token)) for _ in range(CALLS)]
-    realtime = _typed(_body(server_url, spec, params, "ndjson", token), spec)
+    """Asks both, the server with ``token`` and for all pages. CommandError with the server's words where it refuses."""
+    calls = [_timed(lambda: _body(server_url, spec, params, token)) for _ in range(CALLS)]
+    pages = all_pages(server_url, spec.name, params, version=spec.version, token=token)
+    realtime = _typed(b"".join(pages), spec)
     asked = [_timed(lambda: answer(spec, params, duckdb_path)) for _ in range(BATCH_CALLS)]
     return Answered(
         name=spec.name,
@@ -68,8 +69,8 @@ def _timed(run: Any) -> tuple[float, Any]:
     return (time.perf_counter() - start) * 1000, found
 
 
-def _body(server_url: str, spec: LambdaSpec, params: Mapping[str, Any], suffix: str, token: str) -> bytes:
-    status, body = run_lambda(server_url, spec.name, params, version=spec.version, suffix=suffix, token=token)
+def _body(server_url: str, spec: LambdaSpec, params: Mapping[str, Any], token: str) -> bytes:
+    status, body = run_lambda(server_url, spec.name, params, version=spec.version, token=token)
     if status != 200:
         raise CommandError(f"lambda {spec.name} answered {status}: {body.decode(errors='replace')}")
     return body

@@ -25,7 +25,7 @@ from realtime.clients.python import python_client
 from realtime.planner.ir import Plan
 from realtime.transpile.types import duck_type
 from tests.server.running import Running, running
-from tests.serving.plans import deploy, param, plan, spec
+from tests.serving.plans import deploy, paged, param, plan, spec
 
 TYPES = {
     "small": "TINYINT", "big": "BIGINT", "huge": "HUGEINT", "x": "DOUBLE", "single": "FLOAT", "price": "DECIMAL(38,10)",
@@ -48,11 +48,12 @@ LAMBDAS = (
           param("t", "TIMESTAMP", default="2024-05-01T12:00:00.5")],
          [("word", "VARCHAR"), ("n", "INTEGER"), ("t", "TIMESTAMP")]),
     spec("numbers", "SELECT number AS n FROM numbers({count:UInt64})", [param("count", "BIGINT")], [("n", "UBIGINT")]),
+    paged("paged", 3),
 )  # fmt: skip
 USE = """
 import datetime as dt
 from decimal import Decimal
-from shown import AsyncShownClient, ClassRow, LambdaError, ShownClient
+from shown import AsyncShownClient, ClassRow, LambdaError, Page, PagedRow, ShownClient
 
 with ShownClient("http://127.0.0.1:1", "token", tag="production", timeout=1.5, retries=0) as client:
     rows: list[ClassRow] = client.class_(from_="a", self_=1, dt_=dt.date(2024, 1, 1))
@@ -60,6 +61,9 @@ with ShownClient("http://127.0.0.1:1", "token", tag="production", timeout=1.5, r
     at: dt.datetime | None = client.chosen(n=2, word="a")[0].t
     for number in client.iter_numbers(count=3):
         n: int | None = number.n
+    page: Page[PagedRow] = client.paged(count=3, page_size=2)
+    following: list[PagedRow] = client.paged(count=3, page_size=2, cursor=page.next_cursor)
+    n = [row.n for row in client.iter_paged(count=3)][0]
 
 
 async def main() -> dt.date | None:
@@ -242,3 +246,19 @@ def test_it_tries_again(module: ModuleType) -> None:
                     with pytest.raises(module.LambdaError, match="overloaded"):
                         client.numbers(count=1)
             busy.shutdown()
+
+
+def test_pages(client: Any, module: ModuleType, server: Running) -> None:
+    page = client.paged(count=7)
+    assert [row.n for row in page] == [0, 1, 2]
+    following = client.paged(count=7, page_size=4, cursor=page.next_cursor)
+    assert ([row.n for row in following], following.next_cursor) == ([3, 4, 5, 6], None)
+    assert [row.n for row in client.iter_paged(count=7, page_size=2)] == list(range(7))
+    assert [row.n for row in client.iter_paged(count=7, cursor=page.next_cursor)] == [3, 4, 5, 6]
+
+    async def all_of() -> list[int]:
+        async with module.AsyncShownClient(f"http://127.0.0.1:{server.port}") as found:
+            assert (await found.paged(count=1)).next_cursor is None
+            return [row.n async for row in found.iter_paged(count=7)]
+
+    assert asyncio.run(all_of()) == list(range(7))

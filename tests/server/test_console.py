@@ -48,6 +48,7 @@ where k = any({{ param('keys', 'varchar[]', default=['a', 'b']) }})
 group by k order by k
 """
 LATEST = "select id, seen_at from {{ ref('staged') }} where seen_at <= {{ as_of() }} order by seen_at desc limit 3"
+OPTIONS = {"minutes": {"paging": {"size": 15}}}
 QUERIES = {"minutes": written(MINUTES), "by_key": written(BY_KEY), "latest": written(LATEST)}
 
 
@@ -58,7 +59,11 @@ def authored() -> Project:
     )
     described = {"by_key": ATTACK, "minutes": "Events minute by minute.", "latest": "The newest events."}
     return dataclasses.replace(
-        found, queries=tuple(dataclasses.replace(q, description=described[q.name]) for q in found.queries)
+        found,
+        queries=tuple(
+            dataclasses.replace(q, description=described[q.name], options=OPTIONS.get(q.name, {}))
+            for q in found.queries
+        ),
     )
 
 
@@ -147,6 +152,21 @@ def test_a_lambda_is_found_run_and_drawn(window: Page, server: Running) -> None:
     assert "FROM console.per_minute" in page.locator("article > div > pre").inner_text()
     page.get_by_role("button", name="DuckDB").click()
     assert '"memory"."main"."per_minute"' in page.locator("article > div > pre").inner_text()
+
+
+def test_pages_are_turned(window: Page, server: Running) -> None:
+    page = opened(window, server, "lambdas/minutes", "minutes")
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("table.rows tbody tr")).to_have_count(15)
+    page.get_by_role("button", name="Next page").click()
+    expect(page.locator("table.rows tbody tr")).to_have_count(5)
+    assert page.locator("table.rows tbody tr").first.inner_text().startswith("2024-05-01 12:15:00Z")
+    expect(page.get_by_role("button", name="Next page")).to_have_count(0)
+    expect(page.get_by_label("cursor")).not_to_have_value("")
+    page.get_by_label("least").fill("50")
+    expect(page.get_by_label("cursor")).to_have_value("")
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("table.rows tbody tr")).to_have_count(10)
 
 
 def test_words_of_the_project_and_values_stay_text(window: Page, server: Running) -> None:
@@ -250,7 +270,7 @@ def test_a_token_is_asked_for_and_kept_in_the_tab(window: Page, server: Running,
         window.locator("#secret").fill(admin)
         window.get_by_role("button", name="Use it").click()
         window.get_by_role("button", name="Run").click()
-        expect(window.locator("table.rows tbody tr")).to_have_count(20)
+        expect(window.locator("table.rows tbody tr")).to_have_count(15)
         assert '-H "Authorization: Bearer $DUET_TOKEN"' in window.inner_text(".curl pre")
         assert admin not in window.content()
         assert window.evaluate("[Object.values(sessionStorage), Object.values(localStorage)]") == [[admin], []]

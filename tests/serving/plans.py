@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 
 from realtime.clickhouse.client import ClickHouse
-from realtime.planner.ir import Column, LambdaSpec, Param, Plan, SourceSpec
+from realtime.planner.call_options import PageSizes
+from realtime.planner.ir import Column, LambdaSpec, Paging, Param, Plan, SourceSpec
+from realtime.planner.paging import page_params
 from realtime.transpile.types import duck_type
 
 
@@ -33,6 +35,16 @@ def spec(
         columns=tuple(Column(n, t, duck_type(t).clickhouse) for n, t in columns),
         **fields,
     )
+
+
+def paged(name: str, size: int) -> LambdaSpec:
+    """A lambda of the numbers below ``count``, in pages."""
+    numbers = "SELECT number AS n, concat('~.', hex(toString(number))) AS __duet_place FROM numbers({count:UInt64})"
+    end = " ORDER BY n LIMIT {__duet_rows:UInt64}"
+    after = f"{numbers} WHERE number > {{__duet_after_1:UInt64}}{end}"
+    params = (param("count", "BIGINT"), *page_params(PageSizes(size, 10)))
+    paging = Paging(size=size, most=10, keys=("UBIGINT",), after=after, order="n")
+    return spec(name, numbers + end, params, [("n", "UBIGINT")], paging=paging)
 
 
 def plan(database: str, lambdas: Sequence[LambdaSpec], sources: Sequence[SourceSpec] = ()) -> Plan:

@@ -32,8 +32,8 @@ function drawing(plan, rows) {
   return make("div", {}, plan.numbers.length > 1 ? make("div", { className: "buttons" }, measures, make("span", { className: "dim small", textContent: `by ${plan.across}` })) : null, place);
 }
 
-// Rows of JSON, with a chart above where there is one.
-export function answerOf({ reply, text }, milliseconds) {
+// Rows of JSON, with a chart above where there is one; `turn` takes the cursor of the next page.
+export function answerOf({ reply, text }, milliseconds, turn) {
   const found = exactly(text), rows = found.data, plan = drawable(found.meta, rows);
   const elapsed = found.statistics?.elapsed;
   const notes = [`${count(rows.length)} ${rows.length === 1 ? "row" : "rows"}`, `${milliseconds.toFixed(1)} ms`];
@@ -42,7 +42,14 @@ export function answerOf({ reply, text }, milliseconds) {
   return make("div", {},
     make("p", { className: "outcome" }, make("strong", { className: "good", textContent: String(reply.status) }), make("span", { className: "dim", textContent: `  ${notes.join(" · ")} · version ` }),
       make("code", { textContent: reply.headers.get("x-lambda-version") })),
-    plan ? drawing(plan, rows) : null, rows.length ? rowsTable(found.meta, rows) : make("p", { className: "dim", textContent: "no rows" }));
+    plan ? drawing(plan, rows) : null, rows.length ? rowsTable(found.meta, rows) : make("p", { className: "dim", textContent: "no rows" }),
+    found.next_cursor ? turner(() => turn(found.next_cursor)) : null);
+}
+
+function turner(turn) {
+  const button = make("button", { type: "button", className: "quiet", textContent: "Next page" });
+  button.addEventListener("click", turn);
+  return make("div", { className: "buttons" }, button);
 }
 
 const quoted = text => `'${text.replaceAll("'", "'\\''")}'`;

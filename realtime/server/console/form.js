@@ -44,6 +44,8 @@ export function parameterForm(parameters) {
   return {
     rows: fields.map(f => f.row),
     fill(values) { for (const f of fields) f.input.value = shown(values[f.parameter.name], f.parameter.schema); },
+    nameOf(input) { return fields.find(f => f.input === input)?.parameter.name; },
+    set(name, value) { for (const f of fields) if (f.parameter.name === name) f.input.value = value; },
     // What is in the address of the page: texts, a list's several times.
     read(query) { for (const f of fields) if (query.has(f.parameter.name)) f.input.value = query.getAll(f.parameter.name).join("\n"); },
     query() {

@@ -61,7 +61,9 @@ function runner(found, at, query) {
   const show = () => { const { path, body } = request(); curl.replaceChildren(curlOf(path, body, !!token())); };
   const element = make("form", {}, make("div", { className: "fields" }, ...form.rows), make("div", { className: "buttons" }, run, ...examples,
     make("span", { className: "dim small", textContent: found.parameters.length ? "" : "It takes no parameters." })));
-  element.addEventListener("input", show);
+  // Another parameter is another answer, whose pages begin anew.
+  element.addEventListener("input", event => { if (found.paged && !["cursor", "page_size"].includes(form.nameOf(event.target))) form.set("cursor", ""); show(); });
+  const turn = cursor => { form.set("cursor", cursor); show(); element.requestSubmit(); };
   element.addEventListener("keydown", event => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) element.requestSubmit(); });
   element.addEventListener("submit", async event => {
     event.preventDefault();
@@ -72,7 +74,7 @@ function runner(found, at, query) {
     run.disabled = true;
     try {
       const reply = await send(path, body ? { method: "POST", body, headers: { "Content-Type": "application/json" } } : {});
-      answer.replaceChildren(answerOf(reply, performance.now() - started));
+      answer.replaceChildren(answerOf(reply, performance.now() - started, turn));
     } catch (error) { answer.replaceChildren(failure(error)); }
     run.disabled = false;
     run.focus({ preventScroll: true });

@@ -104,6 +104,7 @@ async def definition(request: Request) -> Response:
         "parameters": _parameters(entry),
         "columns": _columns(spec.columns),
         "calls": in_words(spec),
+        "paged": spec.paging is not None,
         "examples": spec.examples,
         "depends_on": spec.depends_on,
         "clickhouse": (spec.together or spec.direct or spec).select,
