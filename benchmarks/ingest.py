@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+import msgspec
 import psutil
 
 from realtime.clickhouse.client import ClickHouse
@@ -49,6 +50,7 @@ GAP = 20
 PROBES = 10  # a second
 CALLS = 700  # of a lambda, a second
 ITEMS = 50_000
+_DECODER, _ENCODER = msgspec.json.Decoder(dict[str, Any]), msgspec.json.Encoder()
 FILES = {
     "dbt_project.yml": "name: bench\nversion: '1.0'\nprofile: bench\nmodel-paths: [models]\n"
     "analysis-paths: [realtime/lambdas]\nmodels:\n  bench:\n    +materialized: table\n    +meta: {realtime: true}\n",
@@ -290,22 +292,20 @@ class Bench:
                 await self._change("POST", session, self._rows(1_000))
 
     async def _csv(self, session: aiohttp.ClientSession, rows: bytes) -> None:
-        found = [json.loads(row) for row in rows.splitlines()]
+        found = _DECODER.decode_lines(rows)
         text = "\n".join([",".join(found[0]), *(",".join(map(str, row.values())) for row in found)])
         await self._send(session, self._source, "POST", text.encode(), {"Content-Type": "text/csv"})
 
     async def _change(self, method: str, session: aiohttp.ClientSession, rows: bytes) -> None:
         """Rows of `ITEMS` different keys, each of a higher version than those before; those deleted are others."""
-        found = [json.loads(row) for row in rows.splitlines()]
+        found = _DECODER.decode_lines(rows)
         kept = {"POST": ("page", "price", "sent_at"), "PATCH": ("price",), "DELETE": ()}[method]
-        lines = [
-            json.dumps(
-                {"id": row["id"] % ITEMS + (ITEMS if method == "DELETE" else 0), "version": row["id"]}
-                | {name: row[name] for name in kept}
-            ).encode()
+        changed = [
+            {"id": row["id"] % ITEMS + (ITEMS if method == "DELETE" else 0), "version": row["id"]}
+            | {name: row[name] for name in kept}
             for row in found
         ]
-        await self._send(session, self._items, method, b"\n".join(lines), {})
+        await self._send(session, self._items, method, _ENCODER.encode_lines(changed), {})
 
     async def _direct(self, session: aiohttp.ClientSession, rows: bytes) -> None:
         columns = ", ".join(c.name for c in self._source.columns)

@@ -25,6 +25,7 @@ from realtime.ingest.request import Request, Source, Stored, Taken
 from realtime.ingest.room import Room, Share
 from realtime.ingest.schema import Checked, Schema
 from realtime.ingest.topics import Topic
+from realtime.ingest.updates import Given
 from realtime.ingest.writer import Turn, Writer
 from realtime.planner.ir import Plan, SourceSpec
 from realtime.settings import Settings
@@ -208,7 +209,7 @@ class Intake:
         spec = source.spec
         found = self._merging.get(spec)
         if found is None:
-            found = self._merging[spec] = Patches(self.writer, spec, source.schema("PATCH").needed)
+            found = self._merging[spec] = Patches(self.writer, spec, source.schema("PATCH"))
         return found
 
     async def _plain(self, body: bytes, encoding: str, share: Share) -> bytes:
@@ -233,19 +234,22 @@ class Intake:
 
     async def _patch(self, request: Request, found: Iterator[Piece]) -> Stored:
         schema = request.source.schema(request.method)
-        good: list[tuple[Row, str, dict[str, object]]] = []
+        given: list[Given] = []
         bad: list[BadRow] = []
         for piece in found:
-            for row in piece.rows():
-                values = schema.given(row, piece.header)
-                bad.append(values) if isinstance(values, BadRow) else good.append((row, piece.header, values))
+            good, others = schema.given(piece)
+            given += good
+            bad += others
             await asyncio.sleep(0)
-        refused = await self._patches(request.source).put([values for *_, values in good])
-        for place, columns in refused.items():
-            row, header, _ = good[place]
-            bad.append(BadRow(sent(row.text), columns, (_NO_ROW,) * len(columns), header, *row.origin))
+        rows = [row for each in given for row in each.rows]
+        refused = await self._patches(request.source).put(rows)
+        if refused:
+            as_sent = [(row, each.header) for each in given for row in each.sent()]
+            for place, columns in refused.items():
+                row, header = as_sent[place]
+                bad.append(BadRow(sent(row.text), columns, (_NO_ROW,) * len(columns), header, *row.origin))
         await self._quarantine(request, bad)
-        return Stored(Taken(len(good) - len(refused), len(bad)), fingerprints(b.row for b in bad))
+        return Stored(Taken(len(rows) - len(refused), len(bad)), fingerprints(b.row for b in bad))
 
     async def _store(self, request: Request, found: Iterator[Piece]) -> Stored:
         if request.method == "PATCH":

@@ -16,6 +16,7 @@ import msgspec
 from realtime.emit.names import quoted
 from realtime.ingest.piece import Piece, Row
 from realtime.ingest.reasons import BadRow, UnfitError, sent, unknown_column
+from realtime.ingest.updates import Given, Updates
 from realtime.ingest.values import Codec, codec, optional, row_type
 from realtime.planner.ir import SourceSpec
 from realtime.transpile.types import Kind, duck_type
@@ -53,6 +54,7 @@ class Schema:
         row = row_type({n: (c.type, n in self._required) for n, c in self._codecs.items()}, omit=True)
         self._decoder = msgspec.json.Decoder(row) if row else None
         self._fixes = [(f"c{i}", c.fixed, c.keeps) for i, c in enumerate(self._codecs.values()) if c.fix]
+        self.updates = Updates({n: c.type for n, c in self._codecs.items()}, self._identity & self._codecs.keys())
         self._tail = b"," + _encoder.encode({source.deleted: True})[1:] if deletes else b""
         self._only = "a deletion holds the key and the version only" if deletes else ""
         inserted = [*self._codecs, *([source.deleted] if deletes else [])]
@@ -61,25 +63,39 @@ class Schema:
     def check(self, piece: Piece) -> Checked:
         """Checks the rows of ``piece``."""
         try:
-            found = self._fast(piece.json)
+            found = self._fast(piece.json, self._decoder)
         except (ValueError, ArithmeticError, RecursionError):  # msgspec's errors are ValueErrors too
             return self._one_by_one(piece.rows(), piece.header)
         return Checked(self._lines(found), len(found), [])
 
-    def given(self, row: Row, header: str) -> dict[str, Any] | BadRow:
-        """The values of the columns that ``row`` gives, NULL among them, or why it does not fit: that it must have key
-        and version, and no others."""
-        found = [("", row.problem)] if row.problem else self._slow(row.json, self._identity)
-        return found if isinstance(found, dict) else _bad(row, found, header)
+    def given(self, piece: Piece) -> tuple[list[Given], list[BadRow]]:
+        """The updates of ``piece``, each of which must have key and version and no other column, and those that don't
+        fit."""
+        try:
+            return [self.updates.of(piece, self._fast(piece.json, self.updates.decoder))], []
+        except (ValueError, ArithmeticError, RecursionError):
+            rows, good, bad = [], [], []
+            for row in piece.rows():
+                found = [("", row.problem)] if row.problem else self._slow(row.json, self._identity)
+                if isinstance(found, dict):
+                    rows.append(row)
+                    good.append(self.updates.row(found))
+                else:
+                    bad.append(_bad(row, found, piece.header))
+            return [Given(good, lambda: rows, piece.header)], bad
 
-    def _fast(self, piece: bytes) -> list[Any]:
-        if self._decoder is None or (self._timed and _has_seventh_place(piece)):
+    def _fast(self, piece: bytes, decoder: msgspec.json.Decoder[Any] | None) -> list[Any]:
+        if decoder is None or (self._timed and _has_seventh_place(piece)):
             raise ValueError  # msgspec would round a seventh place
-        rows: list[Any] = self._decoder.decode_lines(piece)
+        rows: list[Any] = decoder.decode_lines(piece)
         for name, fixed, keeps in self._fixes:
-            values = fixed(list(map(attrgetter(name), rows)))
+            held, values = rows, list(map(attrgetter(name), rows))
+            if decoder is not self._decoder and msgspec.UnsetType in set(map(type, values)):
+                held = [row for row, value in zip(rows, values, strict=True) if value is not msgspec.UNSET]
+                values = [value for value in values if value is not msgspec.UNSET]
+            values = fixed(values)
             if not keeps:
-                for row, value in zip(rows, values, strict=True):
+                for row, value in zip(held, values, strict=True):
                     setattr(row, name, value)
         return rows
 
@@ -93,7 +109,7 @@ class Schema:
         bad: list[BadRow] = []
         for row in rows:
             try:
-                good += self._fast(row.json or b"!")
+                good += self._fast(row.json or b"!", self._decoder)
             except (ValueError, ArithmeticError, RecursionError):
                 found = [("", row.problem)] if row.problem else self._slow(row.json)
                 if isinstance(found, dict):

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
@@ -145,6 +150,108 @@ def test_no_update_is_lost_between_two_servers(
     found = newest(clickhouse, spec)
     assert (found["price"], found["doc"]) == ("19", "19")
     assert clickhouse.value(f"SELECT count() FROM {spec.landing} FINAL") == 501
+
+
+def test_refused_ones_are_kept_as_they_were_sent(
+    clickhouse: ClickHouse, endpoint: Endpoint, plan: Plan, spec: SourceSpec
+) -> None:
+    async def run() -> list[Taken]:
+        intake = Intake(endpoint, plan)
+        try:
+            return [
+                await intake.take("app.users", b'id,v,price\n5,1,"1.5"\n', method="PATCH", content_type="text/csv"),
+                await intake.take("app.users", b'{"id":6,\n"v":1}\n{"v":1,"id":7}\n', method="PATCH"),
+                await intake.take("app.users", b'{"id": 8,  "v":1}\n{"id":8,"v":2,"_place":3}', method="PATCH"),
+            ]
+        finally:
+            await intake.close()
+
+    assert asyncio.run(run()) == [Taken(0, 1), Taken(0, 2), Taken(0, 2)]
+    found = {row: why for row, _, why in quarantined(clickhouse, spec)}
+    missing = ("is missing, and no row has this key",) * 2
+    unknown = found.pop('{"id":8,"v":2,"_place":3}')
+    assert unknown[0].startswith("is not declared")
+    assert found == dict.fromkeys(('5,1,"1.5"', '{"id":6,"v":1}', '{"id":7,"v":1}', '{"id": 8,  "v":1}'), missing)
+
+
+NAMES = ("name", 'an "odd" one')
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4) | st.sampled_from(["$t$", "'", "\\"])
+VALUES = {
+    "word": TEXTS,
+    "price": st.none() | st.integers(-(10**10) + 1, 10**10 - 1).map(lambda cents: f"{Decimal(cents).scaleb(-2):f}"),
+    "ratio": st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    "tags": st.lists(TEXTS, max_size=2),
+    "gone": st.none() | st.booleans(),
+}
+ROWS = st.fixed_dictionaries({"id": st.integers(0, 2), "v": st.integers(-1, 3)}, optional=VALUES)
+REQUESTS = st.lists(
+    st.tuples(st.sampled_from(["POST", "PATCH", "PATCH", "DELETE"]), st.lists(ROWS, min_size=1)), max_size=6
+)
+EMPTY: dict[str, Any] = {"word": "", "price": None, "ratio": None, "tags": [], "gone": None}
+_runs = itertools.count()
+
+
+def told(method: str, there: Mapping[int, dict[str, Any]], rows: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """The newest rows after a request, as the documentation tells it."""
+    found = dict(there)
+    for key in {row["id"] for row in rows}:
+        mine = [row for row in rows if row["id"] == key]
+        old = there.get(key)
+        if method == "PATCH":
+            whole = any({"word", "tags"} <= row.keys() for row in mine)
+            if not whole and (old is None or old["gone"]):
+                continue
+            mine = [row for row in mine if old is None or row["v"] >= old["v"]]
+            if mine:
+                found[key] = dict(old or EMPTY)
+            for row in sorted(mine, key=lambda row: row["v"]):
+                found[key] |= row
+        else:
+            for row in sorted(mine, key=lambda row: row["v"]):
+                if old is None or row["v"] >= old["v"]:
+                    found[key] = EMPTY | row
+    return found
+
+
+@pytest.mark.parametrize("word", NAMES)
+def test_as_it_is_told(clickhouse: ClickHouse, endpoint: Endpoint, database: str, word: str) -> None:
+    columns = {"run": "VARCHAR", "id": "INTEGER", "v": "BIGINT", word: "VARCHAR", "price": "DECIMAL(10,2)"}
+    columns |= {"ratio": "DOUBLE", "tags": "VARCHAR[]", "gone": "BOOLEAN"}
+    upsert = {"mode": "upsert", "key": ("run", "id"), "version": "v", "deleted": "gone"}
+    spec = source(database, columns, name="app.users", not_null=("v", word), **upsert)  # type: ignore[arg-type]
+    plan = deployed(clickhouse, database, spec)
+    quoted_word = "`" + word + "`"
+
+    async def send(run: str, requests: list[tuple[str, list[dict[str, Any]]]]) -> dict[int, dict[str, Any]]:
+        intake = Intake(endpoint, plan)
+        expected: dict[int, dict[str, Any]] = {}
+        try:
+            for method, rows in requests:
+                given_rows = [row if method == "PATCH" else {"word": "", "tags": []} | row for row in rows]
+                if method == "DELETE":
+                    given_rows = [{"id": row["id"], "v": row["v"]} for row in rows]
+                body = [{word if n == "word" else n: v for n, v in row.items()} | {"run": run} for row in given_rows]
+                await intake.take("app.users", ndjson(*body), method=method)
+                if method == "DELETE":
+                    given_rows = [row | {"gone": True} for row in given_rows]
+                expected = told(method, expected, given_rows)
+        finally:
+            await intake.close()
+        return expected
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(REQUESTS)
+    def check(requests: list[tuple[str, list[dict[str, Any]]]]) -> None:
+        run = f"run '{next(_runs)}'\\"
+        expected = asyncio.run(send(run, requests))
+        query = (
+            f"SELECT id, v, {quoted_word} AS word, toDecimalString(price, 2) AS price, ratio, tags, gone "
+            f"FROM {spec.landing} FINAL WHERE run = {{run:String}}"
+        )
+        found = {row["id"]: row for row in clickhouse.rows(query, {"run": run})}
+        assert found == expected
+
+    check()
 
 
 def test_appended_sources_take_none(endpoint: Endpoint, clickhouse: ClickHouse, database: str) -> None:
