@@ -87,6 +87,8 @@ class ExplainedLambda:
             yield f"-- calls are asked one by one: {asked.alone}"
         if spec.paging is not None:
             yield f"-- a page after the first\n{spec.paging.after}"
+        if spec.nearest is not None:
+            yield f"-- asked first, approximate: {spec.nearest.why} finds the rows\n{spec.nearest.select}"
         if spec.window is not None:
             yield f"-- answered by {spec.window.why}; one call\n{spec.window.select}"
             if spec.window.keyed:

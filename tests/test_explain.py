@@ -6,6 +6,7 @@ import pytest
 
 from realtime.errors import NotFoundError
 from realtime.explain import Explained, explain
+from tests.planner import test_approximate
 from tests.planner.small import planned, project
 from tests.planner.sources import SOURCES
 from tests.planner.test_lambdas import written
@@ -112,3 +113,11 @@ def test_a_lambda_that_is_asked_one_by_one() -> None:
     assert "-- no parameters" in text
     assert "-- reads\napp.events: source\napp.users: source" in text
     assert "-- calls are asked one by one: no parameter is required" in text
+
+
+def test_a_lambda_that_asks_an_index() -> None:
+    built = test_approximate.of(test_approximate.QUERIES, test_approximate.SOURCES, approximate=True)
+    text = str(explain(built, planned(built, "x"), "items_nearest"))
+    assert "-- calls: It is approximate: an index finds the nearest rows, and may miss some.\n" in text
+    assert "-- asked first, approximate: the vector index ix_vector_v_" in text
+    assert "LIMIT 10 * 4 + 100" in text

@@ -11,7 +11,7 @@ from realtime.errors import RefusedError
 from realtime.planner.ir import CallLimits, LambdaSpec, Param
 from realtime.planner.options import unknown_options
 
-OPTIONS = frozenset({"examples", "limits", "cache", "states", "paging"})
+OPTIONS = frozenset({"examples", "limits", "cache", "states", "paging", "approximate"})
 LIMITS: Mapping[str, tuple[type, float, float]] = {
     "seconds": (float, 0.01, 60),
     "rows": (int, 1, 1_000_000),
@@ -40,6 +40,8 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     states: bool = True
     """Whether it may be answered from states where it aggregates a stream."""
     paging: PageSizes | None = None
+    approximate: bool = False
+    """Whether a vector index may decide which rows are the nearest."""
 
 
 def call_options(given: Mapping[str, Any]) -> CallOptions:
@@ -47,11 +49,8 @@ def call_options(given: Mapping[str, Any]) -> CallOptions:
     _check_known(given, OPTIONS, "meta.lambda")
     limits = _numbers(given, "limits", LIMITS)
     cache = _numbers(given, "cache", _CACHE)
-    states = given.get("states", True)
-    if not isinstance(states, bool):
-        raise RefusedError(
-            f"meta.lambda.states is {states!r}", remedy="write `states: false` to read rows, or leave it"
-        )
+    states = _flag(given, "states", True, "write `states: false` to read rows, or leave it")
+    approximate = _flag(given, "approximate", False, "write `approximate: true` to use a vector index, or leave it")
     own = CallLimits(**limits) if limits else None
     paging = _paging(given)
     if paging is not None and own is not None and 0 < own.rows <= paging.most:
@@ -59,7 +58,13 @@ def call_options(given: Mapping[str, Any]) -> CallOptions:
             f"meta.lambda.limits.rows is {own.rows:,}, but a page may have {paging.most:,} rows",
             remedy="leave limits.rows out: paging.max is the limit",
         )
-    return CallOptions(limits=own, cache_seconds=cache.get("seconds", 0.0), states=states, paging=paging)
+    if paging is not None and approximate:
+        raise RefusedError(
+            "meta.lambda.approximate goes with no pages: each page could miss other rows",
+            remedy="leave one of them out",
+        )
+    seconds = cache.get("seconds", 0.0)
+    return CallOptions(limits=own, cache_seconds=seconds, states=states, paging=paging, approximate=approximate)
 
 
 def _paging(given: Mapping[str, Any]) -> PageSizes | None:
@@ -76,6 +81,13 @@ def _paging(given: Mapping[str, Any]) -> PageSizes | None:
             f"meta.lambda.paging.size is {size}, more than its max of {most}", remedy="give a larger max"
         )
     return PageSizes(size, most)
+
+
+def _flag(given: Mapping[str, Any], option: str, default: bool, remedy: str) -> bool:
+    found = given.get(option, default)
+    if not isinstance(found, bool):
+        raise RefusedError(f"meta.lambda.{option} is {found!r}", remedy=remedy)
+    return found
 
 
 def in_words(spec: LambdaSpec) -> str:
@@ -97,6 +109,7 @@ def in_words(spec: LambdaSpec) -> str:
         else []
     )
     said += [f"An answer may be {spec.cache_seconds:g} s old."] if spec.cache_seconds else []
+    said += ["It is approximate: an index finds the nearest rows, and may miss some."] if spec.nearest else []
     return " ".join(said)
 
 

@@ -298,6 +298,16 @@ class Window(msgspec.Struct, frozen=True):
     streams: str
 
 
+class Nearest(msgspec.Struct, frozen=True):
+    """A lambda's query over the rows that a vector index gives, as ``why`` says. An answer of fewer rows than ``rows``,
+    or than the parameter ``param`` says, is none: then the lambda's own query is asked."""
+
+    select: str
+    why: str
+    rows: int = 0
+    param: str = ""
+
+
 class Member(msgspec.Struct, frozen=True):
     """A model whose rows of one key a lambda reads together with others'. ``columns`` are those that it needs;
     ``required`` says that there is no row of the answer without one of this model. ``rows`` is
@@ -368,7 +378,8 @@ class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     same from states, where it aggregates a stream; else ``events`` says why rows are read.
     ``together`` answers the same from a state that its models share, else ``direct`` from states in place of read
     views: they belong to a plan, not to the version; ``apart`` says why there is no ``together``. One with
-    ``paging`` answers a page; ``batch`` has all rows.
+    ``paging`` answers a page; ``batch`` has all rows. ``nearest`` is asked first where the author
+    takes an approximate answer.
     """
 
     name: str
@@ -390,6 +401,7 @@ class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):
     direct: Direct | None = None
     apart: str = ""
     paging: Paging | None = None
+    nearest: Nearest | None = None
 
 
 class DataTest(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,9 +18,11 @@ from realtime.dialects.translate import to_duckdb, to_duckdb_type
 from realtime.emit.readable import readable
 from realtime.errors import BadRequestError, ConfigError, RefusedError
 from realtime.planner.call_options import CallOptions, PageSizes, call_examples, call_options
-from realtime.planner.ir import AS_OF, Column, Keyed, LambdaSpec, Paging, Param, Step, Together
+from realtime.planner.ir import AS_OF, Column, Keyed, LambdaSpec, Nearest, Paging, Param, Step, Together
 from realtime.planner.key_rows import ApartError, key_of
 from realtime.planner.keyed import NotKeyedError, for_many, keyed_query
+from realtime.planner.nearest import SETTINGS as SEARCH_SETTINGS
+from realtime.planner.nearest import find_search, over_candidates
 from realtime.planner.paging import page_params, pages, with_place
 from realtime.planner.relations import Relations, to_read_views
 from realtime.planner.row_keys import RowKeys
@@ -35,6 +37,7 @@ from realtime.transpile.settings import with_settings
 from realtime.transpile.transpile import resolved, transpile
 from realtime.transpile.types import Kind, duck_type
 
+Inlined = Callable[[exp.Query], exp.Query]
 _MARK = "duet.param "
 _EXACT = (
     Kind.INTEGER, Kind.DECIMAL, Kind.BOOLEAN, Kind.TEXT, Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.UUID,
@@ -46,13 +49,15 @@ def plan_lambda(
     query: Query,
     reads: tuple[str, ...],
     adapter: str,
+    inlined: Inlined,
     binder: Binder,
     relations: Relations,
     database: str,
     steps: Mapping[str, Step],
 ) -> LambdaSpec:
     """The compiled lambda; ``reads`` names what it reads, as authored, ``adapter`` the dialect it is written in,
-    ``steps`` are those of models by unique id.
+    ``steps`` are those of models by unique id. ``inlined`` writes models that only map and
+    filter rows into what reads them.
 
     RefusedError where its SQL can't be kept exactly or a parameter is contradictory.
     """
@@ -95,8 +100,25 @@ def plan_lambda(
         apart=apart,
         paging=paging,
     )
+    if options.approximate:
+        spec = _nearest(spec, inlined(to_duckdb(query.sql, adapter, binder)), options, binder, relations, database)
     _check_parameters(spec)
     return spec
+
+
+def _nearest(
+    exact: LambdaSpec, tree: exp.Query, options: CallOptions, binder: Binder, relations: Relations, database: str
+) -> LambdaSpec:
+    """``exact``, whose query is ``tree``, with that of a vector index. RefusedError where none can find its rows."""
+    search = find_search(resolved(tree, binder), exact.name, relations)
+    rows, param = search.asked
+    made = to_read_views(over_candidates(search, exact.name, binder), relations, database)
+    found = Nearest(readable(with_settings(made, SEARCH_SETTINGS)), search.why, rows, param)
+    version = _version(exact.select + found.select, exact.params, options)
+    why = "a vector index finds its rows"
+    return msgspec.structs.replace(
+        exact, version=version, nearest=found, keyed=None, alone=why, together=None, apart=why
+    )
 
 
 def _check_parameters(spec: LambdaSpec) -> None:
@@ -132,14 +154,14 @@ def split_lambda(
     query: Query,
     spec: LambdaSpec,
     adapter: str,
-    inlined: Callable[[exp.Query], exp.Query],
+    inlined: Inlined,
     binder: Binder,
     relations: Relations,
     database: str,
 ) -> SplitLambda:
     """What states could hold of ``query``, planned as ``spec``, unless its author wants none; ``inlined`` writes the
     streams into what reads them."""
-    if not call_options(query.options).states or spec.paging is not None:
+    if not call_options(query.options).states or spec.paging is not None or spec.nearest is not None:
         return SplitLambda()
 
     def split(tree: exp.Query) -> SplitQuery | None:

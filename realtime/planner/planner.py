@@ -33,6 +33,7 @@ from realtime.planner.relations import Relations, key_of, reads_only
 from realtime.planner.shapes import Planned, check_options, plan_model
 from realtime.planner.sources import plan_source
 from realtime.planner.split_lambda import SplitLambda
+from realtime.planner.streams import stream_tables
 from realtime.planner.windows import windowed
 from realtime.project.binder import Binder
 from realtime.project.manifest import Model, Project, Query, Source, Test
@@ -301,6 +302,15 @@ class Planner:
             return None
         return model.name, self.streams[model.unique_id]
 
+    def _mapped(self, reference: exp.Table) -> tuple[str, exp.Query] | None:
+        """Name and query of a model that maps and filters the rows of a source, whichever those are."""
+        model, found = self.relations.model(reference), self._stream(reference)
+        if found is not None or model is None or self.steps[model.unique_id].shape is not Shape.READ:
+            return found
+        tree = inline_streams(to_duckdb(model.sql, self.project.adapter, self.binder), self._mapped)
+        of_rows = stream_tables(tree, lambda table: self.relations.source(table) is not None)
+        return (model.name, tree) if of_rows is not None else None
+
     def entries(self, models: Iterable[Model]) -> Mapping[str, bytes]:
         """What the cache took of ``models``."""
         return self._memory.entries(models)
@@ -386,7 +396,8 @@ class Planner:
             return inline_streams(tree, self._stream)
 
         names, adapter = self._names(query.depends_on), self.project.adapter
-        spec = plan_lambda(query, names, adapter, self.binder, self.relations, self.database, self.steps)
+        mapped = lambda tree: inline_streams(tree, self._mapped)  # noqa: E731 -- as short as the one above
+        spec = plan_lambda(query, names, adapter, mapped, self.binder, self.relations, self.database, self.steps)
         return _Lambda(spec, split_lambda(query, spec, adapter, inlined, self.binder, self.relations, self.database))
 
     def test(self, test: Test) -> DataTest:

@@ -119,10 +119,17 @@ def _read_source(reference: exp.Table, landing: exp.Table, spec: SourceSpec, *, 
         _rename(reference, landing)
         return
     alias = exp.TableAlias(this=quote(reference.alias_or_name))
-    newest = exp.select(*(column(c.name) for c in spec.columns)).from_(exp.Final(this=landing))
+    reference.replace(exp.Subquery(this=newest_rows(spec, landing), alias=alias))
+
+
+def newest_rows(spec: SourceSpec, landing: exp.Table) -> exp.Select:
+    """The rows of ``landing`` that readers of the source see: of an upserted one the newest per key, without those that
+    are deleted."""
+    upsert = spec.mode == "upsert"
+    newest = exp.select(*(column(c.name) for c in spec.columns)).from_(exp.Final(this=landing) if upsert else landing)
     if spec.deleted:
         newest = newest.where(form("NOT ifNull(deleted, false)", deleted=column(spec.deleted)))
-    reference.replace(exp.Subquery(this=newest, alias=alias))
+    return newest
 
 
 def _check_correlated(tree: exp.Query, relations: Relations) -> None:

@@ -181,12 +181,14 @@ def _expiry(source: Source, columns: tuple[Column, ...]) -> Expiry:
 
 
 def _indexes(source: Source, columns: tuple[Column, ...]) -> tuple[Index, ...]:
-    """Of an upserted source only the key's columns may have one: versions of a key are left out together or not."""
+    """Of an upserted source only the key's columns may have one: versions of a key are left out together or not. But
+    vectors may, for their index only gives keys to look at."""
     upsert = source.options.get("mode") == "upsert"
     key = _names(source.options, "key")
     kinds = {c.name: duck_type(c.type).kind for c in columns if not upsert or c.name in key}
     try:
-        return indexes(source.options, kinds, "the key's columns" if upsert else "the source's columns")
+        vectors = {c.name: duck_type(c.type).size for c in columns if duck_type(c.type).kind is Kind.ARRAY}
+        return indexes(source.options, kinds, "the key's columns" if upsert else "the source's columns", vectors)
     except RefusedError as error:
         raise _wrong(source, error.message.removeprefix("meta.realtime."), error.remedy) from None
 

@@ -16,6 +16,7 @@ _SUMMARY = b"x-clickhouse-summary"
 class _Summary(msgspec.Struct):
     read_rows: str = "0"
     read_bytes: str = "0"
+    result_rows: str = "0"
     elapsed_ns: str = "0"
 
 
@@ -48,6 +49,11 @@ def answer(form: Format, columns: bytes, lines: bytes, reply: Reply, cursor: str
         found.read_bytes.encode(),
         following,
     )
+
+
+def row_count(reply: Reply) -> int:
+    """How many rows ``reply`` has, in any format."""
+    return int(_read_summary(reply.headers.get(_SUMMARY, b"{}")).result_rows)
 
 
 def by_key(lines: bytes) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from typing import Any
 from realtime.errors import DuetError, OverloadedError
 from realtime.planner.ir import AS_OF, LambdaSpec, Missing
 from realtime.serving.admission import Admission, Nested
-from realtime.serving.answers import answer, by_key, source_format
+from realtime.serving.answers import answer, by_key, row_count, source_format
 from realtime.serving.failures import (
     GoneError,
     OutOfMemoryError,
@@ -251,7 +251,8 @@ class Calls:
     ) -> Reply:
         """The reply to one of ``queries``, that over states and that over rows, for ``keys`` keys: rows answer while
         there are few to read, which takes less than to merge states, and where states can't (one may be gone already,
-        or hold a row that the call does not ask for and on which an expression fails)."""
+        or hold a row that the call does not ask for and on which an expression fails). Where an index finds the nearest
+        rows, all are read if it leaves too few."""
         spec, request_id = calls[0].entry.spec, calls[0].request_id
         for call in calls:
             call.asked.batch = len(calls)
@@ -263,6 +264,10 @@ class Calls:
             with self._traces.query(spec.name, spec.version, [call.asked for call in calls]) as traceparent:
                 return await self._upstream.call(*given, traceparent)
 
+        if spec.nearest is not None:
+            found = await sent(queries[0])
+            asked = int(calls[0].given[spec.nearest.param]) if spec.nearest.param else spec.nearest.rows
+            return found if row_count(found) >= asked else await sent(queries[1])
         (*states, rows), now = queries, asyncio.get_running_loop().time()
         if not states:
             return await sent(rows)

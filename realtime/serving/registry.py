@@ -38,8 +38,9 @@ _SPECS = "SELECT spec FROM {database:Identifier}.lambdas FINAL ORDER BY at, name
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """One lambda version, ready to be called. ``one`` are its queries for one call, ``many`` those for many keys, as
-    ``keyed`` says (none where it has no such form): all answer the same, and where the first can't be computed the next
-    one tells. ``views`` answers the same from read views, whatever is deployed; None where it is this one that does."""
+    ``keyed`` says (none where it has no such form): all answer the same (but an approximate one), and where the first
+    can't be computed the next one tells. ``views`` answers the same from read views, whatever is deployed; None where
+    it is this one that does."""
 
     spec: LambdaSpec
     signature: Signature
@@ -58,6 +59,8 @@ class Entry:
         if windowed and spec.window is not None:
             one.insert(0, spec.window.select)
             many[:0] = [spec.window.keyed] if spec.window.keyed else []
+        if spec.nearest is not None:
+            one.insert(0, spec.nearest.select)
         first, second = (tuple(text.encode() for text in texts) for texts in (one, many))
         after = (spec.paging.after.encode(),) if spec.paging is not None else ()
         views = cls(spec, Signature.of(spec), meta(spec), first, second, spec.keyed, after=after)

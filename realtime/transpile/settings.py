@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlglot import exp
 
 SETTINGS: dict[str, int | str] = {
@@ -27,9 +29,9 @@ SETTINGS: dict[str, int | str] = {
 _MOST_ROUNDS = 1_000_000
 
 
-def with_settings(query: exp.Query) -> exp.Query:
-    """``query`` with `SETTINGS` at its end, in place: views keep them whatever a caller's session says."""
-    found = dict(SETTINGS)
+def with_settings(query: exp.Query, more: Mapping[str, int] | None = None) -> exp.Query:
+    """``query`` with `SETTINGS` and ``more`` at its end, in place: views keep them whatever a caller's session says."""
+    found = {**SETTINGS, **(more or {})}
     if any(clause.args.get("recursive") for clause in query.find_all(exp.With)):
         found["max_recursive_cte_evaluation_depth"] = _MOST_ROUNDS
     settings = [_setting(name, value) for name, value in found.items()]

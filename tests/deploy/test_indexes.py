@@ -11,12 +11,16 @@ from realtime.planner.ir import LambdaSpec, Plan
 from realtime.project.manifest import Project, Query, Source
 from tests.deploy.conftest import Site, model, project, source
 
-COLUMNS = {"id": "bigint", "room": "varchar", "text": "varchar", "size": "integer"}
+COLUMNS = {"id": "bigint", "room": "varchar", "text": "varchar", "size": "integer", "v": "float[3]"}
 MODELS = {
-    "notes": "select id, room, text, size from memory.chat.messages",
+    "notes": "select id, room, text, size, v from memory.chat.messages",
     "per_text": "select text, room, count(*) as n, sum(size) as total from memory.chat.messages group by text, room",
 }
-SOURCE = [{"columns": "text", "type": "text"}, {"columns": ["id", "size"], "type": "minmax"}]
+SOURCE = [
+    {"columns": "text", "type": "text"},
+    {"columns": ["id", "size"], "type": "minmax"},
+    {"columns": "v", "type": "vector"},
+]
 STATE = [{"columns": "text", "type": "text"}, {"columns": "room", "type": "bloom"}]
 LAMBDAS = {
     "found": ("notes", "contains(text, $q::varchar)", ["ix_text_text"]),
@@ -30,7 +34,8 @@ LAMBDAS = {
 PARAMETER = '$q /* duet.param {"name": "q", "type": "varchar"} */'
 ROWS = (
     "SELECT number, if(number % 101 = 0, NULL, concat('r', toString(intDiv(number, 100) * 97 % 20011))), "
-    "if(number % 11 = 0, NULL, concat('word ', toString(number % 3001), if(number % 2 = 0, '%', '_'))), number "
+    "if(number % 11 = 0, NULL, concat('word ', toString(number % 3001), if(number % 2 = 0, '%', '_'))), number, "
+    "arrayMap(i -> toFloat32(sin(number * i)), [1, 2, 3]) "
     "FROM numbers(30000)"
 )
 
@@ -87,12 +92,12 @@ def test_lambdas_use_them_and_no_answer_changes(site: Site) -> None:
     assert named(site) == set()
     wanted = site.compile(built(SOURCE, STATE))
     found = site.changes(wanted)
-    assert [c.kind for c in found] == [Kind.ADD_INDEX] * 5
+    assert [c.kind for c in found] == [Kind.ADD_INDEX] * 6
     assert all(c.rows and not c.destructive for c in found)
     assert site.deploy(built(SOURCE, STATE), build=stage_views) == wanted
     assert wanted.steps[-1].states[0].relation == state.relation  # the table stays, and so do its rows
     assert named(site) == {
-        ("raw", "ix_text_text"), ("raw", "ix_minmax_id"), ("raw", "ix_minmax_size"),
+        ("raw", "ix_text_text"), ("raw", "ix_minmax_id"), ("raw", "ix_minmax_size"), ("raw", "ix_vector_v"),
         ("state", "ix_text_text"), ("state", "ix_bloom_room"),
     }  # fmt: skip
     for relation in (landing, state.relation):
@@ -106,8 +111,8 @@ def test_lambdas_use_them_and_no_answer_changes(site: Site) -> None:
 
 def test_they_go_online(site: Site) -> None:
     site.deploy(built(SOURCE, STATE), build=stage_views)
-    fewer = built(SOURCE[1:], STATE[:1])
+    fewer = built(SOURCE[1:2], STATE[:1])
     found = site.changes(site.compile(fewer))
-    assert [c.kind for c in found] == [Kind.DROP_INDEX, Kind.DROP_INDEX]
+    assert [c.kind for c in found] == [Kind.DROP_INDEX] * 3
     site.deploy(fewer, build=stage_views)
     assert named(site) == {("raw", "ix_minmax_id"), ("raw", "ix_minmax_size"), ("state", "ix_text_text")}

@@ -177,10 +177,20 @@ WRONG_SOURCES = {
         Declared({"id": "double"}, options={"indexes": [{"columns": "id", "type": "bloom"}]}),
         "indexes asks for a bloom index of id, which is float",
     ),
-    "with an approximate index": (
+    "with an index of vectors of any length": (
         Declared({"id": "float[]"}, options={"indexes": [{"columns": "id", "type": "vector"}]}),
-        "asks for a vector index, whose answers are approximate",
+        "indexes asks for a vector index of id\n  → it takes columns of type FLOAT[n] of a source; here: none",
     ),
+    "with an index of vectors by an unknown distance": (
+        Declared({"id": "float[3]"}, options={"indexes": [{"columns": "id", "type": "vector", "distance": "l3"}]}),
+        "indexes has distance 'l3'\n  → it is one of cosine, euclidean",
+    ),
+    "with an option that indexes do not have": (
+        Declared({"id": "float[3]"}, options={"indexes": [{"columns": "id", "type": "vector", "size": 3}]}),
+        "indexes has size\n  → write {columns: embedding, type: vector, distance: cosine}",
+    ),
+    "with vectors of doubles": (Declared({"id": "double[3]"}), "column id is DOUBLE[3]: vectors hold FLOATs"),
+    "with a vector in a list": (Declared({"id": "float[3][]"}), "column id is FLOAT[3][], with a vector in it"),
     "with an index that would hide new versions": (
         Declared(KEYED, options={**UPSERT, "indexes": [{"columns": "v", "type": "minmax"}]}),
         "indexes names v, which is none of the key's columns",

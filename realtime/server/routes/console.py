@@ -107,7 +107,7 @@ async def definition(request: Request) -> Response:
         "paged": spec.paging is not None,
         "examples": spec.examples,
         "depends_on": spec.depends_on,
-        "clickhouse": (spec.together or spec.direct or spec).select,
+        "clickhouse": (spec.nearest or spec.together or spec.direct or spec).select,
         "duckdb": spec.batch,
         "together": "" if entry.keyed is not None else spec.alone,
         "versions": [{"version": v, "deployed": since.get(v)} for v in catalog.versions[name]],
