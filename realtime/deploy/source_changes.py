@@ -162,7 +162,9 @@ def _columns(source: SourceSpec, table: Table, *, rebuilt: bool) -> Iterator[Cha
     for column in source.columns:
         if column.name not in table.columns:
             if table.rows and column_type(source, column) == column.clickhouse:
-                nested = "a list, struct or map can't be NULL" if is_nested(column) else "it is declared not_null"
+                nested = (
+                    "a list, vector, struct or map can't be NULL" if is_nested(column) else "it is declared not_null"
+                )
                 raise SourceError(
                     f"source {source.name}: column {column.name} is new, and the {table.rows:,} rows that are there "
                     f"already would have no value for it: {nested}",

@@ -198,13 +198,13 @@ def column_ddl(source: SourceSpec, column: Column) -> str:
 
 
 def column_type(source: SourceSpec, column: Column) -> str:
-    """The column's type in the landing table: Nullable unless declared ``not_null``; lists, structs and maps never."""
+    """The column's type in the landing table: Nullable unless declared ``not_null``; what is `NESTED` never."""
     nullable = column.name not in {*source.not_null, *source.key, source.version} and not is_nested(column)
     return f"Nullable({column.clickhouse})" if nullable else column.clickhouse
 
 
 def is_nested(column: Column) -> bool:
-    """Whether the column holds lists, structs or maps, which ClickHouse can't make Nullable."""
+    """Whether the column holds lists, arrays, structs or maps, which ClickHouse can't make Nullable."""
     return duck_type(column.type).kind in NESTED
 
 

@@ -125,7 +125,7 @@ class DuckType:
 
     @property
     def clickhouse(self) -> str:
-        """The ClickHouse type of a value that may be NULL (lists, structs and maps can't be)."""
+        """The ClickHouse type of a value that may be NULL (lists, arrays, structs and maps can't be)."""
         return self.base if self.kind in NESTED else f"Nullable({self.base})"
 
     def holds(self, kind: Kind) -> bool:
