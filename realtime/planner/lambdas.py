@@ -30,7 +30,8 @@ from realtime.planner.split_lambda import SplitLambda, SplitQuery, split_query
 from realtime.planner.together import HOLDER, Joined, read_together
 from realtime.project.binder import Binder, table
 from realtime.project.manifest import Query
-from realtime.serving.parameters import Signature
+from realtime.serving.parameters import Signature, innermost
+from realtime.serving.values import form
 from realtime.transpile.form import quote
 from realtime.transpile.lower import refused
 from realtime.transpile.settings import with_settings
@@ -286,6 +287,10 @@ def _declared(sql: str) -> Iterator[Mapping[str, Any]]:
 def _param(given: Mapping[str, Any], binder: Binder) -> Param:
     name = str(given["name"])
     bound = binder.describe(f"SELECT CAST(NULL AS {given['type']})")[0][1]
+    try:
+        form(innermost(bound))
+    except ConfigError as error:
+        raise RefusedError(f"parameter {name}: {error.message}", construct=name, remedy=error.remedy) from None
     if duck_type(bound.name).kind is Kind.ARRAY and duck_type(bound.name).item.name != "FLOAT":
         raise RefusedError(
             f"parameter {name} is {bound.name}: vectors hold FLOATs",

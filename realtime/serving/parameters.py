@@ -82,7 +82,7 @@ class Parameter:
     def of(cls, param: Param) -> Parameter:
         """ConfigError where the declaration contradicts itself."""
         wanted = duck_type(param.type)
-        item = _innermost(wanted)
+        item = innermost(wanted)
         values.form(item)
 
         def declared(what: str, given: Any, as_type: DuckType) -> Any:
@@ -115,7 +115,7 @@ class Parameter:
     @property
     def expected(self) -> str:
         """What is taken, in words."""
-        item = _innermost(self.type)
+        item = innermost(self.type)
         each = values.expected(item)
         if self.enum:
             each = " or ".join(str(e) for e in self.param.enum)
@@ -278,7 +278,8 @@ def _format(param: Param, item: DuckType) -> TextFormat | None:
         raise ConfigError(f"parameter {param.name}: {error.message}", remedy=error.remedy) from None
 
 
-def _innermost(wanted: DuckType) -> DuckType:
+def innermost(wanted: DuckType) -> DuckType:
+    """The type of the items of a list, of lists; any other is its own."""
     while wanted.kind in LISTS:
         wanted = wanted.item
     return wanted

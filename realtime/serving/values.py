@@ -23,7 +23,6 @@ from realtime.transpile.types import LISTS, DuckType, Kind, integer_range
 _INTEGER = re.compile(r"[+-]?[0-9]{1,60}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_TIME = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?")
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
@@ -32,6 +31,11 @@ _EXACT = decimal.Context(prec=100, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX)
 _FRACTION = {"TIMESTAMP_S": 0, "TIMESTAMP_MS": 3}
 # What ClickHouse holds as Date32 and DateTime64.
 _FIRST, _LAST = dt.date(1900, 1, 1), dt.date(2299, 12, 31)
+_REMEDIES = {
+    # ClickHouse compares times of day otherwise.
+    Kind.TIME: "declare it varchar with format='^[0-2][0-9]:[0-5][0-9]:[0-5][0-9]$', and compare it with "
+    "strftime(moment, '%H:%M:%S')",
+}
 _BEYOND_JSON = {"BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT"}
 
 
@@ -54,7 +58,7 @@ class Form:
 def read(given: Any, wanted: DuckType) -> Any:
     """The value of type ``wanted`` that JSON's ``given`` stands for; ValueError where it is none.
 
-    Returns int, float, Decimal, bool, str, date, time, datetime (UTC; naive for TIMESTAMP), UUID, or a list of them
+    Returns int, float, Decimal, bool, str, date, datetime (UTC; naive for TIMESTAMP), UUID, or a list of them
     and None.
     """
     if wanted.kind is Kind.LIST:
@@ -98,10 +102,9 @@ def form(wanted: DuckType) -> Form:
     """The entry of `FORMS`; ConfigError where the type can't be a parameter."""
     found = FORMS.get(wanted.kind)
     if found is None:
-        raise ConfigError(
-            f"a parameter can't be of type {wanted.name}",
-            remedy="declare it varchar and cast it in the lambda; for a closed list of texts, give `enum`",
-        )
+        otherwise = "declare it varchar and cast it in the lambda; for a closed list of texts, give `enum`"
+        remedy = _REMEDIES.get(wanted.kind, otherwise)
+        raise ConfigError(f"a parameter can't be of type {wanted.name}", remedy=remedy)
     return found
 
 
@@ -209,12 +212,6 @@ def _date(given: Any, _: DuckType) -> dt.date:
     return _in_range(dt.date.fromisoformat(given))
 
 
-def _time(given: Any, _: DuckType) -> dt.time:
-    if not isinstance(given, str) or not _TIME.fullmatch(given):
-        raise ValueError
-    return dt.time.fromisoformat(given)
-
-
 def _moment(given: Any, wanted: DuckType) -> dt.datetime:
     """An instant in UTC; an offset is applied, as DuckDB's cast does."""
     if not isinstance(given, str) or not _MOMENT.fullmatch(given):
@@ -284,7 +281,6 @@ FORMS: Mapping[Kind, Form] = {
     Kind.TEXT: Form(_string, _says("a text")),
     Kind.JSON: Form(_json, _says("a text that is valid JSON")),
     Kind.DATE: Form(_date, _says("a date as in 2018-05-01, 1900 to 2299"), write=dt.date.isoformat),
-    Kind.TIME: Form(_time, _says("a time of day as in 12:30:00"), write=dt.time.isoformat),
     Kind.TIMESTAMP: Form(_moment, _expect_moment, write=_write_moment),
     Kind.TIMESTAMPTZ: Form(_moment, _expect_moment, write=_write_moment),
     Kind.UUID: Form(_uuid, _says("a UUID as in 550e8400-e29b-41d4-a716-446655440000")),

@@ -158,6 +158,9 @@ REFUSED = {
     "select n from {{ ref('staged') }} where n = $n": "parameter n is not declared",
     "select {{ param('n', 'money') }} as n from {{ ref('staged') }}": "money",
     "select {{ param('n', 'integer') }} + {{ param('n', 'bigint') }} as n": "declared twice, differently",
+    "select {{ param('t', 'time') }} as t": "parameter t: a parameter can't be of type TIME",
+    "select id from {{ ref('staged') }} where day in {{ param('t', 'time[]') }}": "compare it with strftime(moment, ",
+    "select {{ param('b', 'blob') }} as b": "parameter b: a parameter can't be of type BLOB",
     "select n from {{ ref('nowhere') }}": "reads nowhere",
     "select now() as n": "it depends on when the query runs",
 }
