@@ -35,6 +35,11 @@ def compiled(settings: Settings) -> Any:
 
     with show.waiting("compiling: dbt parses the project, then each model that changed is planned"):
         outcome = compile_project(settings)
+    for path in outcome.unmarked:
+        show.note(
+            f"{path} is no lambda: it has no `meta.lambda`\n"
+            "  → write `config: {meta: {lambda: {}}}` into its yml, or `lambda: false` there if it is to be none"
+        )
     return accepted(outcome)
 
 

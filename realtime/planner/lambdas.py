@@ -29,7 +29,7 @@ from realtime.planner.row_keys import RowKeys
 from realtime.planner.split_lambda import SplitLambda, SplitQuery, split_query
 from realtime.planner.together import HOLDER, Joined, read_together
 from realtime.project.binder import Binder, table
-from realtime.project.manifest import Query
+from realtime.project.manifest import PARAM_MARK, Query
 from realtime.serving.parameters import Signature, innermost
 from realtime.serving.values import form
 from realtime.transpile.form import quote
@@ -39,7 +39,6 @@ from realtime.transpile.transpile import resolved, transpile
 from realtime.transpile.types import Kind, duck_type
 
 Inlined = Callable[[exp.Query], exp.Query]
-_MARK = "duet.param "
 _EXACT = (
     Kind.INTEGER, Kind.DECIMAL, Kind.BOOLEAN, Kind.TEXT, Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.UUID,
 )  # fmt: skip
@@ -57,8 +56,7 @@ def plan_lambda(
     steps: Mapping[str, Step],
 ) -> LambdaSpec:
     """The compiled lambda; ``reads`` names what it reads, as authored, ``adapter`` the dialect it is written in,
-    ``steps`` are those of models by unique id. ``inlined`` writes models that only map and
-    filter rows into what reads them.
+    ``steps`` are those of models by unique id. ``inlined`` writes models that only map and filter rows into readers.
 
     RefusedError where its SQL can't be kept exactly or a parameter is contradictory.
     """
@@ -280,8 +278,8 @@ def _params(query: Query, adapter: str, binder: Binder) -> tuple[Param, ...]:
 def _declared(sql: str) -> Iterator[Mapping[str, Any]]:
     for token in sqlglot.tokenize(sql, read="duckdb"):
         for comment in token.comments:
-            if comment.strip().startswith(_MARK):
-                yield json.loads(comment.strip().removeprefix(_MARK))
+            if comment.strip().startswith(PARAM_MARK):
+                yield json.loads(comment.strip().removeprefix(PARAM_MARK))
 
 
 def _param(given: Mapping[str, Any], binder: Binder) -> Param:

@@ -49,10 +49,12 @@ class _Lambda(msgspec.Struct, frozen=True):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """The plan, or what stands against it. ``refusals`` are empty where ``plan`` may be carried out."""
+    """The plan, or what stands against it. ``refusals`` are empty where ``plan`` may be carried out. ``unmarked`` are
+    files that look like lambdas and are none (`realtime.project.manifest.Project`)."""
 
     plan: Plan
     refusals: tuple[DuetError, ...]
+    unmarked: tuple[str, ...] = ()
 
 
 def plan_project(project: Project, database: str, cache: Cache | None = None) -> Outcome:
@@ -79,7 +81,9 @@ def plan_project(project: Project, database: str, cache: Cache | None = None) ->
     hints |= {source.unique_id: source.options for source in project.sources.values()}
     plan = designed(plan if project.cluster else windowed(plan, planner.splits), hints)
     # On a cluster lambdas read models only: a landing table or state is that of one shard.
-    return Outcome(plan if project.cluster else directly(colocated(plan)), tuple(planner.refused.refusals))
+    return Outcome(
+        plan if project.cluster else directly(colocated(plan)), tuple(planner.refused.refusals), project.unmarked
+    )
 
 
 def trace_model(project: Project, database: str, name: str) -> tuple[Stage, ...]:

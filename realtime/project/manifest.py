@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from sqlglot import exp
 from realtime.errors import ConfigError, SourceError
 from realtime.project.binder import table
 
+PARAM_MARK = "duet.param "
+"""Begins the comment in which the macros say what a parameter is."""
 _MODELS = ("model", "seed", "snapshot")
 
 
@@ -108,7 +110,7 @@ class Query:
 @dataclasses.dataclass(frozen=True)
 class Project:
     """Everything of the authored project that Duet reads, in dbt's order of dependency; ``cluster`` is that of its
-    ClickHouse, empty where it has none."""
+    ClickHouse, empty where it has none. ``unmarked`` are files that look like lambdas and say nothing of it."""
 
     name: str
     adapter: str
@@ -117,6 +119,7 @@ class Project:
     tests: tuple[Test, ...]
     queries: tuple[Query, ...]
     cluster: str = ""
+    unmarked: tuple[str, ...] = ()
 
     def realtime_models(self) -> list[Model]:
         """Models that opted in, each after those it reads."""
@@ -155,10 +158,23 @@ def read_manifest(path: Path) -> Project:
         sources={s["unique_id"]: _source(s, tests) for s in manifest["sources"].values()},
         models={n["unique_id"]: _model(n, root) for n in nodes.values() if n["resource_type"] in _MODELS},
         tests=tests,
-        queries=tuple(
-            _query(n, root) for n in nodes.values() if n["resource_type"] == "analysis" and "lambda" in _meta(n)
-        ),
+        queries=tuple(_query(n, root) for n in nodes.values() if _is_lambda(n)),
+        unmarked=tuple(_unmarked(nodes.values())),
     )
+
+
+def _is_lambda(node: Mapping[str, Any]) -> bool:
+    return node["resource_type"] == "analysis" and _meta(node).get("lambda", False) is not False
+
+
+def _unmarked(nodes: Collection[Mapping[str, Any]]) -> Iterator[str]:
+    """Analyses without ``meta.lambda`` that have parameters, or are in a folder of lambdas."""
+    folders = {"realtime/lambdas", *(str(Path(n["original_file_path"]).parent) for n in nodes if _is_lambda(n))}
+    for node in nodes:
+        if node["resource_type"] == "analysis" and "lambda" not in _meta(node):
+            path = node["original_file_path"]
+            if str(Path(path).parent) in folders or PARAM_MARK in (node.get("compiled_code") or ""):
+                yield path
 
 
 def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:

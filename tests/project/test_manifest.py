@@ -119,3 +119,22 @@ def test_the_first_lines_of_the_file_are_kept(tmp_path: Path) -> None:
 def test_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be read"):
         read_manifest(tmp_path / "manifest.json")
+
+
+def test_an_analysis_that_looks_like_a_lambda_is_named(tmp_path: Path) -> None:
+    def analysis(name: str, folder: str, meta: Any, sql: str = "select 1") -> dict[str, Any]:
+        config = {"enabled": True, "meta": meta}
+        return _node("analysis", name, original_file_path=f"{folder}/{name}.sql", compiled_code=sql, config=config)
+
+    param = 'select CAST($n /* duet.param {"name": "n", "type": "bigint"} */ AS bigint)'
+    project = _read(
+        tmp_path,
+        analysis("called", "app", {"lambda": {}}),
+        analysis("beside", "app", {}),
+        analysis("off", "app", {"lambda": False}, param),
+        analysis("first", "realtime/lambdas", {}),
+        analysis("asking", "analyses", {}, param),
+        analysis("plain", "analyses", {}),
+    )
+    assert [q.name for q in project.queries] == ["called"]
+    assert project.unmarked == ("app/beside.sql", "realtime/lambdas/first.sql", "analyses/asking.sql")
