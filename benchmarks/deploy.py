@@ -1,6 +1,6 @@
 """What a deploy costs: backfilled rows per second, and readers' worst latency while a model is deployed again.
 
-    python benchmarks/deploy.py [--rows N] [--runs N] [--threads N]
+    python benchmarks/deploy.py [--rows N] [--runs N] [--threads N] [--merged]
 
 Backfill: the states over `chat.messages` are filled by `realtime.deploy.backfill` (chunks that count once, resumable,
 into a table beside) and, beside it, each by one bare `INSERT … SELECT` of the same view. Runs alternate. Readers: two
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4_000_000, help="rows in the landing table")
     parser.add_argument("--runs", type=int, default=3, help="runs of each side")
     parser.add_argument("--threads", type=int, default=2, help="chunks at a time")
+    parser.add_argument("--merged", action="store_true", help="rows of all times of arrival are in one part, by key")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings.load(copied(Path(folder)), {"DUET_CLICKHOUSE_PORT": "0"})
@@ -62,6 +63,8 @@ def main() -> None:
             with ClickHouse(find_endpoint(settings)) as client:
                 deploy(settings, plan, client, lambda _: None)
                 _fill(client, plan, options.rows)
+                if options.merged:
+                    client.execute(f"OPTIMIZE TABLE {_landing(plan)} FINAL")
                 _measure_backfill(client, plan, options.rows, options.runs, options.threads)
                 _measure_readers(settings, plan, client)
         finally:

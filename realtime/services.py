@@ -17,6 +17,7 @@ from realtime.deploy.freshness import Fresh, freshness
 from realtime.deploy.ledger import Ledger
 from realtime.deploy.live import active_plan
 from realtime.errors import DuetError, UnavailableError
+from realtime.ingest.exports import Waiting, waiting
 from realtime.ingest.topics import Topic, read_topics
 from realtime.planner.ir import Plan, plan_id
 from realtime.project.profile import project_name
@@ -37,20 +38,26 @@ class Service(msgspec.Struct, frozen=True):
 
 class Status(msgspec.Struct, frozen=True):
     """What runs, how old the rows are of the deployed models that may be older than what has landed, the states that
-    hold only the rows from a moment on, since they were deployed without a backfill, and how far behind topics are."""
+    hold only the rows from a moment on, since they were deployed without a backfill, how far behind topics are, and of
+    which sources exports have stopped."""
 
     services: tuple[Service, ...]
     models: tuple[Fresh, ...] = ()
     late: Mapping[str, datetime] = {}
     topics: tuple[Topic, ...] = ()
+    exports: tuple[Waiting, ...] = ()
 
     @property
     def well(self) -> bool:
-        """Whether everything runs and every model and source gets new rows."""
+        """Whether everything runs, every model and source gets new rows, and expired ones go."""
         return all(s.running for s in self.services) and not any(self._problems())
 
     def _problems(self) -> list[str]:
-        return [m.problem for m in self.models] + [t.problem for t in self.topics]
+        return [
+            *(m.problem for m in self.models),
+            *(t.problem for t in self.topics),
+            *(e.problem for e in self.exports),
+        ]
 
 
 def start(settings: Settings) -> list[Service]:
@@ -86,7 +93,7 @@ def status(settings: Settings) -> Status:
         found_late = Ledger(client, plan.database).late()
         late = {relation: found_late[relation] for relation in states_of(plan) if relation in found_late}
         topics = read_topics(client, plan.database, plan.sources)
-        return Status(found, freshness(client, plan), late, topics)
+        return Status(found, freshness(client, plan), late, topics, waiting(settings, client, plan))
 
 
 def server_url(settings: Settings) -> str:

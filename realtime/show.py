@@ -101,6 +101,9 @@ def status(found: Status) -> None:
     services(found.services)
     for relation, since in found.late.items():
         _OUT.print(f"\n{relation} holds rows from {since:%Y-%m-%d %H:%M:%S}Z on only; duet deploy --backfill fills it")
+    for stopped in found.exports:
+        colour = "red" if stopped.problem else "yellow"
+        _OUT.print(f"\n[{colour}]{escape(str(stopped))}[/]")
     if found.topics:
         _topics(found.topics)
     if not found.models:

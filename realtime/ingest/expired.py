@@ -61,12 +61,19 @@ def delete_expired(
         return {}
 
 
-def _drop_parts(client: ClickHouse, source: SourceSpec, watermark: datetime) -> int:
+def expired(source: SourceSpec, moment: datetime) -> str:
+    """The condition that an export at ``moment`` deletes a row of ``source``, which has a ``ttl``."""
+    at = f"fromUnixTimestamp64Micro({micros(moment)}, 'UTC')"
+    if not source.whole_parts:
+        return f"({source.ttl}) <= {at}"
     begin = source.partition_by.partition("(")[0]
-    now = f"fromUnixTimestamp64Micro({micros(server_now(client))}, 'UTC')"
+    return f"{source.partition_by} < {begin}({at} - {source.lifetime})"
+
+
+def _drop_parts(client: ClickHouse, source: SourceSpec, watermark: datetime) -> int:
     over = client.rows(
         f"SELECT _part AS part, count() AS rows FROM {source.landing} "
-        f"WHERE {source.partition_by} < {begin}({now} - {source.lifetime}) GROUP BY part "
+        f"WHERE {expired(source, server_now(client))} GROUP BY part "
         f"HAVING max({INGESTED_AT}) < fromUnixTimestamp64Micro({micros(watermark)}, 'UTC') ORDER BY part"
     )
     gone = 0
@@ -82,8 +89,8 @@ def _drop_parts(client: ClickHouse, source: SourceSpec, watermark: datetime) -> 
 
 
 def _delete_rows(client: ClickHouse, source: SourceSpec, watermark: datetime) -> int:
-    now, until = (f"fromUnixTimestamp64Micro({micros(m)}, 'UTC')" for m in (server_now(client), watermark))
-    over = f"({source.ttl}) <= {now} AND {INGESTED_AT} < {until}"
+    until = f"fromUnixTimestamp64Micro({micros(watermark)}, 'UTC')"
+    over = f"{expired(source, server_now(client))} AND {INGESTED_AT} < {until}"
     rows = int(client.value(f"SELECT count() FROM {source.landing} WHERE {over}"))
     if rows:
         client.execute(f"ALTER TABLE {source.landing} DELETE WHERE {over}", settings={"mutations_sync": 1})
