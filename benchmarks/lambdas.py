@@ -3,9 +3,10 @@
     python benchmarks/lambdas.py [--seconds N] [--runs N] [--callers 1 8 32 128] [--lambdas point recent seven window]
 
 The load comes from wrk, a process of its own on the same cores, over kept connections; every call asks for a random
-key. "direct" sends the lambda's compiled query to ClickHouse with the settings that the server sends; of the seven
-single-row subqueries, whose models share a state, there is also "joins", a hand-written query with six LEFT JOINs of
-models of the same rows that have states of their own. "window" counts
+key. "direct" sends the lambda's query over the read views, as one writes it, to ClickHouse with the settings that the
+server sends; the server reads states in their place. Of the seven single-row subqueries, whose models share a state,
+there is also "joins", a hand-written query with six LEFT JOINs of models of the same rows that have states of their
+own. "window" counts
 the events of 20 minutes, 24,000 a minute and stream: the server reads states and the two edges, "direct" every event;
 "states" is the server's query sent to ClickHouse, and the rows that both read are counted. The sides alternate;
 medians are printed as one JSON object a line: calls per second, p50 and p99 in ms, and ours as a ratio of theirs. For
