@@ -22,12 +22,13 @@ _LEASE = 64 - _COUNTED
 class Batch(msgspec.Struct, frozen=True):
     """``began`` is the server's time before its first insert in microseconds, where that was in an earlier request;
     ``resumed`` says that it may have landed before this process sends it. ``cut`` is the last cut-over that was known
-    when it was sure that it had not."""
+    when it was sure that it had not. ``traceparent`` is the span of its insert."""
 
     number: int
     began: int | None = None
     resumed: bool = False
     cut: int | None = None
+    traceparent: str = ""
 
     @property
     def id(self) -> str:

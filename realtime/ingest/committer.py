@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
+from opentelemetry.trace import Span
 
 from realtime.clickhouse.moment import from_micros
 from realtime.emit.landing import INGESTED_AT, KNOWS
@@ -34,6 +35,15 @@ MAX_BYTES = 16 * 2**20
 _BULK_ROWS = 1_000  # of one request, that goes without the gap
 _KEYED_AT_ONCE = 4
 
+Traced = Callable[[int, Sequence[Span]], contextlib.AbstractContextManager[str]]
+"""Around an insert of so many rows for the requests of these spans; gives the ``traceparent`` to send with it."""
+
+
+def around(traced: Traced | None, rows: int, spans: Sequence[Span | None]) -> contextlib.AbstractContextManager[str]:
+    """The same, where something is ``traced``."""
+    kept = [span for span in spans if span is not None] if traced else []
+    return traced(rows, kept) if traced and kept else contextlib.nullcontext("")
+
 
 @dataclasses.dataclass(frozen=True)
 class Refused:
@@ -48,14 +58,19 @@ class _Block:
     statement: str
     rows: bytes
     count: int
+    span: Span | None
     done: asyncio.Future[list[Refused]]
 
 
 class Table:
-    """The queue of one table; ``gap`` in seconds. ``landing`` is the table, where it is one that feeds views."""
+    """The queue of one table; ``gap`` in seconds. ``landing`` is the table, where it is one that feeds views;
+    ``traced`` is around its inserts."""
 
-    def __init__(self, writer: Writer, gap: float, landing: Landing | None = None) -> None:
+    def __init__(
+        self, writer: Writer, gap: float, landing: Landing | None = None, traced: Traced | None = None
+    ) -> None:
         self._writer = writer
+        self._traced = traced
         self._gap = gap
         self._landing = landing
         self._numbers = numbers()
@@ -65,16 +80,19 @@ class Table:
         self._bulk = asyncio.Event()
         self._keyed = asyncio.Semaphore(_KEYED_AT_ONCE)
 
-    async def put(self, statement: str, rows: bytes, count: int, batch: Batch | None = None) -> list[Refused]:
-        """Inserts ``count`` rows, NDJSON, with ``statement``. Returns, when they are on disk, those that ClickHouse
-        refused. As a ``batch`` of their own they are inserted once, however often this is called with it.
+    async def put(
+        self, statement: str, rows: bytes, count: int, batch: Batch | None = None, span: Span | None = None
+    ) -> list[Refused]:
+        """Inserts ``count`` rows, NDJSON, with ``statement``, for the request of ``span``. Returns, when they are on
+        disk, those that ClickHouse refused. As a ``batch`` of their own they are inserted once, however often this is
+        called with it.
 
         UnavailableError where the server is not there or does not take them, or a view fails without a row's fault.
         """
         if batch is not None:
             async with self._keyed:
-                return list((await self._insert(statement, rows, batch)).values())
-        block = _Block(statement, rows, count, asyncio.get_running_loop().create_future())
+                return list((await self._as_traced(statement, rows, count, batch, [span])).values())
+        block = _Block(statement, rows, count, span, asyncio.get_running_loop().create_future())
         self._waiting.append(block)
         if count >= _BULK_ROWS:
             self._bulk.set()
@@ -116,7 +134,8 @@ class Table:
     async def _commit(self, together: list[_Block]) -> None:
         batch = Batch(next(self._numbers))
         try:
-            refused = await self._insert(together[0].statement, b"".join(b.rows for b in together), batch)
+            rows, count = b"".join(b.rows for b in together), sum(b.count for b in together)
+            refused = await self._as_traced(together[0].statement, rows, count, batch, [b.span for b in together])
         except Exception as error:
             for block in together:
                 if not block.done.done():
@@ -129,12 +148,20 @@ class Table:
             if not block.done.done():  # it is where the caller was cancelled
                 block.done.set_result(mine)
 
+    async def _as_traced(
+        self, statement: str, rows: bytes, count: int, batch: Batch, spans: Sequence[Span | None]
+    ) -> dict[int, Refused]:
+        with around(self._traced, count, spans) as traceparent:
+            if traceparent:
+                batch = msgspec.structs.replace(batch, traceparent=traceparent)
+            return await self._insert(statement, rows, batch)
+
     async def _insert(self, statement: str, rows: bytes, batch: Batch) -> dict[int, Refused]:
         """Inserts what can be inserted; the others by their place. Where rows have to be parted, the batches that
         they make follow from ``batch``."""
         before = functools.partial(self._before, rows, batch) if self._landing else None
         try:
-            await self._writer.insert(statement, rows, batch.id, before)
+            await self._writer.insert(statement, rows, batch.id, before, batch.traceparent)
             return {}
         except UnavailableError:
             if self._landing:
@@ -209,7 +236,7 @@ class Table:
                 return refused
             view = error.view
             try:
-                await self._writer.insert(statement, _joined(rest), batch.id)
+                await self._writer.insert(statement, _joined(rest), batch.id, traceparent=batch.traceparent)
                 return refused
             except RowsRefusedError as next_error:
                 if not next_error.view:

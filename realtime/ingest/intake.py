@@ -8,11 +8,12 @@ import functools
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 import msgspec
+from opentelemetry.trace import Span
 
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import NotFoundError, SlowBodyError
 from realtime.ingest.bodies import PIECE, decompressed, pieces, too_large
-from realtime.ingest.committer import Refused, Table
+from realtime.ingest.committer import Refused, Table, Traced
 from realtime.ingest.kafka import Readers, rows_in_pieces
 from realtime.ingest.landed import Landing
 from realtime.ingest.once import Once
@@ -59,7 +60,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 class Intake:
     """Takes rows for the sources of ``plan`` into ``endpoint``; used within one event loop. ``turn`` gives what an
-    insert holds while it runs."""
+    insert holds while it runs, ``traced`` what is around the inserts into a table."""
 
     def __init__(
         self,
@@ -68,10 +69,12 @@ class Intake:
         *,
         limits: Limits | None = None,
         turn: Turn = contextlib.nullcontext,
+        traced: Callable[[str], Traced] | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.room = Room(self.limits.waiting)
         self.writer = Writer(endpoint, turn)
+        self._traced = traced
         self._recovery = Recovery(self.writer)
         self._readers = Readers(self.writer, self.take_rows)
         self._sources: dict[str, Source] = {}
@@ -93,13 +96,14 @@ class Intake:
         request_id: str = "",
         method: str = "POST",
         share: Share | None = None,
+        span: Span | None = None,
     ) -> Taken:
         """Stores the rows of ``body`` (see `pieces`). Rows that don't fit go to quarantine with reasons.
 
         With ``idempotency_key`` the rows are stored once, however often the request comes, also to another server
         (see `Once`). ``method`` PATCH changes the columns that are given of rows of an upserted
         source, DELETE deletes them: its rows hold key and version.
-        ``share`` is the caller's, if it has one.
+        ``share`` is the caller's, if it has one; ``span`` is the request's, where it is traced.
 
         NotFoundError for an unknown source; BadRequestError for a body that can't be read; KeyReusedError where the
         key stands for another body; OverloadedError where too much waits already; UnavailableError where ClickHouse
@@ -108,7 +112,7 @@ class Intake:
         known = self._source(source)
         known.schema(method)
         with contextlib.nullcontext(share) if share else self.room.share() as share:
-            request = Request(source=known, method=method, id=request_id, share=share, key=idempotency_key)
+            request = Request(source=known, method=method, id=request_id, share=share, key=idempotency_key, span=span)
             body = await self._plain(body, encoding, share)
             found = await self._read(body, content_type.lower(), known, share)
             if not idempotency_key:
@@ -199,7 +203,8 @@ class Intake:
     def _table(self, relation: str, *, feeding: SourceSpec | None = None) -> Table:
         if relation not in self._tables:
             landing = self._landing(feeding) if feeding is not None else None
-            self._tables[relation] = Table(self.writer, self.limits.gap, landing)
+            traced = self._traced(relation) if self._traced else None
+            self._tables[relation] = Table(self.writer, self.limits.gap, landing, traced)
         return self._tables[relation]
 
     def _landing(self, source: SourceSpec) -> Landing:
@@ -209,7 +214,8 @@ class Intake:
         spec = source.spec
         found = self._merging.get(spec)
         if found is None:
-            found = self._merging[spec] = Patches(self.writer, spec, source.schema("PATCH"))
+            traced = self._traced(spec.landing) if self._traced else None
+            found = self._merging[spec] = Patches(self.writer, spec, source.schema("PATCH"), traced)
         return found
 
     async def _plain(self, body: bytes, encoding: str, share: Share) -> bytes:
@@ -242,7 +248,7 @@ class Intake:
             bad += others
             await asyncio.sleep(0)
         rows = [row for each in given for row in each.rows]
-        refused = await self._patches(request.source).put(rows)
+        refused = await self._patches(request.source).put(rows, request.span)
         if refused:
             as_sent = [(row, each.header) for each in given for row in each.sent()]
             for place, columns in refused.items():
@@ -264,7 +270,7 @@ class Intake:
             bad += block.bad
             total += block.count
             if block.count:
-                put = landing.put(schema.insert, block.rows, block.count, request.part(len(inserts)))
+                put = landing.put(schema.insert, block.rows, block.count, request.part(len(inserts)), request.span)
                 more = len(block.rows) >= _BLOCK  # else nothing is left to be checked meanwhile
                 inserts.append(asyncio.ensure_future(put) if more else put)
         refused = await _all(inserts)
@@ -277,7 +283,7 @@ class Intake:
         if bad:
             rows = _quarantined(bad, request.id)
             quarantine = self._table(request.source.spec.quarantine)
-            await quarantine.put(request.source.quarantine, rows, len(bad), request.part("q"))
+            await quarantine.put(request.source.quarantine, rows, len(bad), request.part("q"), request.span)
 
 
 def _among(only: frozenset[int] | None, found: Iterator[Piece]) -> Iterator[Piece]:

@@ -13,13 +13,15 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Sequence, Set
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+from opentelemetry.trace import Span
 
 from realtime.emit.landing import column_ddl, column_type
 from realtime.emit.names import quoted
 from realtime.errors import UnavailableError
+from realtime.ingest.committer import Traced, around
 from realtime.ingest.schema import Schema
 from realtime.ingest.updates import PLACE, SHAPE
 from realtime.ingest.writer import RowsRefusedError, Writer
@@ -32,24 +34,26 @@ _encoder = msgspec.json.Encoder()
 
 
 class Patches:
-    """The partial updates of ``source``, merged together where they come together; ``schema`` has read them."""
+    """The partial updates of ``source``, merged together where they come together; ``schema`` has read them, ``traced``
+    is around their merges."""
 
-    def __init__(self, writer: Writer, source: SourceSpec, schema: Schema) -> None:
+    def __init__(self, writer: Writer, source: SourceSpec, schema: Schema, traced: Traced | None = None) -> None:
         self._writer = writer
+        self._traced = traced
         self._source = source
         self._needed = frozenset(schema.needed)
         self._updates = schema.updates
         self._id = f"patch-{source.landing}"
-        self._waiting: deque[tuple[Sequence[Any], asyncio.Future[dict[int, tuple[str, ...]]]]] = deque()
+        self._waiting: deque[_Request] = deque()
         self._worker: asyncio.Task[None] | None = None
 
-    async def put(self, rows: Sequence[Any]) -> dict[int, tuple[str, ...]]:
-        """Merges ``rows``, as `Updates` makes them. Returns, when they are on disk, the places of those that are of no
-        row that is there, and can't be a new one, with the columns that they lack.
+    async def put(self, rows: Sequence[Any], span: Span | None = None) -> dict[int, tuple[str, ...]]:
+        """Merges ``rows``, as `Updates` makes them, for the request of ``span``. Returns, when they are on disk, the
+        places of those that are of no row that is there, and can't be a new one, with the columns that they lack.
 
         UnavailableError where ClickHouse is not there or does not take them."""
         done: asyncio.Future[dict[int, tuple[str, ...]]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((rows, done))
+        self._waiting.append(_Request(rows, done, span))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
         return await done
@@ -63,29 +67,30 @@ class Patches:
         try:
             while self._waiting:
                 together = [self._waiting.popleft()]
-                while self._waiting and sum(len(r) for r, _ in together) + len(self._waiting[0][0]) <= _ROWS:
+                while self._waiting and sum(len(r.rows) for r in together) + len(self._waiting[0].rows) <= _ROWS:
                     together.append(self._waiting.popleft())
                 await self._merge(together)
         finally:
             self._worker = None
 
-    async def _merge(
-        self, together: Sequence[tuple[Sequence[Any], asyncio.Future[dict[int, tuple[str, ...]]]]]
-    ) -> None:
+    async def _merge(self, together: Sequence[_Request]) -> None:
+        rows = [row for each in together for row in each.rows]
         try:
-            refused = await self._merged([row for each, _ in together for row in each])
+            with around(self._traced, len(rows), [each.span for each in together]) as traceparent:
+                refused = await self._merged(rows, traceparent)
         except Exception as error:
-            for _, done in together:
-                if not done.done():
-                    done.set_exception(error)
+            for each in together:
+                if not each.done.done():
+                    each.done.set_exception(error)
             return
         start = 0
-        for each, done in together:
-            if not done.done():  # it is where the caller was cancelled
-                done.set_result({p - start: c for p, c in refused.items() if start <= p < start + len(each)})
-            start += len(each)
+        for each in together:
+            end = start + len(each.rows)
+            if not each.done.done():  # it is where the caller was cancelled
+                each.done.set_result({p - start: c for p, c in refused.items() if start <= p < end})
+            start = end
 
-    async def _merged(self, rows: Sequence[Any]) -> dict[int, tuple[str, ...]]:
+    async def _merged(self, rows: Sequence[Any], traceparent: str) -> dict[int, tuple[str, ...]]:
         """Merges those ``rows`` that can be. Which can't is only asked where the merge says that there are some."""
         shapes = self._updates.number(rows)
         refused: dict[int, tuple[str, ...]] = {}
@@ -93,7 +98,7 @@ class Patches:
             kept = [row for row in rows if row.place not in refused]
             try:
                 if kept:
-                    await self._writer.change(self._statement(kept, shapes), self._id)
+                    await self._writer.change(self._statement(kept, shapes), self._id, traceparent)
                 return refused
             except RowsRefusedError as error:
                 if _NO_ROW not in error.reason:
@@ -185,6 +190,12 @@ class Patches:
 def _table(form: str, structure: Sequence[str], rows: bytes) -> str:
     tag = f"$t{secrets.token_hex(8)}$"
     return f"format({form}, {_text(', '.join(structure))}, {tag}{rows.decode()}{tag})"
+
+
+class _Request(NamedTuple):
+    rows: Sequence[Any]
+    done: asyncio.Future[dict[int, tuple[str, ...]]]
+    span: Span | None
 
 
 class _Place(msgspec.Struct):

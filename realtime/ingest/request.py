@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from opentelemetry.trace import Span
 
 from realtime.errors import MethodError
 from realtime.ingest.batch import Batch
@@ -71,7 +72,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """``method`` is POST, PATCH or DELETE; ``key`` is empty and ``batch`` None for one without an Idempotency-Key.
 
     The inserts of one with a key are parts of its ``batch``. ``only`` are fingerprints of the rows that are taken,
-    those that an earlier request left in quarantine: what does not fit still, is there. None takes all.
+    those that an earlier request left in quarantine: what does not fit still, is there. None takes all. ``span`` is
+    the request's, where it is traced.
     """
 
     source: Source
@@ -81,6 +83,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     batch: Batch | None = None
     only: frozenset[int] | None = None
+    span: Span | None = None
 
     def part(self, name: object) -> Batch | None:
         """The batch of one of its inserts: the same whenever the request comes."""

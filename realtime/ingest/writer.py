@@ -165,28 +165,34 @@ class Writer:
         rows: bytes,
         token: str,
         before: Callable[[int], Awaitable[Mapping[str, str] | None]] | None = None,
+        traceparent: str = "",
     ) -> None:
         """Returns when the rows are on disk. RowsRefusedError where a row is at fault; UnavailableError where the
         server did not take them after the retries.
 
         ``before`` is called before each try, with the number of those before it; it gives settings of the try, or None
-        where the rows have landed.
+        where the rows have landed. ``traceparent`` is the span that ClickHouse's own belong to.
         """
 
         async def attempt(tries: int) -> str:
             settings = await before(tries) if before else {}
-            return "" if settings is None else await self.post(statement, rows, token, settings)
+            return "" if settings is None else await self.post(statement, rows, token, settings, traceparent)
 
         await self._patiently(attempt, "take the rows")
         self.inserts += 1
 
     async def post(
-        self, statement: str, rows: bytes, token: str, settings: Mapping[str, str] = MappingProxyType({})
+        self,
+        statement: str,
+        rows: bytes,
+        token: str,
+        settings: Mapping[str, str] = MappingProxyType({}),
+        traceparent: str = "",
     ) -> str:
         """One try of an insert; no two with one ``token`` run at a time. What is raised may pass, or may not."""
         named = {"insert_deduplication_token": token, "query_id": token} if token else {}
         async with self._turn():
-            return await self._post({**SETTINGS, **settings, **named, "query": statement}, rows)
+            return await self._post({**SETTINGS, **settings, **named, "query": statement}, rows, traceparent)
 
     async def fetch(self, query: str, parameters: Mapping[str, str]) -> bytes:
         """The answer of a query, which ends in its FORMAT, as it came. Raises as `read` does."""
@@ -202,11 +208,11 @@ class Writer:
         text = await self._patiently(lambda _: self._post(named, body), "answer")
         return [msgspec.json.decode(line, type=kind) for line in text.splitlines()]
 
-    async def change(self, rest: bytes, query_id: str) -> None:
+    async def change(self, rest: bytes, query_id: str, traceparent: str = "") -> None:
         """Runs an INSERT that reads what it inserts; ``rest`` is what follows that word. One with ``query_id`` runs at
         a time. UnavailableError where the server does not take it."""
         settings = {**_READING, **SETTINGS, "query": "INSERT", "query_id": query_id}
-        await self._patiently(lambda _: self._post(settings, rest), "take the rows")
+        await self._patiently(lambda _: self._post(settings, rest, traceparent), "take the rows")
         self.inserts += 1
 
     @contextlib.asynccontextmanager
@@ -250,12 +256,13 @@ class Writer:
             remedy=f"{room}{once}",
         )
 
-    async def _post(self, parameters: Mapping[str, str], body: bytes) -> str:
-        return (await self._send(parameters, body)).decode(errors="replace")
+    async def _post(self, parameters: Mapping[str, str], body: bytes, traceparent: str = "") -> str:
+        return (await self._send(parameters, body, traceparent)).decode(errors="replace")
 
-    async def _send(self, parameters: Mapping[str, str], body: bytes) -> bytes:
+    async def _send(self, parameters: Mapping[str, str], body: bytes, traceparent: str = "") -> bytes:
         data = body if len(body) < _LARGE else io.BytesIO(body)  # in pieces, between which others are served
-        async with self._open().post(self._endpoint.url, params=parameters, data=data) as answer:
+        headers = {"traceparent": traceparent} if traceparent else None
+        async with self._open().post(self._endpoint.url, params=parameters, data=data, headers=headers) as answer:
             content = await answer.read()
             if answer.status != 200 or "X-ClickHouse-Exception-Code" in answer.headers:
                 code = int(answer.headers.get("X-ClickHouse-Exception-Code", 0))

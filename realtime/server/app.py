@@ -49,7 +49,12 @@ def create_app(settings: Settings, limits: Limits | None = None, *, public: bool
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         upstream = Upstream(endpoint, limits or Limits(), find_reader(settings))
-        app.state.intake = Intake(endpoint, limits=IntakeLimits.of(settings), turn=upstream.admission.ahead)
+        app.state.intake = Intake(
+            endpoint,
+            limits=IntakeLimits.of(settings),
+            turn=upstream.admission.ahead,
+            traced=traces.inserts if traces else None,
+        )
         try:
             async with _serving(settings, upstream, Calls(upstream, traces), app.state.intake, metrics) as state:
                 yield state

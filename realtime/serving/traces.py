@@ -1,4 +1,4 @@
-"""OpenTelemetry traces of calls: a span per request, one per query below it, which ClickHouse continues with its own.
+"""OpenTelemetry traces: a span per request, one per query or insert below it, which ClickHouse continues with its own.
 
 They are sent by OTLP over HTTP where ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set; the official SDK reads the other ``OTEL_``
 variables. Where it is not, there are no `Traces`, and a call costs no more than to see that.
@@ -83,22 +83,40 @@ class Traces:
             span.set_status(StatusCode.ERROR)
         span.end()
 
-    @contextlib.contextmanager
-    def query(self, name: str, version: str, calls: Sequence[Asked]) -> Iterator[str]:
+    def query(self, name: str, version: str, calls: Sequence[Asked]) -> contextlib.AbstractContextManager[str]:
         """Around a query of lambda ``name`` that answers ``calls``; gives the ``traceparent`` to send with it,
-        empty where nothing is kept.
+        empty where nothing is kept."""
+        known: dict[str, str | int] = {"duet.lambda": name, "duet.version": version, "duet.batch.size": len(calls)}
+        return self._below([call.span for call in calls if call.span is not None], name, known)
 
-        Its span is of the first call's trace, or of the first that is kept. The others' traces are linked to it, and it
-        to them.
+    def inserts(self, relation: str) -> Callable[[int, Sequence[Span]], contextlib.AbstractContextManager[str]]:
+        """What is around inserts into ``relation``: each of so many rows, for requests of these spans; it gives the
+        ``traceparent`` to send with it."""
+
+        def insert(rows: int, spans: Sequence[Span]) -> contextlib.AbstractContextManager[str]:
+            known: dict[str, str | int] = {
+                "db.collection.name": relation,
+                "duet.rows": rows,
+                "duet.batch.size": len(spans),
+            }
+            return self._below(spans, f"insert {relation}", known)
+
+        return insert
+
+    @contextlib.contextmanager
+    def _below(self, spans: Sequence[Span], name: str, known: Mapping[str, str | int]) -> Iterator[str]:
+        """A span of ClickHouse's work for the requests of ``spans``.
+
+        It is of the first one's trace, or of the first that is kept. The others' traces are linked to it, and it to
+        them.
         """
-        spans = [call.span for call in calls if call.span is not None]
         first = next((span for span in spans if span.is_recording()), spans[0] if spans else None)
         others = [span for span in spans if span is not first]
         span = self._tracer.start_span(
             f"clickhouse {name}",
             context=set_span_in_context(first) if first is not None else None,
             kind=SpanKind.CLIENT,
-            attributes={**self._known, "duet.lambda": name, "duet.version": version, "duet.batch.size": len(calls)},
+            attributes={**self._known, **known},
             links=[Link(other.get_span_context()) for other in others],
         )
         for other in others:

@@ -20,7 +20,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
-from tests.server.conftest import LAMBDAS, SOURCE
+from tests.ingest.rows import deployed, ndjson
+from tests.landing import source
+from tests.server.conftest import LAMBDAS
 from tests.server.running import Answer, Running, running, until
 from tests.serving.plans import deploy, plan
 
@@ -78,9 +80,14 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(scope="module")
 def database(clickhouse: ClickHouse) -> Iterator[str]:
     name = "readable"  # what the user for lambdas may read
-    deploy(clickhouse, plan(name, LAMBDAS, [SOURCE]))
+    upsert = {"mode": "upsert", "key": ("id",), "version": "v", "deleted": "gone"}
+    columns = {"id": "VARCHAR", "v": "BIGINT", "n": "INTEGER", "gone": "BOOLEAN"}
+    users = source(name, columns, name="app.users", **upsert)  # type: ignore[arg-type]
+    deployed(clickhouse, name, users)
+    deploy(clickhouse, plan(name, LAMBDAS, [users]))
     yield name
-    clickhouse.execute(f"DROP DATABASE {name}_duet SYNC")
+    for each in ("duet", "raw"):
+        clickhouse.execute(f"DROP DATABASE {name}_{each} SYNC")
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +192,54 @@ def test_rows_in_are_a_span_and_probes_are_none(traced: Running, collector: Coll
     assert (server.name, queries) == ("POST /v1/events/{source}", [])
     assert attributes(server)["http.response.status_code"] == 404
     assert collector.of(probe) == (None, [])
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
+@pytest.mark.parametrize("key", ["", "key"])
+def test_an_insert_is_below_its_request_and_clickhouse_continues_it(
+    traced: Running, collector: Collector, clickhouse: ClickHouse, method: str, key: str
+) -> None:
+    trace = uuid.uuid4().hex
+    kept = {"n": 1} if method != "DELETE" else {}
+    body = ndjson({"id": "a", "v": 1, **kept}, {"id": "b", "v": 1, **kept}, {"id": "c"})
+    known = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    if key:
+        known["Idempotency-Key"] = trace
+    answer = traced.ask("/v1/events/app.users", body, method=method, headers=known)
+    assert answer.json == {"successful_rows": 2, "quarantined_rows": 1}
+    server, inserts = came(collector, trace)
+    found = attributes(server)
+    assert (found["duet.source"], found["http.request.body.size"]) == ("app.users", len(body))
+    assert (found["duet.rows"], found["duet.rows.quarantined"]) == (2, 1)
+    assert found["http.response.status_code"] == 200
+    assert {(each.name, attributes(each)["duet.rows"]) for each in inserts} == {
+        ("clickhouse insert readable_raw.app__users", 2),
+        ("clickhouse insert readable_raw.app__users__quarantine", 1),
+    }
+    assert {each.parent_span_id for each in inserts} == {server.span_id}
+    assert {each.span_id.hex() for each in inserts} <= set(_continued(clickhouse, trace))
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_requests_that_one_insert_carries_are_linked_to_it(traced: Running, collector: Collector, method: str) -> None:
+    traces = [uuid.uuid4().hex for _ in range(24)]
+
+    def send(trace: str) -> Answer:
+        known = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+        return traced.ask("/v1/events/app.users", ndjson({"id": trace, "v": 1}), method=method, headers=known)
+
+    with ThreadPoolExecutor(len(traces)) as pool:
+        assert {answer.status for answer in pool.map(send, traces)} == {200}
+    servers = {trace: came(collector, trace)[0] for trace in traces}
+    inserts = [insert for trace in traces for insert in came(collector, trace)[1]]
+    assert sum(attributes(insert)["duet.batch.size"] for insert in inserts) == len(traces)
+    assert sum(attributes(insert)["duet.rows"] for insert in inserts) == len(traces)
+    assert any(insert.links for insert in inserts)
+    for insert in inserts:
+        linked = {link.trace_id.hex() for link in insert.links}
+        assert len(linked) == attributes(insert)["duet.batch.size"] - 1
+        for trace in linked:
+            assert [link.span_id for link in servers[trace].links] == [insert.span_id]
 
 
 def test_a_header_that_is_no_traceparent_begins_a_trace(traced: Running, collector: Collector) -> None:

@@ -35,20 +35,28 @@ class TakeRows:
 
         if _length(header(b"content-length") or "0") > intake.limits.body:
             raise too_large(intake.limits.body)
+        span = exchange(scope).asked.span
         try:
             with intake.room.share() as share:
+                body = await intake.read(_chunks(receive), share)
+                if span is not None:
+                    span.set_attributes({"duet.source": source, "http.request.body.size": len(body)})
                 taken = await intake.take(
                     source,
-                    await intake.read(_chunks(receive), share),
+                    body,
                     content_type=header(b"content-type"),
                     encoding=header(b"content-encoding"),
                     idempotency_key=header(b"idempotency-key"),
                     request_id=exchange(scope).request_id,
                     method=method,
                     share=share,
+                    span=span,
                 )
         except _LeftError:
             return
+        if span is not None:
+            counts = {"duet.rows": taken.successful_rows, "duet.rows.quarantined": taken.quarantined_rows}
+            span.set_attributes(counts)
         content = _encoder.encode(taken)
         known = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": known})
