@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,10 @@ class Dying(ClickHouse):
     ) -> None:
         self._look(f"INSERT INTO {table}")
         super().insert(table, columns, rows, settings)
+
+    def stream(self, sql: str, body: Iterable[bytes], settings: Mapping[str, Any] | None = None) -> None:
+        self._look(sql)
+        super().stream(sql, body, settings)
 
     def _look(self, sql: str) -> None:
         if self._mark in sql:

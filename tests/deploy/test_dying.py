@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import duckdb
 import pytest
 
 from realtime.deploy.apply import deploy
 from realtime.deploy.options import Options
 from realtime.deploy.promote import stage_views
+from realtime.deploy.replace import NEXT
 from realtime.deploy.rollback import rollback
+from realtime.deploy.selection import selected_plan
+from realtime.emit.project import generate, write
 from realtime.ingest.writer import TROUBLE_CODES
 from realtime.planner.ir import Plan
+from realtime.project.binder import table
+from realtime.project.manifest import Model, Project
 from tests.deploy.child import killed
-from tests.deploy.conftest import COLUMNS, MODELS, PER_ROOM, RENAMED, Load, Site, batch_per_room, project, source
+from tests.deploy.conftest import (
+    COLUMNS,
+    MODELS,
+    PER_ROOM,
+    PER_SENDER,
+    RENAMED,
+    Load,
+    Site,
+    batch_per_room,
+    model,
+    project,
+    source,
+)
+from tests.landing import project as folder
 
 # Statements of a deploy that makes a landing table anew, in their order, each with how many like it come before.
 REBUILD = (
@@ -113,3 +134,59 @@ def test_a_state_that_begins_now(site: Site, backfill: bool) -> None:
     deploy(site.settings, plan, site.client, site.said.append, Options(backfill=True), stage_views)
     assert site.changes(plan) == ()
     whole(site, 40)
+
+
+# Of a deploy of a published model and one that is refreshed from it: within the copy, between it and the refresh.
+PUBLISHED = (("FORMAT ArrowStream", 1), ("RENAME TABLE {db}_state.top", 1), ("CREATE MATERIALIZED VIEW", 1))
+
+
+def published(extra: bool) -> Project:
+    """With a published model, which has a column more where that is wanted, and one that is refreshed from it."""
+    types = {"id": "BIGINT", **({"extra": "VARCHAR"} if extra else {})}
+    batch = Model(
+        "model.shop.m", "m", "", table("m", "main", "warehouse"), (), {"mode": "published"}, "", {}, "models/m.py",
+        kind="Python model", types=types,
+    )  # fmt: skip
+    named = ", max(extra) as e" if extra else ""
+    top = model("top", f"select max(id) as most{named} from warehouse.main.m", ["m"])
+    top = dataclasses.replace(top, options={"mode": "refresh", "refresh_every": "1 week"})
+    found = project(MODELS)
+    return dataclasses.replace(found, models={**found.models, batch.unique_id: batch, top.unique_id: top})
+
+
+def test_a_published_model_and_what_is_refreshed_from_it(site: Site) -> None:
+    folder(site.settings.project_dir)
+    warehouse = site.settings.project_dir / "warehouse.duckdb"
+
+    def build(extra: bool) -> None:
+        with duckdb.connect(str(warehouse)) as batch:
+            named = ", 'x' AS extra" if extra else ""
+            batch.execute(f"CREATE OR REPLACE TABLE m AS SELECT range AS id{named} FROM range(50)")
+
+    build(extra=False)
+    site.deploy(published(extra=False), build=stage_views)
+    for turn, where in enumerate(PUBLISHED):
+        extra = not turn % 2
+        build(extra)
+        site.compile(published(extra))
+        kill(site, where)
+        assert site.rows("SELECT count(), (SELECT most FROM {db}.top) FROM {db}.m") == [(50, 49)]
+        site.deploy(published(extra), Options(keep_days=0), stage_views)
+        assert site.rows("SELECT count(), (SELECT most FROM {db}.top) FROM {db}.m") == [(50, 49)]
+        assert not [name for name in site.names("_state") if name.endswith(NEXT)]
+        assert len([name for name in site.names("_state") if name.startswith(("m__", "top__"))]) == 3
+
+
+@pytest.mark.parametrize("where", [("CREATE OR REPLACE VIEW", 2), ("INSERT INTO `{db}_duet`.deployments", 1)])
+def test_a_selection(site: Site, where: tuple[str, int]) -> None:
+    before = site.deploy(project({**MODELS, "per_sender": PER_SENDER}), build=stage_views)
+    site.insert(0, 10)
+    with Load(site, first=10, pause=0.02) as load:
+        larger = PER_SENDER.replace("count(*)", "max(size) as m, count(*)")
+        after = site.compile(project({**RENAMED, "per_sender": larger}))
+        wanted = selected_plan(after, before, frozenset({"busiest"}))
+        write(site.settings.realtime_dir, generate(wanted))
+        kill(site, where)
+        deploy(site.settings, wanted, site.client, site.said.append, build=stage_views)
+        check(site, load, wanted)
+    whole(site, load.inserted)
