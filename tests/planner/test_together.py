@@ -239,8 +239,13 @@ def _check(spec: LambdaSpec, shared: Deployed, apart: Deployed, batch: duckdb.Du
             given_values = {"k": key, **other}
             views = answer_of(shared.client, spec.select, given_values)
             own = answer_of(apart.client, spec.select.replace("together.", "apart."), given_values)
-            assert alone[key] == views == own, (spec.name, given_values)
-            if alone[key] != "error":
+            # A failed group that the join has no row for is an error where ClickHouse looks at it, which it may or not.
+            answered = [answer for answer in (alone[key], views, own) if answer != "error"]
+            assert all(answer == (views if len(answered) == 3 else counted([])) for answer in answered), (
+                spec.name,
+                key,
+            )
+            if len(answered) == 3:
                 assert alone[key] == in_batch(batch, spec, given_values), (spec.name, given_values)
         if "error" in alone.values():
             continue
