@@ -222,7 +222,7 @@ def same(ours: Any, theirs: Any) -> bool:
     """Whether a JSON value is what DuckDB holds."""
     if theirs is None or isinstance(theirs, (bool, str)):
         return bool(ours == theirs) and type(ours) is type(theirs)
-    if isinstance(theirs, list):
+    if isinstance(theirs, (list, tuple)):
         return len(ours) == len(theirs) and all(map(same, ours, theirs))
     if isinstance(theirs, dt.datetime):
         return dt.datetime.fromisoformat(ours).replace(tzinfo=None) == theirs.replace(tzinfo=None)
