@@ -149,7 +149,7 @@ def test_a_lambda_is_found_run_and_drawn(window: Page, server: Running) -> None:
     page.reload()
     expect(page.get_by_label("least")).to_have_value("45")
     expect(page.locator("td .tag", has_text="production")).to_be_visible()
-    assert "FROM console.per_minute" in page.locator("article > div > pre").inner_text()
+    assert "FROM console_state.per_minute__" in page.locator("article > div > pre").inner_text()
     page.get_by_role("button", name="DuckDB").click()
     assert '"memory"."main"."per_minute"' in page.locator("article > div > pre").inner_text()
 
