@@ -206,6 +206,9 @@ def _measure(
         sides["joins"] = direct(endpoint, joined(plan.database), "&param_key=KEY")
     if spec.window is not None:
         sides["states"] = direct(endpoint, spec.window.select, bound)
+    read = {
+        f"rows_{side}": _rows_read(sides[side].replace("KEY", "1")) for side in ("direct", "states") if side in sides
+    }
     found: dict[str, list[Load]] = {side: [] for side in sides}
     for _ in range(options.runs):
         for side, url in sides.items():
@@ -218,9 +221,6 @@ def _measure(
         f"{what}_to_{side}": round(getattr(ours, what) / getattr(load, what), 3)
         for side, load in loads.items() if side != "ours" for what in ("qps", "p99")
     }  # fmt: skip
-    read = {
-        f"rows_{side}": _rows_read(sides[side].replace("KEY", "1")) for side in ("direct", "states") if side in sides
-    }
     return {"lambda": spec.name, "callers": callers, **{s: v._asdict() for s, v in loads.items()}, **ratios, **read}
 
 
