@@ -351,6 +351,11 @@ def _present(waiters: list[tuple[Call, asyncio.Future[bytes]]]) -> list[tuple[Ca
 
 
 def _settle(waiters: list[tuple[Call, asyncio.Future[bytes]]], found: bytes | Exception) -> None:
+    """Tells ``waiters``, after the next query has begun: to write their answers takes as long as a query."""
+    asyncio.get_running_loop().call_soon(_tell, waiters, found)
+
+
+def _tell(waiters: list[tuple[Call, asyncio.Future[bytes]]], found: bytes | Exception) -> None:
     for _, future in waiters:
         if future.done():
             continue
