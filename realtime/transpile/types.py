@@ -77,7 +77,8 @@ SCALARS: dict[str, tuple[Kind, str]] = {
 
 @dataclasses.dataclass(frozen=True)
 class DuckType:
-    """A DuckDB type. ``name`` is DuckDB's own spelling and is what equality means; ``size`` is an array's."""
+    """A DuckDB type. ``name`` is DuckDB's own spelling and is what equality means; ``size`` is an array's,
+    ``values`` are an ENUM's, in their order."""
 
     name: str
     kind: Kind = dataclasses.field(compare=False)
@@ -86,6 +87,7 @@ class DuckType:
     element: DuckType | None = dataclasses.field(default=None, compare=False)
     size: int = dataclasses.field(default=0, compare=False)
     fields: tuple[tuple[str, DuckType], ...] = dataclasses.field(default=(), compare=False)
+    values: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @property
     def digits(self) -> int:
@@ -148,8 +150,6 @@ def duck_type(name: str) -> DuckType:
     >>> duck_type("DECIMAL(10,2)[]").clickhouse
     'Array(Nullable(Decimal(10, 2)))'
     """
-    if name.startswith("ENUM"):
-        return DuckType(name, Kind.ENUM)
     if name in INTEGERS:
         return DuckType(name, Kind.INTEGER)
     if name in SCALARS:
@@ -188,6 +188,8 @@ def _nested(name: str, parsed: exp.DataType) -> DuckType:
         return DuckType(name, Kind.LIST, element=_printed(inner[0]))
     if parsed.is_type("array") and inner[0].is_type(*_VECTORS):
         return DuckType(name, Kind.ARRAY, element=_printed(inner[0]), size=int(parsed.args["values"][0].name))
+    if parsed.is_type("enum"):
+        return DuckType(name, Kind.ENUM, values=tuple(value.name for value in inner))
     if parsed.is_type("struct") and all(isinstance(f, exp.ColumnDef) for f in inner):
         fields = tuple((f.name, _printed(f.args["kind"])) for f in inner)
         return DuckType(name, Kind.STRUCT, fields=fields)

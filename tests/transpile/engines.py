@@ -23,7 +23,6 @@ from tests.transpile.cases import FIXTURES
 VARIANTS = ("rows", "known", "empty")
 """``rows``: every row, columns that may be NULL. ``known``: the rows without NULL, in columns that can't be NULL.
 ``empty``: no rows, in columns that can't be NULL."""
-_NESTED = (Kind.LIST, Kind.ARRAY, Kind.STRUCT, Kind.MAP)
 _JSON = {
     # What ClickHouse compiles is compiled at once, not when it runs the fourth time.
     "min_count_to_compile_aggregate_expression": 0,

@@ -17,17 +17,17 @@ from realtime.transpile.rules import quantiles, statistics
 from realtime.transpile.rules.arithmetic import double
 from realtime.transpile.rules.casts import converted
 from realtime.transpile.rules.components import (
-    UNORDERED,
     Aggregate,
     Call,
     Component,
     Over,
     Spec,
-    comparable,
     nullable,
     rank,
+    ranking,
     valued,
 )  # fmt: skip
+from realtime.transpile.rules.order import INCOMPARABLE, UNORDERED
 from realtime.transpile.types import HUGEINT, INTEGERS, NESTED, VARCHAR, DuckType, Kind, duck_type
 
 
@@ -205,8 +205,10 @@ def _decimal_average(found: Call, kind: DuckType) -> Callable[..., exp.Expr]:
 def _extreme(name: str) -> Callable[[Lower, Call], Aggregate]:
     def build(lower: Lower, found: Call) -> Aggregate:
         kind = type_of(found.value)
-        if kind.kind in (*UNORDERED, Kind.UUID, Kind.NULL) or found.node.expressions:
-            raise refused(found.node, f"{name} of {kind}", remedy=f"take {name} of a cast or a field")
+        if kind.kind in (*UNORDERED, Kind.NULL) or found.node.expressions:
+            by_order = kind.kind is Kind.ENUM and not found.node.expressions
+            remedy = f"write arg_{name}(x, x)" if by_order else f"take {name} of a cast or a field"
+            raise refused(found.node, f"{name} of {kind}", remedy=remedy)
         x = lower(found.value)
         if kind.kind is Kind.BOOLEAN:
             return Aggregate((Component(name, (cast(x, "Nullable(UInt8)"),)),))
@@ -229,12 +231,12 @@ def _logical(name: str) -> Callable[[Lower, Call], Aggregate]:
 def _arg_extreme(name: str) -> Callable[[Lower, Call], Aggregate]:
     def build(lower: Lower, found: Call) -> Aggregate:
         key = found.node.expression
-        if isinstance(key, exp.Tuple) and not any(type_of(k).kind in UNORDERED for k in key.expressions):
+        if isinstance(key, exp.Tuple) and not any(type_of(k).kind in INCOMPARABLE for k in key.expressions):
             ranked = rank(lower, tuple(exp.Ordered(this=k) for k in key.expressions), "isNull")
             return Aggregate((Component(name, (nullable(lower(found.value)), ranked)),))
-        if type_of(key).kind in UNORDERED or type_of(found.value).kind in NESTED:
+        if type_of(key).kind in INCOMPARABLE or type_of(found.value).kind in NESTED:
             raise refused(found.node, f"{name} by {type_of(key)}", remedy="order by a number, text or time")
-        value, by = lower(found.value), comparable(lower, key)
+        value, by = lower(found.value), ranking(lower, key)
         if type_of(key).kind is not Kind.FLOAT:
             return Aggregate((Component(name, (nullable(value), nullable(by))),))
         known = form("isNotNull(by) AND isNotNull(value)", by=by, value=value)
@@ -249,11 +251,11 @@ def _arg_null(name: str) -> Spec:
 
     def build(lower: Lower, found: Call) -> Aggregate:
         value, key = found.node.expressions
-        if type_of(key).kind in UNORDERED or type_of(value).kind in NESTED:
+        if type_of(key).kind in INCOMPARABLE or type_of(value).kind in NESTED:
             raise refused(
                 found.node, f"{name_of(found.node)} by {type_of(key)}", remedy="order by a number, text or time"
             )
-        by = comparable(lower, key)
+        by = ranking(lower, key)
         ranked = call("tuple", call("isNaN", by), nullable(by)) if type_of(key).kind is Kind.FLOAT else nullable(by)
         part = Component(name, (call("tuple", nullable(lower(value))), ranked), call("isNotNull", by))
         return Aggregate((part,), lambda v: call("tupleElement", v, 1))
@@ -304,7 +306,7 @@ def _direction(found: Call) -> bool:
     """Whether all keys of ORDER BY go down; RefusedError where they are mixed."""
     directions = {bool(k.args.get("desc")) for k in found.order}
     nulls = any(k.args.get("nulls_first") for k in found.order)
-    unordered = any(type_of(k.this).kind in UNORDERED for k in found.order)
+    unordered = any(type_of(k.this).kind in INCOMPARABLE for k in found.order)
     # Equal floats are not the same bytes, which DISTINCT goes by.
     floats = found.distinct and any(type_of(k.this).kind is Kind.FLOAT for k in found.order)
     if len(directions) > 1 or nulls or unordered or floats:

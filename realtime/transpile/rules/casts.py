@@ -50,7 +50,7 @@ def constant(lower: Lower, literal: exp.Expr, target: DuckType, *, try_: bool = 
         return exp.Boolean(this=value == "true")
     if target.kind in (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.UUID):
         return cast(text(str(value)), target.base)
-    if target.kind is Kind.TEXT:
+    if target.kind in (Kind.TEXT, Kind.ENUM):
         return text(str(value))
     raise refused(literal, f"a constant of type {target}", remedy="use another type")
 

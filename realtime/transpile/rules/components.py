@@ -9,11 +9,10 @@ from sqlglot import exp
 
 from realtime.transpile.form import call, form
 from realtime.transpile.lower import Lower, type_of
-from realtime.transpile.rules.order import comparable_uuid
+from realtime.transpile.rules.order import comparable
 from realtime.transpile.types import NESTED, DuckType, Kind
 
 Over = Callable[[exp.Expr], exp.Expr]
-UNORDERED = (*NESTED, Kind.JSON, Kind.INTERVAL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +65,7 @@ def rank(lower: Lower, order: tuple[exp.Ordered, ...], null: str) -> exp.Expr:
     """The keys as one comparable value, in which NULL comes last, and NaN after every number."""
     parts: list[exp.Expr] = []
     for key in order:
-        x = comparable(lower, key.this)
+        x = ranking(lower, key.this)
         if type_of(key.this).kind is Kind.FLOAT:
             parts += [call(null, x), call("isNaN", x), form("if(isNaN(x), 0., x)", x=nullable(x))]
         else:
@@ -74,7 +73,6 @@ def rank(lower: Lower, order: tuple[exp.Ordered, ...], null: str) -> exp.Expr:
     return call("tuple", *parts)
 
 
-def comparable(lower: Lower, key: exp.Expr) -> exp.Expr:
+def ranking(lower: Lower, key: exp.Expr) -> exp.Expr:
     """``key`` as what orders it as DuckDB does."""
-    lowered = lower(key)
-    return comparable_uuid(lowered) if type_of(key).kind is Kind.UUID else lowered
+    return comparable(lower(key), type_of(key))

@@ -10,6 +10,7 @@ from realtime.transpile.form import call, cast, form
 from realtime.transpile.lower import Lower, Rule, refused, rule, type_of
 from realtime.transpile.rules.basics import is_empty_otherwise
 from realtime.transpile.rules.casts import constant
+from realtime.transpile.rules.order import UNORDERED
 from realtime.transpile.types import BOOLEAN, NESTED, DuckType, Kind
 
 _NULL_TEXT = "Nullable(String)"
@@ -68,7 +69,7 @@ def _null_if(lower: Lower, node: exp.Nullif) -> exp.Expr:
 def _extreme(function: str) -> Callable[[Lower, exp.Func], exp.Expr]:
     def build(lower: Lower, node: exp.Func) -> exp.Expr:
         found = type_of(node)
-        if found.kind in (Kind.UUID, *NESTED, Kind.JSON, Kind.INTERVAL):
+        if found.kind in UNORDERED:
             raise refused(node, f"{found} is ordered otherwise in ClickHouse", remedy="compare a cast or a field")
         values = [as_type(lower, x, found) for x in [node.this, *node.expressions]]
         if found.kind is Kind.FLOAT:

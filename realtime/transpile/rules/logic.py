@@ -84,7 +84,9 @@ def _compare(lower: Lower, node: exp.Binary) -> exp.Expr:
         return cast(exp.null(), _NULL_BOOLEAN)
     if kinds == {Kind.INTERVAL}:
         return form(_OPERATORS[type(node)], l=intervals.length(lower, left), r=intervals.length(lower, right))
-    if not isinstance(node, (exp.EQ, exp.NEQ)) and kinds & set(UNORDERED):
+    # Beside another text than a constant an ENUM is a text.
+    texts = kinds == {Kind.TEXT, Kind.ENUM} and not isinstance(left, exp.Literal) and not isinstance(right, exp.Literal)
+    if not isinstance(node, (exp.EQ, exp.NEQ)) and kinds & set(UNORDERED) and not texts:
         raise refused(node, f"{type_of(left)} is ordered otherwise in ClickHouse", remedy="compare a cast or a field")
     lowered = compared(lower, left, right)
     if Kind.FLOAT in kinds:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from realtime.transpile.form import call, column
+from realtime.transpile.form import call, column, form, text
 from realtime.transpile.lower import Lower, refused, type_of
-from realtime.transpile.types import NESTED, Kind
+from realtime.transpile.types import NESTED, DuckType, Kind
 
-UNORDERED = (Kind.UUID, *NESTED, Kind.JSON, Kind.INTERVAL, Kind.OTHER)
+INCOMPARABLE = (*NESTED, Kind.JSON, Kind.INTERVAL, Kind.OTHER)
+"""Kinds whose order ClickHouse has nothing for."""
+UNORDERED = (Kind.UUID, Kind.ENUM, *INCOMPARABLE)
+"""Kinds that ClickHouse orders otherwise; the first two by something else as DuckDB does, see `comparable`."""
 
 
 def lower_order(lower: Lower, query: exp.Query, out: exp.Select) -> None:
@@ -24,17 +27,22 @@ def ordered(lower: Lower, item: exp.Ordered, key: exp.Expr) -> list[exp.Ordered]
     """The keys that order ``key`` as DuckDB orders ``item``: NaN is above every number."""
     desc, nulls_first = bool(item.args.get("desc")), bool(item.args.get("nulls_first"))
     found = type_of(item.this)
-    if found.kind is Kind.UUID:
-        key = comparable_uuid(key)
-    elif found.kind in UNORDERED:
+    if found.kind in INCOMPARABLE:
         raise refused(item, f"{found} has another order in ClickHouse", remedy="order by a cast or a field of it")
+    key = comparable(key, found)
     keys = [call("isNaN", key), key] if found.kind is Kind.FLOAT else [key]
     return [exp.Ordered(this=k, desc=desc, nulls_first=nulls_first) for k in keys]
 
 
-def comparable_uuid(key: exp.Expr) -> exp.Expr:
-    """A UUID as what orders it as DuckDB does; ClickHouse orders UUIDs by their second half first."""
-    return call("toString", key)
+def comparable(key: exp.Expr, of: DuckType) -> exp.Expr:
+    """``key`` as what orders it as DuckDB does: ClickHouse orders UUIDs by their second half first, and has the text of
+    an ENUM, whose values are ordered as its type lists them."""
+    if of.kind is Kind.UUID:
+        return call("toString", key)
+    if of.kind is Kind.ENUM:
+        values = exp.Array(expressions=[text(value) for value in of.values])
+        return form("nullIf(indexOf(values, x), 0)", values=values, x=key)
+    return key
 
 
 def _key(lower: Lower, node: exp.Expr, query: exp.Query) -> exp.Expr:

@@ -7,7 +7,8 @@ from sqlglot import exp
 from realtime.transpile.form import call, cast, column, form, number
 from realtime.transpile.lower import Lower, refused, type_of
 from realtime.transpile.rules.arithmetic import double
-from realtime.transpile.rules.components import UNORDERED, Aggregate, Call, Component, Spec, nullable
+from realtime.transpile.rules.components import Aggregate, Call, Component, Spec, nullable
+from realtime.transpile.rules.order import UNORDERED
 from realtime.transpile.types import DuckType, Kind
 
 
@@ -90,7 +91,7 @@ def _continuous_decimal(lower: Lower, value: exp.Expr, kind: DuckType, fraction:
 def _quantile_disc(lower: Lower, found: Call) -> Aggregate:
     value, fraction = _quantile(found)
     kind = type_of(value)
-    if kind.kind in (*UNORDERED, Kind.UUID):
+    if kind.kind in UNORDERED:
         raise refused(found.node, f"a discrete quantile of {kind}", remedy="cast it to a number or text")
     template = """arrayElementOrNull(sorted,
         greatest(1, length(a) - toInt64(floor(length(a) - length(a) * p))))"""

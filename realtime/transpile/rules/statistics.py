@@ -9,7 +9,8 @@ from sqlglot import exp
 from realtime.transpile.form import call, form
 from realtime.transpile.lower import Lower, refused, type_of
 from realtime.transpile.rules.arithmetic import double
-from realtime.transpile.rules.components import UNORDERED, Aggregate, Call, Component, Spec, nullable
+from realtime.transpile.rules.components import Aggregate, Call, Component, Spec, nullable
+from realtime.transpile.rules.order import INCOMPARABLE
 from realtime.transpile.types import Kind
 
 
@@ -107,7 +108,7 @@ def _kahan(average: bool) -> Spec:
 
 def _entropy(lower: Lower, found: Call) -> Aggregate:
     kind = type_of(found.value)
-    if kind.kind in (*UNORDERED, Kind.FLOAT):
+    if kind.kind in (*INCOMPARABLE, Kind.FLOAT):
         raise refused(found.node, f"entropy of {kind}", remedy="cast it to DECIMAL or VARCHAR")
     x = lower(found.value)
     part = Component("entropy", (call("assumeNotNull", x),), call("isNotNull", x))
