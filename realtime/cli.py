@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from realtime import show
 from realtime.commands.lambdas import lambdas
 from realtime.commands.target import Json, accepted, clickhouse, compiled, deployed
 from realtime.commands.tokens import tokens
+from realtime.disk import told
 from realtime.errors import BadRequestError, ConfigError, DuetError, NotBuiltError, ParityError
 from realtime.settings import Settings
 
@@ -58,6 +60,8 @@ def project(
 ) -> None:
     """Holds the project that the command works on."""
     context.obj = Settings.load(project_dir)
+    # A write that fails names no file: then it is one of these disks.
+    context.with_resource(told((context.obj.project_dir, context.obj.lake_dir, Path(tempfile.gettempdir()))))
 
 
 @app.command()

@@ -72,15 +72,14 @@ class Daemon(msgspec.Struct, frozen=True):
                 return found
             self._end_recorded(10)  # one that a command started, and was killed before it was ready
             process = self._spawn(command, environment)
-            record = Record(process.pid, process.create_time())
-            _write(self._record, msgspec.json.encode(record))
             try:
-                details = self._wait(process, timeout)
+                record = Record(process.pid, process.create_time())
+                _write(self._record, msgspec.json.encode(record))
+                record = Record(record.pid, record.created, self._wait(process, timeout), ready=True)
+                _write(self._record, msgspec.json.encode(record))
             except BaseException:
                 _end(process, 10)
                 raise
-            record = Record(record.pid, record.created, details, ready=True)
-            _write(self._record, msgspec.json.encode(record))
             return record
 
     def stop(self, timeout: float = 30) -> bool:

@@ -16,6 +16,7 @@ from realtime.deploy.diff import states_of
 from realtime.deploy.freshness import Fresh, freshness
 from realtime.deploy.ledger import Ledger
 from realtime.deploy.live import active_plan
+from realtime.disk import shortage
 from realtime.errors import DuetError, UnavailableError
 from realtime.ingest.exports import Waiting, waiting
 from realtime.ingest.topics import Topic, read_topics
@@ -26,7 +27,8 @@ from realtime.settings import Settings
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A running or missing service: ``pid`` is 0 and ``log`` empty for a server that Duet did not start."""
+    """A running or missing service: ``pid`` is 0 and ``log`` empty for a server that Duet did not start. ``problem``
+    says why it does not take rows."""
 
     name: str
     running: bool
@@ -34,6 +36,7 @@ class Service(msgspec.Struct, frozen=True):
     version: str = ""
     pid: int = 0
     log: str = ""
+    problem: str = ""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -54,6 +57,7 @@ class Status(msgspec.Struct, frozen=True):
 
     def _problems(self) -> list[str]:
         return [
+            *(s.problem for s in self.services),
             *(m.problem for m in self.models),
             *(t.problem for t in self.topics),
             *(e.problem for e in self.exports),
@@ -61,12 +65,11 @@ class Status(msgspec.Struct, frozen=True):
 
 
 def start(settings: Settings) -> list[Service]:
-    """Starts what does not run yet; PortInUseError, ConfigError or UnavailableError where that can't be."""
+    """Starts what does not run yet; PortInUseError, ConfigError, FullError or UnavailableError where that can't be."""
     project_name(settings.project_dir)
     if remote_endpoint(settings) is None:
         local.start(settings, database_name(settings))
-    else:
-        ClickHouse(find_endpoint(settings)).close()
+    ClickHouse(find_endpoint(settings)).close()
     process.start(settings)
     return services(settings)
 
@@ -130,14 +133,17 @@ def _served(address: str) -> str:
 
 def _clickhouse(settings: Settings) -> Service:
     own = local.daemon(settings).running() if remote_endpoint(settings) is None else None
-    log = str(local.daemon(settings).log) if own else ""
+    log, pid, short = str(local.daemon(settings).log) if own else "", own.pid if own else 0, ""
     try:
         endpoint = find_endpoint(settings)
+        short = shortage(endpoint.data)
         with ClickHouse(endpoint) as client:
             version = str(client.value("SELECT version()"))
     except DuetError as error:
+        if short:
+            return Service("clickhouse", False, endpoint.url, "", pid, log, f"ClickHouse waits for room: {short}")
         return Service("clickhouse", False, error.message)
-    return Service("clickhouse", True, endpoint.url, version, own.pid if own else 0, log)
+    return Service("clickhouse", True, endpoint.url, version, pid, log, f"ClickHouse: {short}" if short else "")
 
 
 def _server(settings: Settings) -> Service:

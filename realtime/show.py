@@ -87,13 +87,16 @@ def refusals(found: Iterable[DuetError]) -> None:
         _ERR.print()
 
 
-def services(found: Iterable[Service]) -> None:
+def services(found: Sequence[Service]) -> None:
     """One line per service."""
     table = _table("service", "state", "address", "version", "pid")
     for service in found:
         state = "[green]running[/]" if service.running else "[red]down[/]"
         table.add_row(service.name, state, escape(service.address), service.version, str(service.pid or ""))
     _OUT.print(table)
+    for service in found:
+        if service.problem:
+            _OUT.print(f"\n[red]{escape(service.problem)}[/]")
 
 
 def status(found: Status) -> None:

@@ -56,6 +56,20 @@ def test_second_start_finds_the_first(daemon: Daemon) -> None:
     assert len({r.pid for r in records}) == 1
 
 
+def test_a_process_that_can_not_be_recorded_is_ended(daemon: Daemon) -> None:
+    (daemon.folder / "thing.json.new").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"thing\.json\.new"):
+        daemon.start(_command(daemon))
+    assert not [p for p in psutil.Process().children() if str(daemon.ready) in _words(p)]
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def test_killed_process_is_not_running(daemon: Daemon) -> None:
     record = daemon.start(_command(daemon))
     os.kill(record.pid, signal.SIGKILL)

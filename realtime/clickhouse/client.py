@@ -14,6 +14,7 @@ import urllib3
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
 
 from realtime.clickhouse.endpoint import Endpoint
+from realtime.disk import shortage
 from realtime.errors import CommandError, FullError, UnavailableError
 
 # It logs a refused connection before it raises it.
@@ -45,10 +46,7 @@ class ClickHouse:
                 settings={"distributed_foreground_insert": 1} if endpoint.cluster else None,
             )
         except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
-            raise UnavailableError(
-                f"ClickHouse at {endpoint.url} does not answer: {_first_line(error)}",
-                remedy="check CLICKHOUSE_URL, or start the local one: duet up",
-            ) from None
+            raise _unanswered(endpoint, error, "check CLICKHOUSE_URL, or start the local one: duet up") from None
 
     @property
     def cluster(self) -> str:
@@ -134,14 +132,13 @@ class ClickHouse:
         if isinstance(error, DatabaseError) and (not isinstance(error, OperationalError) or "Code: " in str(error)):
             head = " ".join(sql.split())[:120]
             if has_no_room(str(error)):
+                said = shortage(self.endpoint.data) or _first_line(error)
                 return FullError(
-                    f"the disk of ClickHouse at {self.endpoint.url} has no room for `{head}`: {_first_line(error)}",
+                    f"the disk of ClickHouse at {self.endpoint.url} has no room for `{head}`: {said}",
                     remedy="free space on it, then do the same again",
                 )
             return CommandError(f"ClickHouse refused `{head}`: {_first_line(error)}")
-        return UnavailableError(
-            f"ClickHouse at {self.endpoint.url} does not answer: {_first_line(error)}", remedy="see duet status"
-        )
+        return _unanswered(self.endpoint, error, "see duet status")
 
 
 def has_no_room(error: str) -> bool:
@@ -149,7 +146,20 @@ def has_no_room(error: str) -> bool:
     return _NO_ROOM.search(error) is not None
 
 
+def _unanswered(endpoint: Endpoint, error: Exception, remedy: str) -> UnavailableError:
+    short = shortage(endpoint.data)
+    if short:
+        return UnavailableError(
+            f"ClickHouse at {endpoint.url} waits for room: {short}",
+            remedy="free space on it: ClickHouse then starts by itself",
+        )
+    return UnavailableError(f"ClickHouse at {endpoint.url} does not answer: {_first_line(error)}", remedy=remedy)
+
+
 def _first_line(error: Exception) -> str:
+    refused = re.search(r"\[Errno \d+\] ([^')]+)", str(error))
+    if refused and "Code: " not in str(error):  # urllib3 tells of its objects and its attempts too
+        return refused[1]
     text = str(error).strip().partition("Code: ")
     shown = "Code: " + text[2] if text[1] else text[0]
     return shown.splitlines()[0] if shown else type(error).__name__

@@ -17,7 +17,7 @@ _URL = "write it as http://user:password@host:8123/database, with ?cluster=name 
 
 class Endpoint(msgspec.Struct, frozen=True):
     """A ClickHouse server's HTTP interface. ``database`` is empty where the project's name should be used, ``cluster``
-    where the server stands alone."""
+    where the server stands alone, and ``data``, the folder of its rows, where it is not the local one."""
 
     host: str
     port: int
@@ -26,6 +26,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     password: str = ""
     database: str = ""
     cluster: str = ""
+    data: str = ""
 
     def everywhere(self, table: str) -> str:
         """What a system table is read by, so that it tells of every server: of all of the cluster, else of this one."""

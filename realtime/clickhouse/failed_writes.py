@@ -22,9 +22,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from realtime.disk import kept_free
+
 VERIFIED = (platform.system(), platform.machine()) == ("Linux", "x86_64")
 """Whether the library of this machine is the one that is meant."""
-_KEPT = 512 * 2**20
 _PAGE = mmap.PAGESIZE
 _ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _C = ctypes.CDLL(None, use_errno=True)
@@ -33,12 +34,6 @@ _C = ctypes.CDLL(None, use_errno=True)
 _WORDS = struct.Struct("<QQQQ")
 _SYSTEM_CALL = b"\x0f\x05"
 _WRITE, _EXECVE, _EXIT_GROUP = (b"\xb8" + struct.pack("<I", number) for number in (1, 59, 231))  # mov eax, number
-
-
-def kept_free(data: Path) -> int:
-    """Bytes of the disk of ``data`` that inserts and merges leave free: then hardly any write fails."""
-    disk = os.statvfs(data)
-    return min(_KEPT, disk.f_blocks * disk.f_frsize // 10)
 
 
 def wait_for_room(data: Path, ends: set[signal.Signals]) -> None:

@@ -22,9 +22,10 @@ import time
 import uuid
 from pathlib import Path
 
-from realtime.clickhouse.failed_writes import VERIFIED, FailedWrites, kept_free, wait_for_room
+from realtime.clickhouse.failed_writes import VERIFIED, FailedWrites, wait_for_room
 from realtime.clickhouse.grants import grants
 from realtime.daemon import announce
+from realtime.disk import kept_free
 
 _STOP = b"SYSTEM STOP LISTEN HTTP; SYSTEM STOP LISTEN TCP; KILL QUERY WHERE query_id != queryID() SYNC;"
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}

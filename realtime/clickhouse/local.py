@@ -10,6 +10,7 @@ from pathlib import Path
 
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.daemon import Daemon, Record
+from realtime.disk import check_start
 from realtime.errors import ConfigError, PortInUseError
 from realtime.settings import Settings
 
@@ -25,12 +26,12 @@ def daemon(settings: Settings) -> Daemon:
 def local_endpoint(settings: Settings) -> Endpoint | None:
     """The local server if it runs."""
     found = daemon(settings).running()
-    return Endpoint(HOST, int(found.details["http_port"])) if found else None
+    return Endpoint(HOST, int(found.details["http_port"]), data=str(_data(settings))) if found else None
 
 
 def start(settings: Settings, database: str = "default") -> Record:
     """Starts the local server, or finds it running; ``database`` is what its user for lambdas may read.
-    PortInUseError, ConfigError where the library is missing."""
+    PortInUseError, FullError, ConfigError where the library is missing."""
     here = daemon(settings)
     found = here.running()
     if found is not None:
@@ -38,12 +39,17 @@ def start(settings: Settings, database: str = "default") -> Record:
     library = find_library(settings)
     port = settings.number("DUET_CLICKHOUSE_PORT")
     check_port(port, "DUET_CLICKHOUSE_PORT")
+    check_start(settings.state_dir)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     (settings.state_dir / ".gitignore").write_text("*\n")
     command = [sys.executable, "-m", "realtime.clickhouse.launcher", "--library", str(library)]
-    command += ["--path", str(settings.state_dir / "clickhouse"), "--ready", str(here.ready)]
+    command += ["--path", str(_data(settings)), "--ready", str(here.ready)]
     command += ["--http-port", str(port), "--reads", database]
     return here.start(command, environment={"DUET_CLICKHOUSE_MEMORY": str(settings.number("DUET_CLICKHOUSE_MEMORY"))})
+
+
+def _data(settings: Settings) -> Path:
+    return settings.state_dir / "clickhouse"
 
 
 def find_library(settings: Settings) -> Path:

@@ -16,6 +16,7 @@ import msgspec
 from realtime.clickhouse.client import has_no_room
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.clickhouse.parameters import bound
+from realtime.disk import NO_ROOM, shortage
 from realtime.emit.landing import EARLY
 from realtime.errors import UnavailableError
 
@@ -249,7 +250,7 @@ class Writer:
                 last = str(error)
             if pause is not None:
                 await asyncio.sleep(pause)
-        room = "free space on the disk of ClickHouse, and " if has_no_room(last) else ""
+        room = f"{NO_ROOM}; then " if has_no_room(last) or shortage(self._endpoint.data) else ""
         once = "send the request again, best with an Idempotency-Key: what was stored is then not stored twice"
         raise UnavailableError(
             f"ClickHouse at {self._endpoint.url} did not {what}: {last}",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.clickhouse.parameters import bound
+from realtime.disk import NO_ROOM, shortage
 from realtime.errors import UnavailableError
 from realtime.planner.ir import CallLimits
 from realtime.serving.admission import Admission
@@ -78,6 +79,7 @@ class Upstream:
         self.limits = limits
         self.admission = Admission(limits)
         self._base = f"{urllib.parse.urlsplit(endpoint.url).path}/?"
+        self._data = endpoint.data
         self._targets: dict[CallLimits | None, tuple[Limits, str]] = {}
         self._pool = Pool(endpoint, limits.bytes)
         self._readers = Pool(reader or endpoint, limits.bytes)
@@ -148,7 +150,10 @@ class Upstream:
         except TimeoutError:
             raise RefusedQueryError(_TIMED_OUT, "no answer in time") from None
         except OSError as error:
-            _LOG.warning("ClickHouse does not answer", extra={"fields": {"error": str(error)}})
+            short = shortage(self._data)
+            _LOG.warning("ClickHouse does not answer", extra={"fields": {"error": str(error), "disk": short}})
+            if short:
+                raise UnavailableError("ClickHouse waits for room on its disk", remedy=NO_ROOM) from None
             raise UnavailableError("ClickHouse does not answer", remedy="try again") from None
         if reply.status != 200:
             code = reply.headers.get(b"x-clickhouse-exception-code", b"0")

@@ -11,7 +11,7 @@ import pytest
 from realtime.clickhouse import local
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint, database_name, find_endpoint, remote_endpoint
-from realtime.clickhouse.failed_writes import kept_free
+from realtime.disk import kept_free
 from realtime.errors import CommandError, ConfigError, PortInUseError, UnavailableError
 from realtime.settings import Settings
 from tests.server.running import until

@@ -8,17 +8,24 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from realtime.clickhouse.failed_writes import kept_free
+from realtime import services
+from realtime.clickhouse import local
+from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.endpoint import find_endpoint
 from realtime.deploy.apply import deploy
 from realtime.deploy.backfill import BACKFILL
 from realtime.deploy.promote import stage_views
-from realtime.errors import DuetError, FullError
+from realtime.disk import kept_free
+from realtime.errors import DuetError, FullError, UnavailableError
+from realtime.settings import Settings
 from tests.faults.ground import DATABASE, Ground, ground, rooms_and_senders
 from tests.faults.senders import Senders
 from tests.server.running import until
@@ -143,6 +150,47 @@ def test_a_full_disk(small: Path, tmp_path: Path) -> None:
             time.sleep(SECONDS)
         until(on.is_whole, 30)
         on.verify(senders.acknowledged, senders.sent)
+
+
+def test_commands_on_a_full_disk(small: Path) -> None:
+    """Each says which disk it is and how much room it lacks; nothing is left running or half started."""
+    (small / "dbt_project.yml").write_text("name: shop\nprofile: shop\n")
+    (small / "profiles.yml").write_text("shop: {target: dev, outputs: {dev: {type: duckdb, path: shop.duckdb}}}\n")
+    settings = Settings.load(small, {"DUET_CLICKHOUSE_PORT": "0", "DUET_SERVER_PORT": "0"})
+    full(small, 0)
+    for command, said in (("up", f"the disk of {small}/.duet has 0.0 MiB free; ClickHouse needs 32.0 MiB there"),
+                          ("compile", f"the disk of {small} is full: 0.0 MiB free")):  # fmt: skip
+        found = duet(small, command)
+        assert (found.returncode, found.stdout) == (1, "")
+        assert said in found.stderr
+        assert "Traceback" not in found.stderr
+    assert local.daemon(settings).running() is None
+    (small / "ballast").unlink()
+    try:
+        services.start(settings)
+        assert services.status(settings).well
+        full(small, kept_free(small) // 2)
+        assert "MiB free, and it takes rows from 16.0 MiB on" in duet(small, "status").stdout
+        with ClickHouse(find_endpoint(settings)) as client:
+            full(small, 0)
+            with pytest.raises(UnavailableError):
+                client.execute("INSERT INTO FUNCTION file('/dev/full', TSV, 'x Int64') SELECT 1")
+        waits = f"waits for room: the disk of {small}/.duet/clickhouse has 0."
+        for command in ("up", "deploy", "plan"):
+            assert waits in " ".join(duet(small, command).stderr.split())
+        assert waits in " ".join(duet(small, "status").stdout.split())
+        with urllib.request.urlopen(f"{services.server_url(settings)}/healthz", timeout=10) as answer:
+            assert answer.status == 200
+        (small / "ballast").unlink()
+        until(lambda: services.status(settings).well)
+    finally:
+        services.stop(settings)
+
+
+def duet(project: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """The command line on ``project``."""
+    run = [sys.executable, "-c", "from realtime.cli import main; main()", "--project-dir", str(project), *command]
+    return subprocess.run(run, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_a_disk_that_is_full_during_a_backfill(small: Path, tmp_path: Path) -> None:
