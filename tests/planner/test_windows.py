@@ -34,6 +34,11 @@ MODELS = {
             count(*) filter (where n > 0) as positive, sum(price) filter (where kind = 'buy') as revenue,
             median(n) as middle
         from {{ ref('hits') }} group by room, date_trunc('minute', seen)""",
+    "more_minutes": """
+        select room, minute, max(n) as most, count(distinct kind) as kinds, stddev_samp(n) as spread,
+            sum(distinct n) as ones, list(n order by seen) as all_n, string_agg(kind, ',' order by seen) as all_kinds,
+            bool_or(n > 3) as any, list(distinct n order by n) as set_n, first(price order by seen) as first
+        from {{ ref('hits') }} group by room, minute""",
     "bought_minutes": "select minute, room, count(*) as hits, sum(large * n) as risky, max(n) as most"
     " from {{ ref('bought') }} group by minute, room",
     "hours": "select date_trunc('hour', z) as hour, room, kind, count(*) as hits from {{ ref('hits') }} group by all",
@@ -46,6 +51,7 @@ MODELS = {
     "both_minutes": "select room, date_trunc('minute', seen) as minute, max(n) as most from {{ ref('both') }}"
     " group by 1, 2",
 }
+ROOMS_GIVEN = "{{ param('rooms', 'varchar[]') }}"
 ROOM = "room = {{ param('room', 'varchar') }}"
 FROM, TO = "{{ param('from', 'timestamp') }}", "{{ param('to', 'timestamp') }}"
 LAST = "seen > {{ as_of() }} - interval 3 minute and seen <= {{ as_of() }}"
@@ -80,6 +86,47 @@ QUERIES = {
     "quarterly": f"select max(id) as most from {{{{ ref('hits') }}}} where day >= cast({FROM} as date)"
     f" and day < cast({TO} as date)",
     "united": f"select max(n) as most from {{{{ ref('both') }}}} where {ROOM} and {LAST}",
+    "rooms": f"select sum(n) as s, count(*) as c from {{{{ ref('hits') }}}} where room in {ROOMS_GIVEN} and {LAST}",
+    "maybe_rooms": f"select sum(n) as s from {{{{ ref('hits') }}}} where (len({ROOMS_GIVEN}) = 0"
+    f" or room in {ROOMS_GIVEN}) and {LAST}",
+    "either_room": f"select sum(n) as s from {{{{ ref('hits') }}}}"
+    f" where ({ROOM} or room = 'b' or room is null) and {LAST}",
+    "either": f"select max(price) as m, count(*) as c from {{{{ ref('hits') }}}} where {ROOM} or {LAST}",
+    "maybe": f"select max(price) as m, count(*) as c from {{{{ ref('hits') }}}} where ({FROM} is null or seen > {FROM})"
+    f" and (seen <= {TO} or {TO} is null or room is null)",
+    "apart": f"select count(*) as c from {{{{ ref('hits') }}}}"
+    f" where seen > {FROM} and seen <= {FROM} + interval 2 minute or seen > {TO} and seen <= {TO} + interval 3 minute",
+    "several": f"select count(*) as c, max(n) as m, count(distinct kind) as d from {{{{ ref('hits') }}}}"
+    f" where {ROOM} and {LAST}",
+    "several_by_minute": f"""select minute, count(*) as c, max(n) as m, sum(distinct n) as d from {{{{ ref('hits') }}}}
+        where {ROOM} and seen > {FROM} and seen <= {TO} group by minute having max(n) > 0 order by minute""",
+    "filtered_keys": f"""select count(*) filter (where {ROOM}) as c, sum(n) filter (where room <> 'b') as s,
+            median(n) filter (where {ROOM}) as m, avg(price) filter (where room is null) as a,
+            arg_max(n, seen) filter (where {ROOM}) as newest, min(seen) filter (where {ROOM}) as first,
+            count(distinct n) filter (where {ROOM}) as d, count(*) as c_all, sum(n) as s_all
+        from {{{{ ref('hits') }}}} where {LAST}""",
+    "filtered_more": f"""select stddev_samp(n) filter (where {ROOM}) as s, sum(distinct n) filter (where {ROOM}) as d,
+            bool_or(n > 3) filter (where {ROOM}) as b,
+            first(price order by seen) filter (where {ROOM}) as f, max(n) as m
+        from {{{{ ref('hits') }}}} where {LAST}""",
+    "filtered_times": f"""select count(*) as c,
+            count(*) filter (where seen > {{{{ as_of() }}}} - interval 1 minute) as c1,
+            count(distinct n) filter (where seen > {{{{ as_of() }}}} - interval 2 minute and {ROOM}) as d2
+        from {{{{ ref('hits') }}}} where {LAST}""",
+    "beside": f"""select room, count(*) as c, count(*) filter (where kind = 'buy' and n is not null) as b,
+            max(n) filter (where kind = 'buy' and n is not null) as m
+        from {{{{ ref('hits') }}}} where {LAST} group by room""",
+    "groups": f"""select room, max(n) filter (where kind = 'buy' and n is not null) as m
+        from {{{{ ref('hits') }}}} where {LAST} group by room""",
+    "beside_rows": f"select count(distinct kind) as d, stddev_pop(n) as s, count(*) as c, max(id) as m"
+    f" from {{{{ ref('hits') }}}} where {ROOM} and {LAST}",
+    "beside_rows_by_room": f"""select room, count(distinct kind) as d, variance(id) as s, count(*) as c,
+            count(distinct kind) filter (where room <> 'b') as f
+        from {{{{ ref('hits') }}}} where {LAST} group by room""",
+    "risky_beside": f"""select sum(large * n) filter (where kind = 'buy' and n is not null) as s, count(*) as c,
+        count(distinct kind) as d from {{{{ ref('hits') }}}} where {ROOM} and {LAST}""",
+    "rows_beside": f"""select (select sum(n) from {{{{ ref('hits') }}}} where {ROOM} and {LAST}) as now,
+        (select var_pop(n) from {{{{ ref('hits') }}}} where {ROOM} and {LAST}) as spread""",
     "two": f"""select (select sum(n) from {{{{ ref('hits') }}}} where {ROOM} and {LAST}) as now,
         (select sum(n) from {{{{ ref('hits') }}}} where {ROOM} and seen < {{{{ as_of() }}}}) as before""",
 }
@@ -89,7 +136,8 @@ EVENTS = {
     "other_aggregate": (f"select stddev_pop(n) as s {OF_ROOM}", "minutes does not keep"),
     "other_filter": (f"select count(*) filter (where n > 1) as c {OF_ROOM}", "minutes does not keep"),
     "other_key": (f"select count(*) as c {OF_ROOM} and id = 1", "minutes is not grouped by what `_row.id"),
-    "either": (f"select max(price) as m {OF_ROOM.replace('and', 'or', 1)}", "is not grouped by what"),
+    "either_row": (f"select max(price) as m {OF_ROOM} or id = 1", "is not grouped by what"),
+    "beside_cheap": (f"select count(distinct n) as c, stddev_pop(n) as s {OF_ROOM}", "minutes does not keep"),
     "fewer_rows": (f"select sum(large * n) as s {OF_ROOM}", "minutes does not keep sumState"),
     "by_column": (f"select count(*) as c {OF_ROOM} and seen > z", "minutes is not grouped by what"),
     "group": (f"select id, sum(price) as s {OF_ROOM} group by id", "minutes is not grouped by _row.id"),
@@ -145,6 +193,23 @@ def test_why_rows_are_read(plan: Plan, name: str) -> None:
     spec = spec_of(plan, name)
     assert spec.window is None
     assert EVENTS[name][1] in spec.events
+
+
+def test_what_is_read_from_where(plan: Plan) -> None:
+    found = {name: spec_of(plan, name).window for name in ("several", "groups", "beside_rows", "rows_beside")}
+    why = {name: window.why for name, window in found.items() if window is not None}
+    assert why["several"] == (
+        "m, d of whole pieces of minute from more_minutes, of the edges from windows_raw.app__hits;"
+        " c of whole pieces of minute from minutes, of the edges from windows_raw.app__hits"
+    )
+    assert "groups of whole pieces of minute from minutes" in why["groups"]
+    assert (
+        "s_stddevPopStable, s_count, c, m of every row of windows_raw.app__hits, as no model keeps"
+        in why["beside_rows"]
+    )
+    assert "d of whole pieces of minute from more_minutes" in why["beside_rows"]
+    assert "every row where more_minutes does not keep varPop" in why["rows_beside"]
+    assert "whole pieces of minute from minutes" in why["rows_beside"]
 
 
 def test_an_author_may_want_rows() -> None:
@@ -208,6 +273,7 @@ def test_every_form_answers_the_same(deployed: Deployed, batch: duckdb.DuckDBPyC
         batch.executemany(f"INSERT INTO app.hits VALUES ({marks})", [[row[c] for c in COLUMNS] for row in rows])
     for _ in range(2):
         params = {"from": data.draw(TIMES), "to": data.draw(TIMES), "as_of": data.draw(TIMES)}
+        params["rooms"] = data.draw(st.lists(st.none() | st.sampled_from(ROOMS), max_size=3))
         for name in QUERIES:
             spec = spec_of(deployed.plan, name)
             assert spec.window is not None

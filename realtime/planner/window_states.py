@@ -1,0 +1,67 @@
+"""The states of a plan, each view written over the columns of its landing table, and what they give for a lambda."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from sqlglot import exp
+
+from realtime.planner.flat import Flat, NotFlatError, flat
+from realtime.planner.ir import Plan, State
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A state with its views over the columns of their landing tables; ``model`` is whose it is."""
+
+    model: str
+    state: State
+    views: tuple[Flat, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """What stands for a part of a query: from ``states``, as ``why`` says; none where rows are read. ``width`` is that
+    of the pieces; 0 where the state has all of it. ``merged`` names the function that merges a column, where it is not
+    the part's own."""
+
+    rows: exp.Query
+    states: tuple[str, ...]
+    why: str
+    width: int
+    merged: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+class States:
+    """What the states of ``plan`` keep, each looked at once."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._types = {s.landing: {c.name: c.clickhouse for c in s.columns} for s in plan.sources}
+        self._flat: dict[str, Flat | None] = {}
+
+    def over(self, landings: Sequence[str]) -> Iterator[Candidate]:
+        """Those with a view over each of ``landings``, the fewest keys first. A state with a TTL of its own may lack
+        rows that are in the landing table."""
+        found = []
+        for step in self.plan.steps:
+            for state in step.states:
+                if [v.landing for v in state.views] == list(landings) and not state.latest and not state.ttl:
+                    views = [view for v in state.views if (view := self._view(v.select)) is not None]
+                    if len(views) == len(landings):
+                        found.append(Candidate(step.model, state, tuple(views)))
+        yield from sorted(found, key=lambda c: len(c.state.order_by))
+
+    def kind(self, landing: str) -> Callable[[exp.Expr], str]:
+        """Gives the ClickHouse type of a column of ``landing``."""
+        types = self._types.get(landing, {})
+        return lambda node: types.get(node.name, "")
+
+    def _view(self, text: str) -> Flat | None:
+        if text not in self._flat:
+            try:
+                self._flat[text] = flat(text)
+            except NotFlatError:
+                self._flat[text] = None
+        return self._flat[text]
