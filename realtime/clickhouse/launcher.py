@@ -24,6 +24,7 @@ from pathlib import Path
 
 from realtime.clickhouse.failed_writes import VERIFIED, FailedWrites, wait_for_room
 from realtime.clickhouse.grants import grants
+from realtime.clickhouse.tokens import forget_lost
 from realtime.daemon import announce
 from realtime.disk import kept_free
 
@@ -65,6 +66,8 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, _SIGNALS)  # before any engine thread exists: they inherit it
     library, config, ready = (Path(p).resolve() for p in (options.library, options.config, options.ready))
     start, ports = _prepared_again(data) if options.again else _prepare(data)
+    for part in forget_lost(data):
+        print("killed before it kept this part, whose rows may be inserted again:", part, file=sys.stderr)
     os.chdir(data)  # clickhouse local would read a config.xml of any other folder
     os.environ["DUET_READ_GRANTS"] = grants(options.reads)  # users.xml has it
     os.environ["DUET_CLICKHOUSE_KEPT_FREE"] = str(kept_free(data))  # and this config.xml

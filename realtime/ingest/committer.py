@@ -195,6 +195,7 @@ class Table:
     async def _before(self, rows: bytes, batch: Batch, tries: int) -> Mapping[str, str] | None:
         """Settings of the next try; None where ``rows`` have landed."""
         assert self._landing is not None
+        self._landing.check()
         if not tries and not batch.resumed:
             cut = await self._landing.cut() if batch.cut is None else batch.cut
         else:

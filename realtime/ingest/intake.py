@@ -208,7 +208,7 @@ class Intake:
         return self._tables[relation]
 
     def _landing(self, source: SourceSpec) -> Landing:
-        return self._landings.setdefault(source.landing, Landing(self.writer, source))
+        return self._landings.setdefault(source.landing, Landing(self.writer, source, self._recovery.waits))
 
     def _patches(self, source: Source) -> Patches:
         spec = source.spec

@@ -11,10 +11,11 @@ they would count twice there: ClickHouse pushes rows that it drops from a table 
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import aiohttp
 import msgspec
@@ -29,8 +30,10 @@ _LOG = logging.getLogger("duet.ingest")
 KNOWN = 1_000
 """Batches after which the views may have forgotten a token: they know 10,000, and a batch may be in ten partitions."""
 _DAYS = 30
+_AT_ONCE = 4
 _TAIL = 32  # batches that may have been under way when ClickHouse was killed
 _SECOND = 1_000_000
+_PATIENCE = 60.0
 
 _CUT = f"""
 SELECT toInt64OrZero(comment) AS number FROM system.columns
@@ -113,11 +116,13 @@ _WEIGHTS = (
 
 
 class Landing:
-    """The landing table of ``source``: on a cluster that of all shards."""
+    """The landing table of ``source``: on a cluster that of all shards. ``waits`` tells why it takes no insert yet (see
+    `Recovery.waits`)."""
 
-    def __init__(self, writer: Writer, source: SourceSpec) -> None:
+    def __init__(self, writer: Writer, source: SourceSpec, waits: Callable[[], str] = str) -> None:
         self.relation = source.whole
         self._writer = writer
+        self._waits = waits
         self._shards = source.shards
         database, _, table = source.whole.partition(".")
         self._names = {"database": database, "table": table}
@@ -135,6 +140,11 @@ class Landing:
             found = await self._writer.read(_CUT, self._names, _Number)
             self._cut = max((each.number for each in found), default=0)
         return self._cut
+
+    def check(self) -> None:
+        """TroubleError where it takes no insert yet."""
+        if reason := self._waits():
+            raise TroubleError(reason)
 
     async def find(self, batch: Batch) -> Found:
         """What landed of ``batch``. TroubleError while its insert is running: then it is not known yet."""
@@ -176,6 +186,13 @@ class Landing:
         shard = _SHARD.format(by=", ".join(map(quoted, self._shards.by)), weights=weights)
         return f"{partitioned or '0'}, {shard}", f"{partitioned or '0'}, _shard_num"
 
+    async def is_used_since(self, started: int) -> bool:
+        """Whether rows landed since ClickHouse was ``started`` (its time in microseconds)."""
+        try:
+            return bool(await self._number(_SINCE, {**self._names, "moment": str(started + _SECOND)}))
+        except MissingError:
+            return False
+
     async def recover(self, started: int) -> int:
         """Sends the batches on that landed last before ClickHouse was ``started`` (its time in microseconds): those
         that were under way when it was killed may have landed and not reached the views. Returns their number.
@@ -183,13 +200,21 @@ class Landing:
         Only what the views still know by its token is sent; nothing where ClickHouse has run for long.
         """
         until = {**self._names, "moment": str(started + _SECOND)}
-        if not (await self._table()).views or await self._number(_SINCE, until) > KNOWN:
+        try:
+            if not (await self._table()).views or await self._number(_SINCE, until) > KNOWN:
+                return 0
+        except MissingError:
             return 0
         numbers = [each.number for each in await self._writer.read(_BEFORE, until, _Number)]
-        for number in numbers:
-            batch = Batch(number, began=started - _DAYS * 86_400 * _SECOND)
-            if not await self._settled(batch):
-                self.give_up(batch)
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def send(batch: Batch) -> None:
+            async with turns:
+                if not await self._settled(batch):
+                    self.give_up(batch)
+
+        began = started - _DAYS * 86_400 * _SECOND
+        await asyncio.gather(*(send(Batch(number, began=began)) for number in numbers))
         return len(numbers)
 
     def give_up(self, batch: Batch) -> None:
@@ -205,8 +230,9 @@ class Landing:
 
     async def _settled(self, batch: Batch) -> bool:
         try:
-            if (found := await self.find(batch)).rows:
-                await self.send_on(batch, found)
+            async with asyncio.timeout(_PATIENCE):
+                if (found := await self.find(batch)).rows:
+                    await self.send_on(batch, found)
         except (TroubleError, aiohttp.ClientError, TimeoutError, OSError):
             return False
         except RowsRefusedError as error:

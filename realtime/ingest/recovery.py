@@ -3,6 +3,7 @@
 An insert that is under way when ClickHouse is killed can be in the landing table and in none of its views, or in some.
 Who sent it may have gone too, or have no key to send it again with. So each server, when it starts and whenever it sees
 that ClickHouse was started anew, has the batches that landed last before that sent on; the views drop what they have.
+Inserts wait for that: what lacks is then what landed last, also where ClickHouse is killed again before all is done.
 And where a server gave a batch up (the disk was full, the network was cut), it goes on asking what became of it.
 
 A deploy that was killed while it made a landing table anew may have left it closed: each server looks, and opens it.
@@ -11,6 +12,7 @@ A deploy that was killed while it made a landing table anew may have left it clo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -23,6 +25,9 @@ from realtime.ingest.writer import Writer
 
 _LOG = logging.getLogger("duet.ingest")
 _EVERY = 1.0
+_AWAY = 0.1  # seconds between two looks for a ClickHouse that is away
+_PATIENCE = 5.0
+_LOST = "the connection to ClickHouse was lost, and what it was stopped in is sent on first"
 _SECOND = 1_000_000
 # Of a cluster the server that was started last.
 _ASK = (
@@ -58,6 +63,7 @@ class Recovery:
         self._landings: tuple[Landing, ...] = ()
         self._database = ""
         self._before: _Answer | None = None
+        self._waits = "ClickHouse was not asked yet"
         self._task: asyncio.Task[None] | None = None
 
     def watch(self, database: str, landings: Sequence[Landing]) -> None:
@@ -65,6 +71,12 @@ class Recovery:
         self._database, self._landings = database, tuple(landings)
         if self._task is None and landings:
             self._task = asyncio.create_task(self._run())
+
+    def waits(self) -> str:
+        """Why no insert may begin yet; empty where one may."""
+        if self._task is None:
+            return ""
+        return _LOST if self._writer.lost.is_set() else self._waits
 
     async def close(self) -> None:
         """Ends it."""
@@ -74,24 +86,39 @@ class Recovery:
 
     async def _run(self) -> None:
         while True:
+            if self._writer.lost.is_set():
+                self._writer.lost.clear()
+                self._waits = _LOST
             try:
                 await self._look()
-            except UnavailableError as error:
+            except (UnavailableError, TimeoutError) as error:
                 _LOG.debug("recovery waits: %s", error)
-            await asyncio.sleep(_EVERY)
+                await asyncio.sleep(_AWAY)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._writer.lost.wait(), _EVERY)
 
     async def _look(self) -> None:
         asked = _ASK.format(servers=self._writer.everywhere("system.one"))
-        (answer,) = await self._writer.read(asked, {}, _Answer)
+        async with asyncio.timeout(_PATIENCE):
+            (answer,) = await self._writer.read(asked, {}, _Answer, pauses=())
         if self._before is None or _is_new(answer, self._before):
+            self._waits = "ClickHouse was started, and what it was stopped in is sent on first"
+            used = [landing for landing in self._landings if await landing.is_used_since(answer.started)]
             for landing in self._landings:
-                count = await landing.recover(answer.started)
-                if count:
-                    _LOG.info("ClickHouse was started: %d batches of %s sent on to its views", count, landing.relation)
-        self._before = answer
+                if landing not in used:
+                    await self._recover(landing, answer)
+            self._waits = ""  # whoever has inserted since has waited for the same
+            for landing in used:
+                await self._recover(landing, answer)
+        self._before, self._waits = answer, ""
         for landing in self._landings:
             await landing.settle()
         await self._reopen()
+
+    async def _recover(self, landing: Landing, answer: _Answer) -> None:
+        if count := await landing.recover(answer.started):
+            _LOG.info("ClickHouse was started: %d batches of %s sent on to its views", count, landing.relation)
 
     async def _reopen(self) -> None:
         """Undoes what a deploy was killed in that had closed a table; the next deploy begins it again."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import io
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -143,13 +143,15 @@ class MissingError(UnavailableError):
 
 
 class Writer:
-    """Connections to ``endpoint``; used within one event loop. ``turn`` gives what an insert holds while it runs."""
+    """Connections to ``endpoint``; used within one event loop. ``turn`` gives what an insert holds while it runs.
+    ``lost`` is set where a connection broke: ClickHouse may have been killed."""
 
     def __init__(self, endpoint: Endpoint, turn: Turn = contextlib.nullcontext) -> None:
         self._endpoint = endpoint
         self._turn = turn
         self._session: aiohttp.ClientSession | None = None
         self.inserts = 0
+        self.lost = asyncio.Event()
 
     @property
     def cluster(self) -> str:
@@ -200,13 +202,20 @@ class Writer:
         named = {**_READING, **bound(parameters), "query": query}
         return await self._patiently(lambda _: self._send(named, b""), "answer")
 
-    async def read(self, query: str, parameters: Mapping[str, str], kind: type[T], body: bytes = b"") -> list[T]:
+    async def read(
+        self,
+        query: str,
+        parameters: Mapping[str, str],
+        kind: type[T],
+        body: bytes = b"",
+        pauses: Sequence[float] = PAUSES,
+    ) -> list[T]:
         """The rows of a query, which ends in FORMAT JSONEachRow, as ``kind``; ``body`` is the rest of its text, where
-        it is too long for an address.
+        it is too long for an address. It is asked again after ``pauses``, in seconds.
 
         MissingError where it reads what is not there; UnavailableError where the server does not answer."""
         named = {**_READING, **bound(parameters), "query": query}
-        text = await self._patiently(lambda _: self._post(named, body), "answer")
+        text = await self._patiently(lambda _: self._post(named, body), "answer", pauses)
         return [msgspec.json.decode(line, type=kind) for line in text.splitlines()]
 
     async def change(self, rest: bytes, query_id: str, traceparent: str = "") -> None:
@@ -239,12 +248,15 @@ class Writer:
         """Runs a statement that has no answer."""
         await self._patiently(lambda _: self._post({"query": statement}, b""), "answer")
 
-    async def _patiently(self, attempt: Callable[[int], Awaitable[T]], what: str) -> T:
+    async def _patiently(
+        self, attempt: Callable[[int], Awaitable[T]], what: str, pauses: Sequence[float] = PAUSES
+    ) -> T:
         last = ""
-        for tries, pause in enumerate((*PAUSES, None)):
+        for tries, pause in enumerate((*pauses, None)):
             try:
                 return await attempt(tries)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                self.lost.set()
                 last = str(error) or type(error).__name__
             except TroubleError as error:
                 last = str(error)

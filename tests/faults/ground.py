@@ -106,14 +106,22 @@ class Ground:
         stack.close()
         self._servers[number] = self._start(number)
 
-    def kill_clickhouse(self) -> None:
+    def kill_clickhouse(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """``kill -9`` of ClickHouse, and its start."""
         record = local.daemon(self._settings).running()
         assert record is not None
         process = psutil.Process(record.pid)
         process.kill()
         process.wait(10)
+        meanwhile()
         local.start(self._settings)
+
+    def newest_part(self, table: str) -> Path:
+        """The folder of the part that ``table`` was given last."""
+        database, _, name = table.partition(".")
+        part = "SELECT path FROM system.parts WHERE active AND database = {d:String} AND table = {t:String}"
+        newest = f"{part} ORDER BY max_block_number DESC LIMIT 1"
+        return Path(self.site.client.value(newest, {"d": database, "t": name}))
 
     def view(self, model: str) -> str:
         """The materialized view of ``model``."""

@@ -5,6 +5,7 @@ Deploys that are killed are in tests/deploy/test_killed.py, and all of it at ran
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import subprocess
@@ -22,15 +23,21 @@ from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import find_endpoint
 from realtime.deploy.apply import deploy
 from realtime.deploy.backfill import BACKFILL
+from realtime.deploy.diff import states_of
 from realtime.deploy.promote import stage_views
 from realtime.disk import kept_free
 from realtime.errors import DuetError, FullError, UnavailableError
+from realtime.ingest.request import Taken
 from realtime.settings import Settings
+from tests.deploy.conftest import message
 from tests.faults.ground import DATABASE, Ground, ground, rooms_and_senders
+from tests.faults.relay import Relay, crash, near
 from tests.faults.senders import Senders
+from tests.ingest.rows import ndjson
 from tests.server.running import until
 
 SECONDS = 1.0
+EVENTS = "/v1/events/chat.messages"
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +125,62 @@ def test_what_did_not_reach_a_view_is_sent_on_after_a_restart(site: tuple[Ground
     on.kill_clickhouse()
     until(on.is_whole, 30)
     on.verify(before.acknowledged | senders.acknowledged, before.sent)
+
+
+def test_two_kills_of_which_the_second_comes_before_all_is_sent_on(site: tuple[Ground, Senders]) -> None:
+    on, before = site
+    view = f"{DATABASE}_state.`{on.view('per_sender')}`"
+    on.site.client.execute(f"DETACH TABLE {view} SYNC")
+    on.servers[0].ask(EVENTS, ndjson(message(before.last)))
+    on.site.client.execute(f"ATTACH TABLE {view}")
+    before.sent.add(before.last)
+    on.relay.holding = b"RowBinaryWithNamesAndTypes"
+    on.kill_clickhouse()
+    senders = Senders(on, 16, first=before.last + 1)
+    with senders.running():
+        time.sleep(2 * SECONDS)
+        on.kill_clickhouse()
+        on.relay.holding = b""
+    before.last = senders.last
+    before.acknowledged |= senders.acknowledged
+    before.sent |= senders.sent
+    until(on.is_whole, 30)
+    on.verify(before.acknowledged, before.sent)
+
+
+@pytest.mark.parametrize("lost", ["landing", "state"])
+def test_a_kill_between_a_token_and_its_part(site: tuple[Ground, Senders], lost: str) -> None:
+    """Tables know their tokens before they have their parts; what is sent again is stored all the same."""
+    on, before = site
+    plan = on.site.compile(rooms_and_senders(on.version))
+    tables = [plan.sources[0].landing] if lost == "landing" else []
+    tables += [state.relation for state in states_of(plan).values()]
+    ids = range(before.last, before.last + 20)
+    body, relay = ndjson(*map(message, ids)), Relay(on.endpoint)
+    for table in tables:
+        on.site.client.execute(f"SYSTEM STOP MERGES {table}")
+
+    async def take(*, losing: bytes = b"") -> None:
+        relay.losing = losing
+        async with near(relay, plan) as intake:
+            if losing:
+                await crash(relay, intake, "chat.messages", body, f"lost {lost}")
+            else:
+                assert await intake.take("chat.messages", body, idempotency_key=f"lost {lost}") == Taken(20, 0)
+
+    asyncio.run(take(losing=b"_raw.chat__messages+("))
+    until(on.is_whole)
+    parts = [on.newest_part(table) for table in tables]
+
+    def lose() -> None:
+        for part in parts:
+            shutil.rmtree(part)
+
+    on.kill_clickhouse(lose)
+    asyncio.run(take())
+    before.last, before.sent, before.acknowledged = ids.stop, before.sent | {*ids}, before.acknowledged | {*ids}
+    until(on.is_whole, 30)
+    on.verify(before.acknowledged, before.sent)
 
 
 @pytest.fixture
