@@ -12,33 +12,24 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from realtime.clickhouse.client import ClickHouse
-from realtime.clickhouse.moment import EPOCH, from_micros, micros
+from realtime.deploy.chunks import CHUNK_ROWS, planned, whole
 from realtime.deploy.lake import LAKE, NO_LAKES, Lake
 from realtime.deploy.ledger import Chunk, Work
 from realtime.deploy.narrow import narrowed, selected
 from realtime.deploy.replace import drop_table
-from realtime.emit.landing import INGESTED_AT
 from realtime.emit.names import quoted
 from realtime.emit.shards import create_whole
 from realtime.errors import FullError
-from realtime.planner.ir import ALL, State
+from realtime.planner.ir import State
 
 BACKFILL = "__backfill"
-CHUNK_ROWS = 1_000_000
-"""Rows a chunk should have; rows of one insert carry one time and are never split."""
-MOST_CHUNKS = 64
-"""Chunks of one table at most, that their tables stay few; so those of large tables have more rows."""
 _MOST_PARTS = 4
 """Parts in a partition from which on a chunk's are merged before they enter: the state has to take all of them."""
-
-_MINUTE = timedelta(minutes=1)
-_FINE = timedelta(milliseconds=100)
-_MICROSECOND = timedelta(microseconds=1)
 
 _SETTINGS = {
     "max_insert_threads": 1,
@@ -101,7 +92,7 @@ def _chunks(work: Work, state: State, cutover: datetime, chunk_rows: int, lakes:
     """The chunks of the backfill, those of an earlier deploy where there are some; what its tries left is dropped."""
     chunks = work.ledger.chunks(state.relation, cutover)
     if not chunks:
-        chunks = list(_planned(work.client, state, cutover, chunk_rows, lakes))
+        chunks = list(planned(work.client, state, cutover, chunk_rows, lakes))
         work.ledger.save_chunks(state.relation, cutover, chunks)
     drop_chunk_tables(work.client, state.relation, kept={chunk.number for chunk in chunks if chunk.done})
     there = frozenset(chunk_tables(work.client, state.relation).values())
@@ -134,21 +125,19 @@ def insert_chunk(work: Work, state: State, cutover: datetime, chunk: Chunk) -> N
     """Writes one chunk to a table of its own and records it as done."""
     view = next(view for view in state.views if view.name == chunk.view)
     columns = ", ".join(quoted(c) for c in selected(view))
-    select = narrowed(view, chunk.since, chunk.until, table=chunk.source if chunk.source != view.landing else "")
+    select = narrowed(
+        view, chunk.since, chunk.until, table=chunk.source if chunk.source != view.landing else "", within=chunk.within
+    )
     # Another name each time: what an earlier try still sends finds no table.
     table = f"{state.relation}{BACKFILL}_{chunk.number}_{secrets.token_hex(4)}"
     work.client.execute(f"CREATE TABLE {table} AS {state.relation}")
     if state.shards:
         work.client.execute(create_whole(table, state.shards))
     settings = {**_SETTINGS, "log_comment": work.comment}
-    work.client.execute(f"INSERT INTO {_whole(table, work.client)} ({columns})\n{select}", settings=settings)
+    work.client.execute(f"INSERT INTO {whole(table, work.client)} ({columns})\n{select}", settings=settings)
     if max(_partitions(work.client, table).values(), default=0) > _MOST_PARTS:
         work.client.execute(f"OPTIMIZE TABLE {table} FINAL", settings={"log_comment": work.comment})
     work.ledger.save_chunks(state.relation, cutover, [dataclasses.replace(chunk, done=True)])
-
-
-def _whole(relation: str, client: ClickHouse) -> str:
-    return relation + ALL if client.cluster else relation
 
 
 def _move(client: ClickHouse, table: str, state: str) -> None:
@@ -167,67 +156,6 @@ def _partitions(client: ClickHouse, table: str) -> dict[str, int]:
         {"database": database, "name": name},
     )
     return {row["partition_id"]: int(row["parts"]) for row in rows}
-
-
-def _planned(
-    client: ClickHouse, state: State, cutover: datetime, chunk_rows: int, lakes: Mapping[str, Lake]
-) -> Iterator[Chunk]:
-    """Chunks of every view: of the lake up to where it goes, of the landing table from there on. So each row is read
-    once, though both may hold it."""
-    spans: dict[str, list[tuple[str, datetime, datetime, int]]] = {}
-    for landing in {view.landing for view in state.views}:
-        lake = lakes.get(landing)
-        until = min(lake.watermark, cutover) if lake is not None else EPOCH
-        parts = [(lake.table, EPOCH, until)] if lake is not None else []
-        parts.append((_whole(landing, client), until, cutover))
-        spans[landing] = [
-            (table, *span) for table, first, last in parts for span in _spans(client, table, first, last, chunk_rows)
-        ]
-    number = 0
-    for view in state.views:
-        for table, since, until, rows in spans[view.landing]:
-            yield Chunk(number, view.name, table, since, until, rows)
-            number += 1
-
-
-def _spans(
-    client: ClickHouse, table: str, first: datetime, last: datetime, chunk_rows: int
-) -> Iterator[tuple[datetime, datetime, int]]:
-    """Spans of ingest time that hold about ``chunk_rows`` rows each, or a `MOST_CHUNKS`th of all, and cover all rows of
-    ``table`` from ``first`` (included) to ``last`` (not)."""
-    chunk_rows = max(chunk_rows, int(client.value(f"SELECT count() FROM {table}")) // MOST_CHUNKS)
-    steps = list(_steps(client, table, first, last, chunk_rows))
-    begin, rows = 0, 0
-    for index, (since, count) in enumerate(steps):
-        begin = begin if rows else max(since, micros(first))
-        rows += count
-        at_end = index + 1 == len(steps)
-        if at_end or rows + steps[index + 1][1] > chunk_rows:
-            yield from_micros(begin), last if at_end else from_micros(steps[index + 1][0]), rows
-            rows = 0
-
-
-def _steps(
-    client: ClickHouse, table: str, first: datetime, last: datetime, chunk_rows: int
-) -> Iterator[tuple[int, int]]:
-    """Rows per minute, where there are more than a chunk's per tenth of a second: (its begin, rows) in order."""
-    for since, rows in _counts(client, table, micros(first), micros(last), _MINUTE):
-        if rows <= chunk_rows:
-            yield since, rows
-        else:
-            begin, until = max(since, micros(first)), min(micros(last), since + _MINUTE // _MICROSECOND)
-            yield from _counts(client, table, begin, until, _FINE)
-
-
-def _counts(client: ClickHouse, table: str, since: int, until: int, step: timedelta) -> Sequence[tuple[int, int]]:
-    width = step // _MICROSECOND
-    rows = client.rows(
-        f"SELECT intDiv(toUnixTimestamp64Micro({INGESTED_AT}), {width}) * {width} AS since, count() AS rows "
-        f"FROM {table} WHERE {INGESTED_AT} >= fromUnixTimestamp64Micro({{since:Int64}}, 'UTC') "
-        f"AND {INGESTED_AT} < fromUnixTimestamp64Micro({{until:Int64}}, 'UTC') GROUP BY since ORDER BY since",
-        {"since": since, "until": until},
-    )
-    return [(int(row["since"]), int(row["rows"])) for row in rows]
 
 
 def _begun(state: State, chunks: Sequence[Chunk]) -> str:

@@ -48,7 +48,7 @@ _TABLES = (
     (
         "chunks",
         f"relation String, cutover Int64, number UInt32, view String, since Int64, until Int64, rows UInt64, "
-        f"done UInt8, at {_MOMENT}, source String",
+        f"done UInt8, at {_MOMENT}, source String, within String",
         "ReplacingMergeTree(done) ORDER BY (relation, cutover, number) TTL at + INTERVAL 90 DAY",
     ),
     # The lake by whose exports rows of a source are deleted when their ttl is over (see `realtime.ingest.expired`).
@@ -63,8 +63,8 @@ _STARTED = "SELECT max(at) FROM (SELECT nowInBlock64(6, 'UTC') - toIntervalSecon
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """Rows of the table ``source`` from ``since`` until ``until`` that one insert backfills through ``view``; ``rows``
-    counts them."""
+    """Rows of the table ``source`` from ``since`` until ``until`` that one insert backfills through ``view``: all, or
+    those ``within`` a condition on their columns; ``rows`` says about how many they are."""
 
     number: int
     view: str
@@ -73,6 +73,7 @@ class Chunk:
     until: datetime
     rows: int
     done: bool = False
+    within: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Ledger:
             kind = engine_on(engine, replicated=bool(cluster))
             self.client.execute(f"CREATE TABLE IF NOT EXISTS {self._table(name)} ({columns}) ENGINE = {kind}")
         # Made by a version before, they may lack these.
-        for name, column in (("deployments", "note"), ("chunks", "source")):
+        for name, column in (("deployments", "note"), ("chunks", "source"), ("chunks", "within")):
             self.client.execute(f"ALTER TABLE {self._table(name)} ADD COLUMN IF NOT EXISTS {column} String")
 
     def cutovers(self) -> dict[str, datetime]:
@@ -170,7 +171,7 @@ class Ledger:
     def chunks(self, relation: str, cutover: datetime) -> list[Chunk]:
         """The chunks of a state's backfill, in order; empty where none are planned yet."""
         found = self.client.rows(
-            f"SELECT number, view, source, since, until, rows, done FROM {self._table('chunks')} FINAL "
+            f"SELECT number, view, source, since, until, rows, done, within FROM {self._table('chunks')} FINAL "
             "WHERE relation = {relation:String} AND cutover = {cutover:Int64} ORDER BY number",
             {"relation": relation, "cutover": micros(cutover)},
         )
@@ -178,7 +179,7 @@ class Ledger:
 
     def save_chunks(self, relation: str, cutover: datetime, chunks: Iterable[Chunk]) -> None:
         """Records chunks as planned, or as done."""
-        columns = ["relation", "cutover", "number", "view", "source", "since", "until", "rows", "done"]
+        columns = ["relation", "cutover", "number", "view", "source", "since", "until", "rows", "done", "within"]
         rows = [
             [
                 relation,
@@ -190,6 +191,7 @@ class Ledger:
                 micros(c.until),
                 c.rows,
                 int(c.done),
+                c.within,
             ]
             for c in chunks
         ]
@@ -291,4 +293,5 @@ class Work:
 
 def _chunk(row: dict[str, Any]) -> Chunk:
     since, until = from_micros(int(row["since"])), from_micros(int(row["until"]))
-    return Chunk(int(row["number"]), row["view"], row["source"], since, until, int(row["rows"]), bool(row["done"]))
+    rows, done = int(row["rows"]), bool(row["done"])
+    return Chunk(int(row["number"]), row["view"], row["source"], since, until, rows, done, row["within"])

@@ -21,9 +21,11 @@ def narrowed(
     until: datetime | None = None,
     types: Mapping[str, str] | None = None,
     table: str = "",
+    within: str = "",
 ) -> str:
     """The select of ``view`` over landing rows from ``since`` (included) until ``until`` (not), both in UTC; over
-    ``table`` in place of the landing table, and with every column in its type in ``types``, where these are given.
+    ``table`` in place of the landing table, those ``within`` a condition on its columns, and with every column in its
+    type in ``types``, where these are given.
 
     The condition stands where the landing table is read, so whatever the view does to a row comes after it.
     ConfigError where the select is not printed as this version prints it: then it can't be changed safely.
@@ -36,7 +38,7 @@ def narrowed(
     for reference in tables:
         select = reference.find_ancestor(exp.Select)
         assert select is not None
-        for condition in _conditions(reference.alias_or_name, since, until):
+        for condition in _conditions(reference.alias_or_name, since, until, within):
             select.where(condition, copy=False)
         if types:
             reference.replace(_typed(reference, types))
@@ -68,13 +70,18 @@ def _typed(landing: exp.Table, types: Mapping[str, str]) -> exp.Subquery:
     return exp.select(exp.Star(replace=casts)).from_(bare).subquery(landing.alias_or_name, copy=False)
 
 
-def _conditions(alias: str, since: datetime | None, until: datetime | None) -> list[exp.Expr]:
+def _conditions(alias: str, since: datetime | None, until: datetime | None, within: str) -> list[exp.Expr]:
     ingested = column(INGESTED_AT, alias)
     found = []
     if since is not None:
         found.append(form("x >= fromUnixTimestamp64Micro(moment, 'UTC')", x=ingested, moment=micros(since)))
     if until is not None:
         found.append(form("x < fromUnixTimestamp64Micro(moment, 'UTC')", x=ingested, moment=micros(until)))
+    if within:
+        condition = form(within)
+        for name in list(condition.find_all(exp.Column)):
+            name.replace(column(name.name, alias))
+        found.append(condition)
     return found
 
 

@@ -20,6 +20,7 @@ from sqlglot import exp
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
 from realtime.clickhouse.moment import clocks, from_micros, micros, server_now
+from realtime.deploy.chunks import reread
 from realtime.emit.landing import INGESTED_AT
 from realtime.errors import BusyError, ConfigError, ParityError
 from realtime.ingest.expired import delete_expired, hold
@@ -33,6 +34,9 @@ Progress = Callable[[str, int, int], None]
 """Told of a source, how many rows of it are exported and how many there are to export."""
 
 ROWS_PER_FILE = 1_000_000
+MOST_FILES = 8
+"""Files of one export at most where the landing table is read anew for each: every one costs about a twelfth of what
+writing all rows to one does."""
 _Span = tuple[datetime, datetime, int]
 _SETTINGS = {
     "session_timezone": "UTC",
@@ -137,7 +141,10 @@ def _export_source(
     different = lake_differs(spec, files, client)
     if different:
         raise ParityError(different, remedy=f"delete {folder} and export all of it again: duet export")
-    spans = _spans(client, spec, watermark(files), end)
+    spans = _spans(client, spec, watermark(files), end, ROWS_PER_FILE)
+    if len(spans) > MOST_FILES and reread(client, spec.landing, spans):
+        rows = sum(count for _, _, count in spans)
+        spans = _spans(client, spec, watermark(files), end, -(-rows // MOST_FILES))
     total, done = sum(rows for _, _, rows in spans), 0
     for start, stop, _ in spans:
         done += _write(client, spec, columns, LakeFile(start, stop, folder))
@@ -145,16 +152,15 @@ def _export_source(
     return Exported(spec.name, done, len(spans), end)
 
 
-def _spans(
-    client: ClickHouse, spec: SourceSpec, start: datetime, end: datetime
-) -> list[tuple[datetime, datetime, int]]:
-    """Spans that together are from ``start`` to ``end``, and their rows: each of `ROWS_PER_FILE`, or a little more
+def _spans(client: ClickHouse, spec: SourceSpec, start: datetime, end: datetime, rows_per_file: int) -> list[_Span]:
+    """Spans that together are from ``start`` to ``end``, and their rows: each of ``rows_per_file``, or a little more
     where many rows have the same moment. None where there is no row."""
     moments = (
         exp.select(exp.alias_(exp.column(INGESTED_AT), "moment"), exp.alias_(exp.Count(this=exp.Star()), "n"))
         .from_(_landing(spec)).where(_within(start, end)).group_by(exp.column("moment"))
     )  # fmt: skip
-    numbered = exp.select("moment", "n", exp.alias_(_file_number(), "file")).from_(moments.subquery("moments"))
+    file = exp.alias_(_file_number(rows_per_file), "file")
+    numbered = exp.select("moment", "n", file).from_(moments.subquery("moments"))
     first = exp.Anonymous(this="toUnixTimestamp64Micro", expressions=[exp.Min(this=exp.column("moment"))])
     query = (
         exp.select(exp.alias_(first, "first"), exp.alias_(exp.Sum(this=exp.column("n")), "total"))
@@ -166,7 +172,7 @@ def _spans(
     return [(a, b, int(row["total"])) for a, b, row in zip(starts, ends, found, strict=False)]
 
 
-def _file_number() -> exp.Expr:
+def _file_number(rows_per_file: int) -> exp.Expr:
     """Rows before this moment's, in whole files."""
     upto = exp.Window(
         this=exp.Sum(this=exp.column("n")),
@@ -174,7 +180,7 @@ def _file_number() -> exp.Expr:
         spec=exp.WindowSpec(kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end="CURRENT ROW"),
     )
     before = exp.Sub(this=upto, expression=exp.column("n"))
-    return exp.Anonymous(this="intDiv", expressions=[before, exp.Literal.number(ROWS_PER_FILE)])
+    return exp.Anonymous(this="intDiv", expressions=[before, exp.Literal.number(rows_per_file)])
 
 
 def _write(client: ClickHouse, spec: SourceSpec, columns: Sequence[Column], file: LakeFile) -> int:

@@ -19,7 +19,7 @@ import pytest
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.errors import BusyError, ConfigError, ParityError
-from realtime.ingest.export import export
+from realtime.ingest.export import MOST_FILES, export
 from realtime.ingest.lake import batch_watermark, create_lake_views, open_batch
 from realtime.ingest.lake_files import lake_files
 from realtime.planner.ir import Plan, SourceSpec
@@ -323,6 +323,20 @@ def test_large_spans_are_split_by_time(clickhouse: ClickHouse, database: str, se
     assert exported.files == 3
     assert told == [(spec.name, n, 2_500_500) for n in (1_000_000, 2_000_000, 2_500_500)]
     assert lake(settings, spec, "count(*), count(DISTINCT id)") == [(2_500_500, 2_500_500)]
+
+
+def test_a_table_that_each_file_rereads_is_written_to_few(
+    clickhouse: ClickHouse, database: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = msgspec.structs.replace(source(database, ORDERS), order_by=("id",))
+    plan = plan_of(database, spec)
+    create(clickhouse, spec)
+    monkeypatch.setattr("realtime.ingest.export.ROWS_PER_FILE", 10_000)
+    moment = "fromUnixTimestamp64Micro(toInt64(1.6e15) + cityHash64(number) % 1000)"
+    clickhouse.execute(f"INSERT INTO {spec.landing} SELECT number, '', {moment} FROM numbers(250000)")
+    [exported] = export(settings, plan, clickhouse)
+    assert exported.files == MOST_FILES
+    assert lake(settings, spec, "count(*), count(DISTINCT id)") == [(250_000, 250_000)]
 
 
 def test_what_stands_against_an_export(clickhouse: ClickHouse, database: str, settings: Settings) -> None:
