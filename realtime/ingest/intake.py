@@ -35,7 +35,6 @@ _BLOCK = 8 * 2**20  # bytes of one request that go into one insert
 _IN_THREAD = 2**18  # compressed bodies from this size on are read beside the event loop
 _MIB = 2**20
 _SLOWEST = 16 * 1024  # bytes a second of a body
-_NO_ROW = "is missing, and no row has this key"
 _encoder = msgspec.json.Encoder()
 
 
@@ -251,9 +250,9 @@ class Intake:
         refused = await self._patches(request.source).put(rows, request.span)
         if refused:
             as_sent = [(row, each.header) for each in given for row in each.sent()]
-            for place, columns in refused.items():
+            for place, (columns, reasons) in refused.items():
                 row, header = as_sent[place]
-                bad.append(BadRow(sent(row.text), columns, (_NO_ROW,) * len(columns), header, *row.origin))
+                bad.append(BadRow(sent(row.text), columns, reasons, header, *row.origin))
         await self._quarantine(request, bad)
         return Stored(Taken(len(rows) - len(refused), len(bad)), fingerprints(b.row for b in bad))
 

@@ -4,7 +4,8 @@ They are merged when they come, not when they are read: what lands is a whole ro
 one. A merge is one query that reads the newest rows and inserts the merged ones; ClickHouse runs one of a source at a
 time, whichever server sends it, for all carry one query id. So no update that was acknowledged is overwritten by
 another that did not see it. One whose version is older than the newest changes nothing, as an older row does not. To
-merge twice changes nothing more, so a try whose outcome is not known is sent again.
+merge twice changes nothing more, so a try whose outcome is not known is sent again, and so are the others where a
+materialized view throws on some of the merged rows: those are in the landing table then, as such rows always are.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ from realtime.errors import UnavailableError
 from realtime.ingest.committer import Traced, around
 from realtime.ingest.schema import Schema
 from realtime.ingest.updates import PLACE, SHAPE
+from realtime.ingest.views import failing, throwing_rows
 from realtime.ingest.writer import RowsRefusedError, Writer
 from realtime.planner.ir import SourceSpec
 
 _ROWS = 20_000  # of one merge
 _TRIES = 5
+_PLACES = "_places"
+_LACKS = "is missing, and no row has this key"
 _NO_ROW = "duet: an update of no row"
 _encoder = msgspec.json.Encoder()
 
@@ -47,12 +51,13 @@ class Patches:
         self._waiting: deque[_Request] = deque()
         self._worker: asyncio.Task[None] | None = None
 
-    async def put(self, rows: Sequence[Any], span: Span | None = None) -> dict[int, tuple[str, ...]]:
+    async def put(self, rows: Sequence[Any], span: Span | None = None) -> dict[int, Unfit]:
         """Merges ``rows``, as `Updates` makes them, for the request of ``span``. Returns, when they are on disk, the
-        places of those that are of no row that is there, and can't be a new one, with the columns that they lack.
+        places of those that are of no row that is there, and can't be a new one, and of those that make a row that a
+        view can't take.
 
-        UnavailableError where ClickHouse is not there or does not take them."""
-        done: asyncio.Future[dict[int, tuple[str, ...]]] = asyncio.get_running_loop().create_future()
+        UnavailableError where ClickHouse is not there or does not take them, or a view fails without a row's fault."""
+        done: asyncio.Future[dict[int, Unfit]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Request(rows, done, span))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
@@ -90,23 +95,47 @@ class Patches:
                 each.done.set_result({p - start: c for p, c in refused.items() if start <= p < end})
             start = end
 
-    async def _merged(self, rows: Sequence[Any], traceparent: str) -> dict[int, tuple[str, ...]]:
+    async def _merged(self, rows: Sequence[Any], traceparent: str) -> dict[int, Unfit]:
         """Merges those ``rows`` that can be. Which can't is only asked where the merge says that there are some."""
         shapes = self._updates.number(rows)
-        refused: dict[int, tuple[str, ...]] = {}
-        for _ in range(_TRIES):  # others may delete a row meanwhile
-            kept = [row for row in rows if row.place not in refused]
+        refused: dict[int, Unfit] = {}
+        thrown: dict[int, Unfit] = {}
+        tries = 0
+        while tries < _TRIES:  # others may delete a row meanwhile
+            kept = [row for row in rows if row.place not in refused and row.place not in thrown]
             try:
                 if kept:
                     await self._writer.change(self._statement(kept, shapes), self._id, traceparent)
-                return refused
+                return refused | thrown
             except RowsRefusedError as error:
+                if error.view:  # of each view once: what it throws on is left out from then on
+                    thrown |= await self._thrown(kept, shapes, error)
+                    continue
                 if _NO_ROW not in error.reason:
                     raise
+            tries += 1
             refused = await self._refused(rows, shapes)
         raise UnavailableError("rows are deleted faster than they can be changed", remedy="send the request again")
 
-    async def _refused(self, rows: Sequence[Any], shapes: Sequence[Set[str]]) -> dict[int, tuple[str, ...]]:
+    async def _thrown(
+        self, rows: Sequence[Any], shapes: Sequence[Set[str]], error: RowsRefusedError
+    ) -> dict[int, Unfit]:
+        """The updates of which a row is made on which a view throws; UnavailableError where it does so on none."""
+        names = [quoted(column.name) for column in self._source.columns]
+        values = [f"{value} AS {name}" for value, name in zip(self._values(shapes), names, strict=True)]
+        query = (
+            f" formatRowNoNewline('JSONEachRow', {', '.join(names)}) AS line, {_PLACES} AS places FROM ("
+            f"SELECT {', '.join(values)}, groupArray(p.{PLACE}) AS {_PLACES} {self._merged_from(rows, shapes)} "
+            f"HAVING max({self._counts()}) > 0) SETTINGS join_use_nulls = 1, output_format_json_quote_denormals = 1 "
+            "FORMAT JSONEachRow"
+        )
+        merged = await self._writer.read("SELECT", {}, _Merged, query.encode())
+        found = await throwing_rows(self._writer, error.view, [each.line.encode() for each in merged])
+        if not found:
+            raise failing(error.view, error.reason)
+        return {place: Unfit((), (why,)) for row, why in found.items() for place in merged[row].places}
+
+    async def _refused(self, rows: Sequence[Any], shapes: Sequence[Set[str]]) -> dict[int, Unfit]:
         key, given = self._key(), self._keys(rows)
         gone = f" WHERE NOT ifNull({quoted(self._source.deleted)}, false)" if self._source.deleted else ""
         whole = f"has([{', '.join(self._whole(shapes))}], {SHAPE})"
@@ -117,10 +146,20 @@ class Patches:
             f"AND {key} NOT IN (SELECT {key} FROM {given} WHERE {whole}) FORMAT JSONEachRow"
         )
         found = await self._writer.read("SELECT", {}, _Place, query.encode())
-        return {each.place: tuple(sorted(self._needed - shapes[each.shape])) for each in found}
+        lacking = {each.place: tuple(sorted(self._needed - shapes[each.shape])) for each in found}
+        return {place: Unfit(columns, (_LACKS,) * len(columns)) for place, columns in lacking.items()}
 
     def _statement(self, rows: Sequence[Any], shapes: Sequence[Set[str]]) -> bytes:
-        """PREWHERE, for FINAL merges all that is read, and takes a third of the time where that are only these keys."""
+        columns = ", ".join(quoted(column.name) for column in self._source.columns)
+        return (
+            f" INTO {self._source.landing} ({columns}) SELECT {', '.join(self._values(shapes))} "
+            f"{self._merged_from(rows, shapes)} "
+            f"HAVING {self._lacks(shapes)}max({self._counts()}) > 0 SETTINGS join_use_nulls = 1"
+        ).encode()
+
+    def _merged_from(self, rows: Sequence[Any], shapes: Sequence[Set[str]]) -> str:
+        """The updates as ``p`` beside the rows that are there as ``n``, in groups by key. PREWHERE, for FINAL merges
+        all that is read, and takes a third of the time where that are only these keys."""
         source, key = self._source, self._key()
         written = {column.name: quoted(self._updates.written[column.name]) for column in source.columns}
         given = [column for column in source.columns if any(column.name in shape for shape in shapes)]
@@ -128,15 +167,12 @@ class Patches:
         structure += [f"{PLACE} UInt32", f"{SHAPE} UInt32"]
         joined = " AND ".join(f"p.{written[k]} = n.{quoted(k)}" for k in source.key)
         columns = ", ".join(quoted(column.name) for column in source.columns)
-        select = ", ".join(self._value(column.name, f"p.{written[column.name]}", shapes) for column in source.columns)
         return (
-            f" INTO {source.landing} ({columns}) SELECT {select} "
             f"FROM {_table('JSONEachRow', structure, _encoder.encode_lines(rows))} AS p "
             f"LEFT JOIN (SELECT {columns}, true AS _there FROM {source.landing} FINAL "
             f"PREWHERE {key} IN (SELECT {key} FROM {self._keys(rows)})) AS n ON {joined} "
-            f"GROUP BY {', '.join(f'p.{written[k]}' for k in source.key)} "
-            f"HAVING {self._lacks(shapes)}max({self._counts()}) > 0 SETTINGS join_use_nulls = 1"
-        ).encode()
+            f"GROUP BY {', '.join(f'p.{written[k]}' for k in source.key)}"
+        )
 
     def _counts(self) -> str:
         """Whether an update is not older than the row that is there."""
@@ -156,6 +192,11 @@ class Patches:
     def _whole(self, shapes: Sequence[Set[str]]) -> list[str]:
         """The shapes that can be a new row."""
         return [str(i) for i, shape in enumerate(shapes) if self._needed <= shape]
+
+    def _values(self, shapes: Sequence[Set[str]]) -> list[str]:
+        written = self._updates.written
+        names = [column.name for column in self._source.columns]
+        return [self._value(name, f"p.{quoted(written[name])}", shapes) for name in names]
 
     def _value(self, name: str, given: str, shapes: Sequence[Set[str]]) -> str:
         """A column of the merged row: of the newest update that gives it, else of the row that is there."""
@@ -192,15 +233,27 @@ def _table(form: str, structure: Sequence[str], rows: bytes) -> str:
     return f"format({form}, {_text(', '.join(structure))}, {tag}{rows.decode()}{tag})"
 
 
+class Unfit(NamedTuple):
+    """Why an update goes to quarantine."""
+
+    columns: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
 class _Request(NamedTuple):
     rows: Sequence[Any]
-    done: asyncio.Future[dict[int, tuple[str, ...]]]
+    done: asyncio.Future[dict[int, Unfit]]
     span: Span | None
 
 
 class _Place(msgspec.Struct):
     place: int
     shape: int
+
+
+class _Merged(msgspec.Struct):
+    line: str
+    places: list[int]
 
 
 def _text(value: str) -> str:

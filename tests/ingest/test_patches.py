@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
-from realtime.errors import BadRequestError
+from realtime.errors import BadRequestError, UnavailableError
 from realtime.ingest.intake import Intake
 from realtime.ingest.request import Taken
 from realtime.planner.ir import Plan, SourceSpec
@@ -172,6 +172,62 @@ def test_refused_ones_are_kept_as_they_were_sent(
     unknown = found.pop('{"id":8,"v":2,"_place":3}')
     assert unknown[0].startswith("is not declared")
     assert found == dict.fromkeys(('5,1,"1.5"', '{"id":6,"v":1}', '{"id":7,"v":1}', '{"id": 8,  "v":1}'), missing)
+
+
+def test_what_a_view_can_not_take_is_kept_and_named(
+    clickhouse: ClickHouse, endpoint: Endpoint, plan: Plan, spec: SourceSpec, database: str
+) -> None:
+    """Of requests that are merged together, and of two views: as POST does, and the others are everywhere."""
+    clickhouse.execute(f"CREATE DATABASE {database}_state")
+    for column, name in (("name", "numbers"), ("price", "prices")):
+        clickhouse.execute(f"CREATE TABLE {database}_state.{name} (id Int64, n Nullable(Int64)) ENGINE Log")
+        wrong = {"name": "toInt64(name)", "price": "throwIf(price = 7.25) + toInt64(price)"}[column]
+        clickhouse.execute(
+            f"CREATE MATERIALIZED VIEW {database}_state.{name}__mv TO {database}_state.{name} AS "
+            f"SELECT id, {wrong} AS n FROM {spec.landing}"
+        )
+    good = [FULL | {"id": key, "name": "1", "doc": {"x": 'é"\n'}, "tags": ["$t$", "'"]} for key in range(4)]
+    updates: list[dict[str, object]] = [
+        {"id": 0, "v": 2, "name": "zwei"},
+        {"id": 1, "v": 2, "name": "3"},
+        {"id": 2, "v": 2, "price": 7.25},
+        {"id": 9, "v": 1},
+    ]
+
+    async def run() -> list[Taken]:
+        intake = Intake(endpoint, plan)
+        try:
+            await intake.take("app.users", ndjson(*good))
+            patches = [intake.take("app.users", ndjson(update), method="PATCH") for update in updates]
+            return await asyncio.gather(*patches, intake.take("app.users", ndjson(updates[0]), method="PATCH"))
+        finally:
+            await intake.close()
+
+    assert asyncio.run(run()) == [Taken(0, 1), Taken(1, 0), Taken(0, 1), Taken(0, 1), Taken(0, 1)]
+    assert {
+        row["id"]: row["n"]
+        for row in clickhouse.rows(f"SELECT id, max(n) AS n FROM {database}_state.numbers GROUP BY id")
+    } == {0: 1, 1: 3, 2: 1, 3: 1}
+    assert clickhouse.value(f"SELECT count() > 0 FROM {database}_state.prices WHERE id = 1 AND n = 1")
+    found = {row: why for row, _, why in quarantined(clickhouse, spec)}
+    for update, view in ((updates[0], "numbers"), (updates[2], "prices")):
+        (why,) = found[json.dumps(update)]
+        assert why.startswith(f"is stored, but {database}_state.{view}__mv can't take it: "), why
+    assert set(found[json.dumps(updates[3])]) == {"is missing, and no row has this key"}
+    assert [newest(clickhouse, spec, key)["v"] for key in range(3)] == [2, 2, 2]
+
+
+def test_a_view_that_fails_without_a_row_at_fault(
+    clickhouse: ClickHouse, endpoint: Endpoint, plan: Plan, spec: SourceSpec, database: str
+) -> None:
+    clickhouse.execute(f"CREATE DATABASE {database}_state")
+    clickhouse.execute(f"CREATE TABLE {database}_state.users (id Int64, CONSTRAINT none CHECK id < 0) ENGINE Log")
+    clickhouse.execute(
+        f"CREATE MATERIALIZED VIEW {database}_state.users__mv TO {database}_state.users AS "
+        f"SELECT id FROM {spec.landing}"
+    )
+    with pytest.raises(UnavailableError, match="users__mv fails: "):
+        sent(endpoint, plan, ("PATCH", [FULL]))
 
 
 NAMES = ("name", 'an "odd" one')
