@@ -16,6 +16,7 @@ from sqlglot import exp
 
 from realtime.emit.jinja import escaped
 from realtime.emit.readable import parsed_exactly, readable
+from realtime.planner.drop_casts import Casts
 from realtime.planner.ir import LambdaSpec, Member, Plan, State, Together, View
 from realtime.planner.key_rows import column_of, key_of, there
 from realtime.planner.member_state import MemberState, NotShareableError, is_nullable, member_state
@@ -46,7 +47,8 @@ def colocated(plan: Plan) -> Plan:
         named = _names(members)
         state = _state(members, named)
         plan = _sharing(plan, members, named, state)
-        lambdas = [_placed(spec, found, named, state) if _reads(spec, group) else spec for spec in lambdas]
+        casts = Casts(plan)
+        lambdas = [_placed(spec, found, named, state, casts) if _reads(spec, group) else spec for spec in lambdas]
     return msgspec.structs.replace(plan, lambdas=tuple(lambdas))
 
 
@@ -198,27 +200,27 @@ def _rows_of(member: MemberState, named: Names, state: State) -> str:
     return f"({escaped(render(exp.Select(expressions=columns).from_(source).where(rows)))})"
 
 
-def _placed(spec: LambdaSpec, found: Mapping[str, MemberState], named: Names, state: State) -> LambdaSpec:
+def _placed(spec: LambdaSpec, found: Mapping[str, MemberState], named: Names, state: State, casts: Casts) -> LambdaSpec:
     """``spec`` with the joined row read from ``state``."""
     together = spec.together
     assert together is not None
     row = _joined_row(together, found, named, state)
     keyed = together.keyed
     if keyed is not None:
-        keyed = msgspec.structs.replace(keyed, select=_reading(keyed.select, row))
-    select = _reading(together.select, row)
+        keyed = msgspec.structs.replace(keyed, select=_reading(keyed.select, row, casts))
+    select = _reading(together.select, row, casts)
     placed = msgspec.structs.replace(together, select=select, keyed=keyed, state=state.relation)
     return msgspec.structs.replace(spec, together=placed)
 
 
-def _reading(text: str, row: exp.Select) -> str:
+def _reading(text: str, row: exp.Select, casts: Casts) -> str:
     """``text`` with ``row`` in place of `HOLDER`, on one level with it where they can be."""
     tree = parsed_exactly(text)
     if tree is None:
         return text.replace(HOLDER, f"(\n{readable(row)}\n)")
     for table in [t for t in tree.find_all(exp.Table) if t.name == HOLDER]:
         table.replace(exp.Subquery(this=row.copy(), alias=table.args["alias"]))
-    return readable(merge_selects(tree), copy=False)
+    return readable(casts.drop(merge_selects(tree)), copy=False)
 
 
 def _joined_row(together: Together, found: Mapping[str, MemberState], named: Names, state: State) -> exp.Select:

@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from realtime.emit.jinja import rendered
 from realtime.emit.readable import parsed_exactly, readable
+from realtime.planner.drop_casts import Casts
 from realtime.planner.ir import Direct, LambdaSpec, Plan, Read, Shape, Step
 from realtime.planner.merge_selects import merge_selects
 from realtime.planner.own_rows import own_rows
@@ -46,6 +47,7 @@ class _Views:
 
     def __init__(self, plan: Plan) -> None:
         self._database = plan.database
+        self._casts = Casts(plan)
         self._steps = {step.relation: step for step in plan.steps if _is_kept(step)}
         self._trees: dict[str, exp.Select | None] = {}
 
@@ -61,7 +63,9 @@ class _Views:
                 reads[step.model] = Read(step.model, step.states[0].relation, own_rows(step))
                 alias = exp.TableAlias(this=quote(table.alias_or_name))
                 table.replace(exp.Subquery(this=view.copy(), alias=alias))
-        return _Query(readable(merge_selects(tree), copy=False), reads) if tree is not None and reads else None
+        if tree is None or not reads:
+            return None
+        return _Query(readable(self._casts.drop(merge_selects(tree)), copy=False), reads)
 
     def _tree(self, step: Step) -> exp.Select | None:
         """What the read view of ``step`` selects."""

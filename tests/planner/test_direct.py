@@ -13,8 +13,9 @@ from realtime.emit.readable import parsed_exactly, readable
 from realtime.planner.ir import Direct, LambdaSpec, Missing
 from realtime.planner.merge_selects import merge_selects
 from realtime.transpile.form import parse_exactly
-from tests.planner.small import Deployed, Row, counted, planned
+from tests.planner.small import Deployed, Row, counted, planned, project
 from tests.planner.test_together import KEYS, QUERIES, answer_of, answers_by_key, batch_of, built, in_batch, rows
+from tests.planner.test_windows import MODELS, SOURCES
 
 # On one level, for one call and for many.
 FLAT = {
@@ -68,6 +69,33 @@ def _deployed(database: str, queries: Mapping[str, str], clickhouse: ClickHouse)
 def direct(spec: LambdaSpec) -> Direct:
     assert spec.direct is not None, spec.name
     return spec.direct
+
+
+def test_casts_to_what_it_is_are_dropped() -> None:
+    """That types stay the same is asked of ClickHouse with every answer, below."""
+    models = "select k, c, s, last_at from {{ ref('viewed') }} where k = $k"
+    (spec,) = planned(built(queries={"look_up": models}), "x").lambdas
+    view = next(
+        step.select for step in planned(built(queries={"look_up": models}), "x").steps if step.model == "viewed"
+    )
+    for merged in ("sumMerge", "maxMerge"):
+        assert f"CAST({merged}" in view
+        assert f"CAST({merged}" not in direct(spec).select
+    assert "CAST(countMerge" in direct(spec).select
+
+
+def test_types_without_casts(clickhouse: ClickHouse) -> None:
+    """Of states over columns that may be NULL or not, of all kinds of keys and aggregates."""
+    kept = {name: sql for name, sql in MODELS.items() if name not in ("bought", "both", "hits")}
+    queries = {f"all_of_{name}": f"select * from {{{{ ref('{name}') }}}}" for name in kept}
+    plan = planned(project(SOURCES, MODELS, queries=queries), "direct_types")
+    try:
+        deployed = Deployed(plan, clickhouse)
+        for spec in plan.lambdas:
+            assert _types(deployed.client, direct(spec).select, {}) == _types(deployed.client, spec.select, {})
+    finally:
+        for suffix in ("", "_raw", "_state"):
+            clickhouse.execute(f"DROP DATABASE IF EXISTS direct_types{suffix} SYNC")
 
 
 def test_levels() -> None:
