@@ -67,7 +67,8 @@ class Settings:
     def load(cls, project_dir: Path, environ: Mapping[str, str] | None = None) -> Settings:
         """Reads every setting of the table from ``environ`` (default: this process's)."""
         env = os.environ if environ is None else environ
-        values = {s.name: env.get(s.name) or s.default for s in SETTINGS}
+        values = {name: value for name, value in env.items() if name.startswith("OTEL_")}  # its library reads others
+        values |= {s.name: env.get(s.name) or s.default for s in SETTINGS}
         return cls(project_dir=project_dir.resolve(), values=values)
 
     def text(self, name: str) -> str:

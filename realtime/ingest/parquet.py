@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from realtime.errors import ConfigError
-from realtime.transpile.types import NESTED, DuckType, Kind
+from realtime.transpile.types import DuckType, Kind
 
 _AS_TEXT = frozenset({"HUGEINT", "UHUGEINT"})
 
@@ -46,15 +45,10 @@ def wire_type(kind: DuckType) -> str:
 
 
 def from_wire(column: str, kind: DuckType) -> str:
-    """The ClickHouse expression that restores ``column`` (quoted), read as `wire_type`; ConfigError where ``kind``
-    holds values inside of others that travel in another form."""
+    """The ClickHouse expression that restores ``column`` (quoted), read as `wire_type`; lists, maps and structs
+    of sources hold no BLOBs."""
     if not _travels_changed(kind):
         return column
-    if kind.kind in NESTED:
-        raise ConfigError(
-            f"column {column} is {kind.name}: its values can't be read back from the lake",
-            remedy="deploy with --no-backfill, or drop the source's ttl before the next deploy",
-        )
     return f"unhex({column})" if kind.kind is Kind.BLOB else f"CAST({column}, '{kind.clickhouse}')"
 
 

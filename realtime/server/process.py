@@ -26,6 +26,10 @@ from realtime.settings import Settings
 # Calls in flight when the server is told to stop may end; a lambda takes ten seconds at most.
 _GRACE = 15
 _BACKLOG = 2048
+_OF_COMMANDS = frozenset({
+    "DUET_PROJECT_DIR", "DUET_CLICKHOUSE_PORT", "DUET_CLICKHOUSE_MEMORY", "DUET_CLICKHOUSE_LIBRARY", "DUET_TOKEN",
+    "DUET_LAKE", "DUET_BACKFILL_THREADS", "DUET_KEEP_DAYS",
+})  # fmt: skip
 
 
 def daemon(settings: Settings) -> Daemon:
@@ -34,7 +38,8 @@ def daemon(settings: Settings) -> Daemon:
 
 
 def start(settings: Settings) -> Record:
-    """Starts the server, or finds it running; one that serves another ClickHouse than now is meant is replaced.
+    """Starts the server, or finds it running; one that serves another ClickHouse than now is meant, or has other
+    settings, is replaced.
 
     ``details`` of the record hold ``url``, ``port`` and what it ``serves``. PortInUseError, UnavailableError where
     ClickHouse is not up.
@@ -61,9 +66,11 @@ def _check_host(settings: Settings, host: str) -> None:
 
 
 def _serves(settings: Settings, endpoint: Endpoint) -> str:
-    """The database, the users and the code that a server works with."""
+    """The database, the users, the code and the settings that a server works with."""
+    values = sorted((name, value) for name, value in settings.values.items() if name not in _OF_COMMANDS)
     files = sorted(Path(__file__).parents[1].rglob("*.py"))
-    code = hashlib.sha256(str([(f.name, f.stat().st_mtime_ns) for f in files]).encode()).hexdigest()[:12]
+    found = [values, [(f.name, f.stat().st_mtime_ns) for f in files]]
+    code = hashlib.sha256(str(found).encode()).hexdigest()[:12]
     return f"{endpoint.user} and {find_reader(settings).user} at {endpoint.url}/{database_name(settings)} by {code}"
 
 

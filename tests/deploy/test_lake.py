@@ -11,6 +11,7 @@ from realtime.deploy.lake import load_lakes
 from realtime.deploy.ledger import Ledger, Work
 from realtime.deploy.options import Options
 from realtime.deploy.promote import stage_views
+from realtime.emit.names import quoted
 from realtime.errors import ConfigError
 from realtime.ingest.export import export
 from realtime.planner.ir import Plan
@@ -62,6 +63,37 @@ def test_rows_that_a_ttl_has_deleted_come_from_the_lake_once(site: Site) -> None
     assert sorted(row[-1] for row in site.rows(ALL)) == [2, 3, 4, 5]
     assert "backfill of amounts: 5 rows, 4 of them from the lake" in site.said
     assert not [name for name in site.names("_raw") if name.endswith("__lake")]
+
+
+NESTED = {
+    "numbers": "hugeint[]",
+    "times": "time[][]",
+    "parts": "struct(t time, l struct(h uhugeint, v varchar)[])",
+    "days": "map(varchar, struct(t time[], d date)[])",
+    "'odd' \"one\"": "map(varchar, uhugeint)[]",
+    "plain": "map(varchar, integer[])",
+}
+DEEP = """
+(1, [-170141183460469231731687303715884105728, NULL], [['23:59:59.999999', NULL], []],
+  ('00:00:00.000001', [(340282366920938463463374607431768211455, 'é\\'"'), (NULL, NULL)]),
+  {'-1': [(['12:00:00'], '1950-02-03'), ([], NULL)], '5': []}, [{'é': 7}, {}], {'x': [1, NULL]}),
+(2, [], [], (NULL, []), {}, [], {})"""
+
+
+def test_values_inside_of_others_are_read_back(site: Site) -> None:
+    chat = source({"id": "bigint", **NESTED}, ttl="_ingested_at + INTERVAL 1 DAY")
+    plan = site.deploy(
+        project({"counted": "select count(*) as n from memory.chat.messages"}, of=chat), build=stage_views
+    )
+    landing, names = plan.sources[0].landing, ", ".join(quoted(name) for name in ("id", *NESTED))
+    site.client.execute(f"INSERT INTO {landing} ({names}) VALUES {DEEP}")
+    export(site.settings, plan, site.client)
+    work = Work(site.client, Ledger(site.client, site.database), site.said.append, lambda: None, "read")
+    (lake,) = load_lakes(work, site.settings, plan.sources).values()
+    select = f"SELECT toTypeName(tuple(*)), * FROM (SELECT {names} FROM {{}}) ORDER BY id FORMAT Values"
+    found = site.client.bytes(select.format(lake.table))
+    assert found == site.client.bytes(select.format(landing))
+    assert b"23:59:59.999999" in found
 
 
 def _left_in_the_middle(site: Site, plan: Plan) -> None:

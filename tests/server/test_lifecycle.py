@@ -166,3 +166,21 @@ def test_a_call_that_meets_a_deploy_is_answered_by_the_new_version(
     assert (answer.status, answer.headers["x-lambda-version"]) == (200, new.version)
     gone = fresh.ask(f"/v1/lambdas/a/versions/{old.version}")
     assert (gone.status, gone.error["code"]) == (410, "gone")
+
+
+def test_a_server_of_other_settings_is_replaced(tmp_path: Path, endpoint: Endpoint) -> None:
+    (tmp_path / "dbt_project.yml").write_text("name: shop\nprofile: shop\n")
+    base = {"CLICKHOUSE_URL": f"{endpoint.url}/shop", "DUET_SERVER_PORT": "0"}
+
+    def started(**given: str) -> int:
+        return process.start(Settings.load(tmp_path, base | given)).pid
+
+    try:
+        pids = [started(), started(DUET_TOKEN="t", DUET_KEEP_DAYS="1")]
+        assert pids[0] == pids[1]
+        for given in ({"DUET_CACHE_MB": "7"}, {"OTEL_SERVICE_NAME": "shop"}, {}):
+            pids.append(started(**given))
+            assert started(**given) == pids[-1]
+        assert len(set(pids)) == 4
+    finally:
+        process.daemon(Settings.load(tmp_path, base)).stop()
