@@ -20,7 +20,7 @@ from realtime.planner.call_options import PageSizes
 from realtime.planner.ir import AS_OF, CURSOR, PAGE_AFTER, PAGE_PLACE, PAGE_ROWS, PAGE_SIZE, PLACE, Column, Param
 from realtime.planner.row_keys import RowKeys, value_of
 from realtime.project.binder import Binder
-from realtime.transpile.annotate import without_params
+from realtime.transpile.annotate import annotate, without_params
 from realtime.transpile.form import call, form, quote, text
 from realtime.transpile.lower import refused, shown
 from realtime.transpile.transpile import resolved
@@ -87,7 +87,7 @@ def pages(tree: exp.Query, params: Sequence[Param], columns: Sequence[Column], b
     RefusedError where its order does not tell all rows apart, or a key has no exact place in a cursor.
     """
     _check(tree, params)
-    found = resolved(tree.copy(), binder)
+    found = annotate(resolved(tree.copy(), binder), binder)
     _check_total(found, keys)
     inner, order = _read(tree, found, columns, binder)
     return Pages(

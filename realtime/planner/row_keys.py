@@ -1,6 +1,6 @@
 """Which columns tell the rows of a query apart: a proof from groups, DISTINCT, keys of what is read, and joins.
 
-A query is resolved (`realtime.transpile.transpile.resolved`), in DuckDB's dialect. A value is named by its expression,
+A query is resolved (`realtime.transpile.transpile.resolved`) and typed, in DuckDB's dialect. A value is named by its expression,
 so that what ORDER BY names and what a key is made of can be compared. What can't be proven has no keys.
 """
 
@@ -13,10 +13,12 @@ from sqlglot import exp
 from realtime.errors import RefusedError
 from realtime.planner.ctes import resolve
 from realtime.planner.ir import Shape, Step
-from realtime.planner.relations import Relations, key_of
+from realtime.planner.relations import Relations
 from realtime.project.binder import Binder
 from realtime.transpile.annotate import aggregated
-from realtime.transpile.transpile import parse, resolved
+from realtime.transpile.lower import type_of
+from realtime.transpile.transpile import typed_view
+from realtime.transpile.types import Kind
 
 Values = frozenset[str]
 """Values of a row, by `value_of`."""
@@ -116,12 +118,13 @@ class RowKeys:
         step = self._steps.get(model.unique_id) if model is not None else None
         if step is not None and step.shape in (Shape.AGGREGATE, Shape.LATEST) and step.keys:
             yield _lower(step.keys)
-        elif key_of(table) in self._binder.views:
-            yield from self._view(self._binder.views[key_of(table)])
+        else:
+            yield from self._view(table)
 
-    def _view(self, sql: str) -> list[Values]:
+    def _view(self, table: exp.Table) -> list[Values]:
         try:
-            return self.of_query(resolved(parse(sql), self._binder))
+            found = typed_view(table, self._binder)
+            return self.of_query(found) if found is not None else []
         except RefusedError:  # of a model that batch computes, in SQL that only it has to understand
             return []
 
@@ -147,7 +150,7 @@ def _compared(where: exp.Expr | None) -> Iterator[exp.Expr]:
     for condition in _all_of(where):
         if isinstance(condition, exp.EQ):
             for side, other in ((condition.left, condition.right), (condition.right, condition.left)):
-                if isinstance(side.unnest(), exp.Column) and _is_bound(other):
+                if isinstance(side.unnest(), exp.Column) and _is_bound(other) and _is_one(side, other):
                     yield side
 
 
@@ -159,6 +162,11 @@ def _is_bound(node: exp.Expr) -> bool:
     return isinstance(node, (exp.Literal, exp.Boolean, exp.Placeholder, exp.Parameter))
 
 
+def _is_one(side: exp.Expr, other: exp.Expr) -> bool:
+    """Whether one value of ``side`` at most equals one of ``other``: as a DOUBLE many a number is the same."""
+    return type_of(other).kind is not Kind.FLOAT or type_of(side).kind is Kind.FLOAT
+
+
 def _matched(join: exp.Join) -> Iterator[str]:
     """Values of the joined relation that ON equates with something that is not of it."""
     alias = join.this.alias_or_name
@@ -166,7 +174,7 @@ def _matched(join: exp.Join) -> Iterator[str]:
         if isinstance(condition, exp.EQ):
             for side, other in ((condition.left, condition.right), (condition.right, condition.left)):
                 own = isinstance(side.unnest(), exp.Column) and side.unnest().table == alias  # type: ignore[attr-defined]
-                if own and all(c.table != alias for c in other.find_all(exp.Column)):
+                if own and all(c.table != alias for c in other.find_all(exp.Column)) and _is_one(side, other):
                     yield value_of(side)
 
 

@@ -24,6 +24,7 @@ SOURCES = {
 MODELS = {
     "staged": "select *, lower(k) as low from {{ source('app', 'events') }}",
     "per_k": "select k, n, count(*) as c from {{ ref('staged') }} group by k, n",
+    "per_f": "select f, count(*) as c from {{ ref('staged') }} group by f",
     "newest": """select k, id, n from {{ source('app', 'events') }}
         qualify row_number() over (partition by k order by seen_at desc, id desc) = 1""",
     "named": "select u.id as user_id, u.name from {{ source('app', 'users') }} as u",
@@ -37,6 +38,7 @@ TOTAL = [
     "select * from {{ ref('per_k') }} order by c, k, n",
     "select c, n from {{ ref('per_k') }} where k = {{ param('k', 'varchar') }} and c > 1 order by c, n",
     "select c from {{ ref('per_k') }} where k = 'a' and 7 = n order by c",
+    "select c, f from {{ ref('per_f') }} where f = {{ param('n', 'bigint') }} order by c",
     "select k, count(*) as c from {{ ref('staged') }} group by k order by c desc, 1",
     "select lower(k) as l, sum(n) as s from {{ ref('staged') }} group by all order by s, lower(k)",
     "select distinct k, n from {{ ref('staged') }} order by all",
@@ -64,6 +66,10 @@ REFUSED = [
      "does not tell all rows apart", "add k, n at its end"),
     ("select s.id from {{ ref('staged') }} s full join {{ ref('named') }} u on u.user_id = s.k order by s.id, u.name",
      "not known to tell", "group by them"),
+    ("select id, k from {{ ref('staged') }} where n = {{ param('f', 'double') }} order by k",
+     "does not tell all rows apart", "add id at its end"),
+    ("select s.id from {{ ref('staged') }} s join {{ ref('staged') }} t on t.n = s.f order by s.id",
+     "does not tell all rows apart", "add id at its end"),
     ("select id from {{ ref('staged') }} order by id limit 5", "LIMIT of a lambda that answers in pages", "page_size"),
     ("select id from {{ ref('staged') }} order by id offset 5", "OFFSET of a lambda", "page_size"),
     ("select distinct on (k) k, n from {{ ref('staged') }} order by k, n, id", "DISTINCT ON of a lambda", "QUALIFY"),
