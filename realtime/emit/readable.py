@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 
-import sqlglot
-from sqlglot import Token, TokenType, exp
+from sqlglot import exp
 from sqlglot.dialects.clickhouse import ClickHouse
 
 from realtime.transpile.form import CLICKHOUSE, parse_exactly, render
-
-_VERBATIM = "__verbatim_"
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 _RESERVED_BESIDE = """
@@ -40,15 +36,7 @@ def readable(tree: exp.Expr, *, copy: bool = True) -> str:
 def parsed(text: str) -> exp.Query | None:
     """``text``, which `readable` made of a query, as a tree that prints as it was written: calls keep the names that
     sqlglot would translate. None where it does not print so."""
-    tokens = CLICKHOUSE.tokenize(text)
-    pieces, at = [], 0
-    for token, following in pairwise(tokens):
-        if _is_call(token, following, text):
-            pieces += [text[at : token.start], _VERBATIM]
-            at = token.start
-    tree = sqlglot.parse_one("".join([*pieces, text[at:]]), read=CLICKHOUSE)
-    for node in tree.find_all(exp.Anonymous):
-        node.set("this", node.name.removeprefix(_VERBATIM))
+    tree = parse_exactly(text)
     return tree if isinstance(tree, exp.Query) and readable(tree) == text else None
 
 
@@ -60,10 +48,3 @@ def parsed_exactly(text: str) -> exp.Query | None:
 
 def _words(text: str) -> list[str]:
     return [token.text for token in CLICKHOUSE.tokenize(text)]
-
-
-def _is_call(token: Token, following: Token, text: str) -> bool:
-    """Whether ``token`` names a function: the parenthesis follows at once, which it never does after a keyword."""
-    return (
-        following.token_type == TokenType.L_PAREN and token.end + 1 == following.start and text[token.start].isalpha()
-    )

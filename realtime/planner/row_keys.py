@@ -1,7 +1,7 @@
 """Which columns tell the rows of a query apart: a proof from groups, DISTINCT, keys of what is read, and joins.
 
-A query is resolved (`realtime.transpile.transpile.resolved`) and typed, in DuckDB's dialect. A value is named by its expression,
-so that what ORDER BY names and what a key is made of can be compared. What can't be proven has no keys.
+A query is resolved (`realtime.transpile.transpile.resolved`) and typed, in DuckDB's dialect. A value is named by its
+expression, so that what ORDER BY names and what a key is made of can be compared. What can't be proven has no keys.
 """
 
 from __future__ import annotations

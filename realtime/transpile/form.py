@@ -18,12 +18,6 @@ from sqlglot.tokenizer_core import TokenType
 CLICKHOUSE = ClickHouse()
 _VERBATIM = "__verbatim_"
 # What may stand before a parenthesis and is no function.
-_KEYWORDS = frozenset(
-    """
-    IN AND OR NOT WHEN THEN ELSE CASE OVER BETWEEN BY IS
-    SELECT DISTINCT AS FROM JOIN ON USING WHERE HAVING QUALIFY UNION ALL EXCEPT INTERSECT LIMIT OFFSET SETS
-    """.split()  # noqa: SIM905 - a list of quoted names would fill a page
-)
 # Operands that keep their meaning without parentheses wherever they are put.
 _ATOMS = (
     exp.Anonymous,
@@ -119,9 +113,10 @@ def parse_exactly(sql: str) -> exp.Expr:
     pieces, at, braces = [], 0, 0
     for token, following in itertools.pairwise(tokens):
         braces += (token.token_type is TokenType.L_BRACE) - (token.token_type is TokenType.R_BRACE)
-        named = token.text[:1].isalpha() and sql[token.start].isalpha() and token.text.upper() not in _KEYWORDS
+        # The parenthesis follows a function's name at once, and a keyword never.
+        called = following.token_type is TokenType.L_PAREN and token.end + 1 == following.start
         # What is in braces is a parameter and its type.
-        if following.token_type is TokenType.L_PAREN and named and not braces:
+        if called and sql[token.start].isalpha() and not braces:
             pieces += [sql[at : token.start], _VERBATIM]
             at = token.start
     tree = sqlglot.parse_one("".join([*pieces, sql[at:]]), read=CLICKHOUSE)

@@ -116,7 +116,9 @@ def _compiled(tree: exp.Query, binder: Binder, text: str = "", trace: Trace | No
     found = outputs(tree) or binder.describe(without_params(tree).sql("duckdb"))
     if [t for _, t in found] != [t for _, t in wanted]:
         raise RefusedError("the query changes its types when its names are resolved", remedy="qualify every column")
-    lower = Lower(binder, RULES, FUNCTIONS, convert, lower_query, lambda table: typed_view(table, binder), left_out=LEFT_OUT)
+    lower = Lower(
+        binder, RULES, FUNCTIONS, convert, lower_query, lambda table: typed_view(table, binder), left_out=LEFT_OUT
+    )
     lowered = lower_query(lower, tree)
     columns = []
     for name, kind in wanted:
@@ -153,7 +155,7 @@ def resolved(tree: exp.Query, binder: Binder, trace: Trace | None = None) -> exp
 
 
 def typed_view(table: exp.Table, binder: Binder) -> exp.Query | None:
-    """The query of the model that ``table`` names, its names resolved and its expressions typed; None of other tables."""
+    """The query of the model that ``table`` is, its names resolved and its expressions typed; None of other tables."""
     key = (table.catalog.lower(), table.db.lower(), table.name.lower())
     if key in binder.views and key not in binder.typed_views:
         tree = resolved(parse(binder.views[key]), binder)

@@ -31,12 +31,16 @@ FLAT = {
     "ordered": "select g, c from {{ ref('of_both') }} where k = $k order by c desc, g limit 2",
     "of_both": "select c from {{ ref('of_both') }} where k = $k and g = $g",
     "twice": "select c, c + s as a, c - s as b from {{ ref('viewed') }} where k = $k and s > 0",
+    "either": "select g, c from {{ ref('of_both') }} where k = $k order by (c > 1 or g = 2), g",
     "failing": "select g, v from {{ ref('failing') }} where k = $k",
 }
 # Over states, but on several levels: joins, and aggregates of aggregates.
 DEEP = {
     "aggregated": "select count(*) as groups, sum(c) as c, max(g) as g from {{ ref('of_both') }} where k = $k",
     "grouped": "select c, count(*) as groups from {{ ref('of_both') }} where k = $k group by c order by c",
+    "grouped_by_either": """
+        select c > 1 or g = 2 as some, count(*) as n from {{ ref('of_both') }} where k = $k
+        group by c > 1 or g = 2""",
     "joined": """
         select a.c, b.g from {{ ref('viewed') }} a join {{ ref('of_both') }} b on a.k = b.k and b.g > 1
         where a.k = $k order by b.g""",
