@@ -49,11 +49,12 @@ def _run(on: Ground, count: int, seconds: float, chance: random.Random) -> int:
         first, rounds = senders.last, rounds + 1
         acknowledged |= senders.acknowledged
         sent |= senders.sent
+        print(f"{rounds}: {', '.join(done)}", flush=True)
         until(on.is_whole, 60)
         on.verify(acknowledged, sent)
         print(
-            f"{rounds}: {', '.join(done)}: {senders.requests} requests, {senders.errors} of them without an answer, "
-            f"{len(acknowledged):,} rows acknowledged, {len(sent) - len(acknowledged):,} not; version {on.version}",
+            f"   {senders.requests} requests, {senders.errors} of them without an answer, {len(acknowledged):,} rows "
+            f"acknowledged, {len(sent) - len(acknowledged):,} not; version {on.version}",
             flush=True,
         )
     return rounds
