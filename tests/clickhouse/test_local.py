@@ -84,6 +84,20 @@ def test_restart_keeps_the_data(settings: Settings) -> None:
         assert limit == "4000000000"
 
 
+def test_small_parts_are_merged_together(clickhouse: ClickHouse, database: str) -> None:
+    """Not each alone into the large one before them, as ClickHouse does by itself."""
+    table = f"{database}.t"
+    clickhouse.execute(f"CREATE DATABASE {database}")
+    clickhouse.execute(f"CREATE TABLE {table} (s String) ENGINE = MergeTree ORDER BY s")
+    clickhouse.execute(f"SYSTEM STOP MERGES {table}")
+    clickhouse.execute(f"INSERT INTO {table} SELECT randomPrintableASCII(20) FROM numbers(20000)")
+    for number in range(5):
+        clickhouse.insert(table, ["s"], [[str(number)]])
+    clickhouse.execute(f"SYSTEM START MERGES {table}")
+    parts = f"SELECT count() FROM system.parts WHERE active AND database = '{database}'"
+    until(lambda: int(clickhouse.value(parts)) == 1)
+
+
 def test_errors_of_statements(clickhouse: ClickHouse) -> None:
     with pytest.raises(CommandError, match=r"ClickHouse refused `SELECT nothing`: Code: 47\."):
         clickhouse.execute("SELECT nothing")
