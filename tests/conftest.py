@@ -11,7 +11,15 @@ from realtime.clickhouse import local
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.settings import Settings
+from tests import left_behind
 from tests.postgres import Postgres, running
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What this run starts ends with it."""
+    watcher = left_behind.watch()
+    if watcher is not None:
+        config.add_cleanup(lambda: watcher.__exit__(None, None, None))  # closes the pipe and waits
 
 
 @pytest.fixture(scope="session")
