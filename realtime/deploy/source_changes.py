@@ -13,6 +13,7 @@ from realtime.emit.landing import BATCH_ID, HIDDEN, QUARANTINE_NEWEST, column_ty
 from realtime.emit.names import quoted
 from realtime.errors import SourceError
 from realtime.planner.ir import Column, Plan, SourceSpec
+from realtime.transpile.types import duck_type
 
 _REMADE = 1_000_000
 """Rows up to which a deploy remakes a landing table by itself because lambdas look them up in another way."""
@@ -106,7 +107,7 @@ def _rebuilt(source: SourceSpec, table: Table, live: Live) -> str:
     for what, now, then in changed:
         if table.rows and (source.mode == "upsert" or replacing):
             raise _refused(source, table, f"{what} is {now or 'not set'} now, where it was {then or 'not set'}")
-    changed += [(f"the type of {c.name}", *t) for c, t in _narrowed(source, table)]
+    changed += [(f"the type of {c.name}", *t) for c, t in [*_narrowed(source, table), *_resized(source, table, before)]]
     changed += [(f"the type of {c.name}", *t) for c, t in _widened(source, table) if c.name in sorting_key(source)]
     why = f" ({source.order_why})" if source.order_why and facts[2] in changed else ""
     return "; ".join(f"{what} is {now or 'not set'} now, was {then or 'not set'}" for what, now, then in changed) + why
@@ -134,6 +135,18 @@ def _narrowed(source: SourceSpec, table: Table) -> list[tuple[Column, tuple[str,
     for column, (now, then) in found:
         if table.rows:
             raise _refused(source, table, f"column {column.name} is {now} now, which does not take every {then}")
+    return found
+
+
+def _resized(source: SourceSpec, table: Table, before: SourceSpec) -> list[tuple[Column, tuple[str, str]]]:
+    """Vectors whose size is another, of a table without rows; SourceError where it has rows. ClickHouse's type does not
+    tell, but what a row is that gives none."""
+    earlier = {column.name: duck_type(column.type) for column in before.columns}
+    types = [(column, duck_type(column.type)) for column in source.columns if column.name in earlier]
+    found = [(c, (now.name, earlier[c.name].name)) for c, now in types if 0 < earlier[c.name].size != now.size > 0]
+    for column, (now, then) in found:
+        if table.rows:
+            raise _refused(source, table, f"column {column.name} is {now} now, was {then}")
     return found
 
 

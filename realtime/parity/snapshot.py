@@ -163,7 +163,8 @@ class Snapshot:
         for name in (kept, again):
             self.client.execute(f"CREATE TABLE {name} AS {table}")
         fed = [source for source in self.plan.sources if source.landing in {view.landing for view in state.views}]
-        found = find_changed(self.client, table, keys, min(map(self._changed_from, fed)), self._now)
+        came = {source.landing: [(self._landing(source), self.watermarks[source.name], FOREVER)] for source in fed}
+        found = find_changed(self.client, state, table, came, min(map(self._changed_from, fed)), self._now)
         self.groups[state.relation] = found
         if not found.changed:
             return

@@ -122,3 +122,16 @@ def test_a_source_that_is_gone_keeps_its_rows_until_that_is_allowed(site: Site) 
     )
     deploy(site.settings, empty, site.client, site.said.append, ALLOWED, stage_views)
     assert site.names("_raw") == []
+
+
+def test_vectors_of_another_size_where_there_are_no_rows_yet(site: Site) -> None:
+    """The row of a deletion, which gives no vector, is of the new size too: the index takes no other."""
+    for size in (2, 3):
+        columns = {**COLUMNS, "v": f"float[{size}]"}
+        indexes = [{"columns": "v", "type": "vector"}]
+        site.deploy(project(MODELS, of=source(columns, indexes=indexes)), build=stage_views)
+    landing = f"{site.database}_raw.chat__messages"
+    site.client.execute(f"INSERT INTO {landing} (id, v) VALUES (1, [1, 2, 3])")
+    site.client.execute(f"INSERT INTO {landing} (id) VALUES (2)")
+    site.client.execute(f"OPTIMIZE TABLE {landing} FINAL")
+    assert site.rows(f"SELECT v FROM {landing} ORDER BY id") == [([1, 2, 3],), ([0, 0, 0],)]

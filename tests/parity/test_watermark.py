@@ -248,6 +248,27 @@ def test_rows_that_a_ttl_deleted_come_from_the_lake(shop: Shop, found: dict[str,
     assert compared.changed > 0
 
 
+def test_rows_that_reached_no_state_are_found(shop: Shop, found: dict[str, Compared]) -> None:
+    """Their group has not changed since the watermark, as the state has it."""
+    assert found
+    shop.build()
+    view = f"{shop.state('visits')}__mv"
+    shop.client.execute(f"DETACH TABLE {view} SYNC")
+    lost = {"id": -1, "customer": "c3", "placed_at": str(NOW), "amount": 1, "weight": 1}
+
+    async def send() -> None:
+        intake = Intake(shop.endpoint, shop.plan)
+        assert (await intake.take("shop.visits", json.dumps(lost).encode())).successful_rows == 1
+        await intake.close()
+
+    asyncio.run(send())
+    shop.client.execute(f"ATTACH TABLE {view}")
+    (wrong,) = shop.compared("visits").values()
+    assert (wrong.changed, wrong.left_out) == (1, 0)
+    assert {e.row["customer"] for e in wrong.examples} == {"c3"}
+    assert {e.side for e in wrong.examples} == {"landing rows", "state"}
+
+
 def test_nothing_is_left_behind(shop: Shop, found: dict[str, Compared]) -> None:
     assert found
     assert shop.client.rows("SELECT name FROM system.databases WHERE startsWith(name, 'duet_parity_')") == []
