@@ -136,14 +136,12 @@ class Patches:
         return {place: Unfit((), (why,)) for row, why in found.items() for place in merged[row].places}
 
     async def _refused(self, rows: Sequence[Any], shapes: Sequence[Set[str]]) -> dict[int, Unfit]:
-        key, given = self._key(), self._keys(rows)
-        gone = f" WHERE NOT ifNull({quoted(self._source.deleted)}, false)" if self._source.deleted else ""
-        whole = f"has([{', '.join(self._whole(shapes))}], {SHAPE})"
+        whole = f"has([{', '.join(self._whole(shapes))}], p.{SHAPE})"
+        made = f"max({whole} AND {self._counts()}) OVER (PARTITION BY {self._grouped()})"
         query = (
-            f" {PLACE} AS place, {SHAPE} AS shape FROM {given} AS p WHERE NOT {whole} "
-            f"AND {key} NOT IN (SELECT {key} FROM {self._source.landing} FINAL "
-            f"PREWHERE {key} IN (SELECT {key} FROM {given}){gone}) "
-            f"AND {key} NOT IN (SELECT {key} FROM {given} WHERE {whole}) FORMAT JSONEachRow"
+            f" place, shape FROM (SELECT p.{PLACE} AS place, p.{SHAPE} AS shape, {whole} AS whole, {made} AS made, "
+            f"n._there IS NULL{self._gone('')} AS none FROM {self._beside(rows, shapes)}) "
+            "WHERE none AND NOT whole AND NOT made SETTINGS join_use_nulls = 1 FORMAT JSONEachRow"
         )
         found = await self._writer.read("SELECT", {}, _Place, query.encode())
         lacking = {each.place: tuple(sorted(self._needed - shapes[each.shape])) for each in found}
@@ -158,21 +156,25 @@ class Patches:
         ).encode()
 
     def _merged_from(self, rows: Sequence[Any], shapes: Sequence[Set[str]]) -> str:
-        """The updates as ``p`` beside the rows that are there as ``n``, in groups by key. PREWHERE, for FINAL merges
-        all that is read, and takes a third of the time where that are only these keys."""
-        source, key = self._source, self._key()
-        written = {column.name: quoted(self._updates.written[column.name]) for column in source.columns}
+        return f"FROM {self._beside(rows, shapes)} GROUP BY {self._grouped()}"
+
+    def _beside(self, rows: Sequence[Any], shapes: Sequence[Set[str]]) -> str:
+        """The updates as ``p``, each beside the row that is there as ``n``. PREWHERE, for FINAL merges all that is read,
+        and takes a third of the time where that are only these keys."""
+        source, key, written = self._source, self._key(), self._updates.written
         given = [column for column in source.columns if any(column.name in shape for shape in shapes)]
-        structure = [f"{written[column.name]} {column_type(source, column)}" for column in given]
+        structure = [f"{quoted(written[column.name])} {column_type(source, column)}" for column in given]
         structure += [f"{PLACE} UInt32", f"{SHAPE} UInt32"]
-        joined = " AND ".join(f"p.{written[k]} = n.{quoted(k)}" for k in source.key)
+        joined = " AND ".join(f"p.{quoted(written[k])} = n.{quoted(k)}" for k in source.key)
         columns = ", ".join(quoted(column.name) for column in source.columns)
         return (
-            f"FROM {_table('JSONEachRow', structure, _encoder.encode_lines(rows))} AS p "
+            f"{_table('JSONEachRow', structure, _encoder.encode_lines(rows))} AS p "
             f"LEFT JOIN (SELECT {columns}, true AS _there FROM {source.landing} FINAL "
-            f"PREWHERE {key} IN (SELECT {key} FROM {self._keys(rows)})) AS n ON {joined} "
-            f"GROUP BY {', '.join(f'p.{written[k]}' for k in source.key)}"
+            f"PREWHERE {key} IN (SELECT {key} FROM {self._keys(rows)})) AS n ON {joined}"
         )
+
+    def _grouped(self) -> str:
+        return ", ".join(f"p.{quoted(self._updates.written[k])}" for k in self._source.key)
 
     def _counts(self) -> str:
         """Whether an update is not older than the row that is there."""
@@ -180,14 +182,18 @@ class Patches:
         return f"ifNull(p.{quoted(self._updates.written[version])} >= n.{quoted(version)}, true)"
 
     def _lacks(self, shapes: Sequence[Set[str]]) -> str:
-        """What throws where a key has no row, and none of its updates can be one; older ones too. Added to what is
-        asked else, so that it is always evaluated."""
+        """What throws where a key has no row, and an update of it is neither one nor beside one; older ones too. Added
+        to what is asked else, so that it is always evaluated."""
         whole = self._whole(shapes)
         if len(whole) == len(shapes):
             return ""
-        gone = f" OR any(ifNull(n.{quoted(self._source.deleted)}, false))" if self._source.deleted else ""
-        there = f"max(p.{SHAPE} IN ({', '.join(whole)})) = 0 AND " if whole else ""
-        return f"throwIf({there}(any(n._there) IS NULL{gone}), '{_NO_ROW}') + "
+        among = f"p.{SHAPE} IN ({', '.join(whole)})"
+        partly = f"min({among}) = 0 AND max({among} AND {self._counts()}) = 0 AND " if whole else ""
+        return f"throwIf({partly}(any(n._there) IS NULL{self._gone('any')}), '{_NO_ROW}') + "
+
+    def _gone(self, of: str) -> str:
+        """Or whether the row that is there is deleted; ``of`` is the aggregate that tells it of a key."""
+        return f" OR {of}(ifNull(n.{quoted(self._source.deleted)}, false))" if self._source.deleted else ""
 
     def _whole(self, shapes: Sequence[Set[str]]) -> list[str]:
         """The shapes that can be a new row."""
@@ -217,15 +223,11 @@ class Patches:
         return f"({', '.join(quoted(k) for k in self._source.key)})"
 
     def _keys(self, rows: Sequence[Any]) -> str:
-        """The keys of updates, with their places and shapes, as a table."""
+        """The keys of updates as a table."""
         columns = [column for column in self._source.columns if column.name in self._source.key]
         structure = [column_ddl(self._source, column) for column in columns]
-        values = self._updates.values(rows, [column.name for column in columns])
-        return _table(
-            "JSONCompactEachRow",
-            [*structure, f"{PLACE} UInt32", f"{SHAPE} UInt32"],
-            _encoder.encode_lines(list(values)),
-        )
+        keys = self._updates.values(rows, [column.name for column in columns])
+        return _table("JSONCompactEachRow", structure, _encoder.encode_lines(list(keys)))
 
 
 def _table(form: str, structure: Sequence[str], rows: bytes) -> str:

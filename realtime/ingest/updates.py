@@ -68,9 +68,9 @@ class Updates:
             row.place, row.shape = place, shapes.setdefault(shape, len(shapes))
         return [frozenset(n for n, there in zip(self._attributes, shape, strict=True) if there) for shape in shapes]
 
-    def values(self, rows: Iterable[Any], names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
-        """The values of the columns ``names``, which every row gives, and its place and shape."""
-        return map(attrgetter(*(self._attributes[name] for name in names), "place", "shape"), rows)
+    def values(self, rows: Sequence[Any], names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+        """The values of the columns ``names``, which every row gives."""
+        return zip(*(map(attrgetter(self._attributes[name]), rows) for name in names), strict=True)
 
     def _sent(self, piece: Piece, rows: list[Any]) -> Sequence[Row]:
         """The rows as they were sent; as they were read where they are not one a line."""

@@ -126,6 +126,19 @@ def test_what_was_deleted_stays_so_until_it_is_given_back(
     assert newest(clickhouse, spec)["name"] == "back"
 
 
+def test_a_whole_update_that_is_older_than_the_deletion_brings_nothing_back(
+    clickhouse: ClickHouse, endpoint: Endpoint, plan: Plan, spec: SourceSpec
+) -> None:
+    """What it gives does not count, so another update of its request has no row to change."""
+    sent(endpoint, plan, ("POST", [FULL]), ("DELETE", [{"id": 1, "v": 10}]))
+    old = {"id": 1, "v": 5, "name": "old", "tags": ["old"], "gone": False}
+    (taken,) = sent(endpoint, plan, ("PATCH", [old, {"id": 1, "v": 12, "price": 3, "gone": False}]))
+    assert taken == Taken(1, 1)
+    found = newest(clickhouse, spec)
+    assert (found["v"], found["gone"]) == (10, True)
+    assert [columns for _, columns, _ in quarantined(clickhouse, spec)] == [("name", "tags")]
+
+
 def test_no_update_is_lost_between_two_servers(
     clickhouse: ClickHouse, endpoint: Endpoint, plan: Plan, spec: SourceSpec
 ) -> None:
