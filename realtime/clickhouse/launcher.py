@@ -33,13 +33,15 @@ _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
 
 
 class Engine:
-    """The library's main function in a thread of its own; ``ended`` is set when it returns."""
+    """The library's main function in a thread of its own; ``ended`` is set when it returns.
 
-    def __init__(self, library: Path, arguments: list[str]) -> None:
+    ``again`` is the command that the process becomes where a write fails."""
+
+    def __init__(self, library: Path, arguments: list[str], again: list[str]) -> None:
         self.ended = threading.Event()
         self.error = ""
         self._library = ctypes.CDLL(str(library))
-        self.failed_writes = _failed_writes(library)
+        self.failed_writes = _failed_writes(library, again)
         self._library.chdb_query_cmdline.restype = ctypes.c_void_p
         self._library.chdb_query_cmdline.argtypes = [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)]
         self._library.chdb_result_error.restype = ctypes.c_char_p
@@ -61,10 +63,9 @@ class Engine:
 def main() -> None:
     """Starts the engine, announces its ports and runs until a signal or the engine's end."""
     options = _options()
-    data = Path(options.path).resolve()
+    data = options.path
     os.closerange(3, 2**16)  # of the process that this one has replaced, as the signals that it blocked
     signal.pthread_sigmask(signal.SIG_SETMASK, _SIGNALS)  # before any engine thread exists: they inherit it
-    library, config, ready = (Path(p).resolve() for p in (options.library, options.config, options.ready))
     start, ports = _prepared_again(data) if options.again else _prepare(data)
     for part in forget_lost(data):
         print("killed before it kept this part, whose rows may be inserted again:", part, file=sys.stderr)
@@ -73,12 +74,13 @@ def main() -> None:
     os.environ["DUET_CLICKHOUSE_KEPT_FREE"] = str(kept_free(data))  # and this config.xml
     reading, writing = os.pipe()
     engine = Engine(
-        library,
-        ["clickhouse-local", f"--config-file={config}", f"--path={data}", f"--listen_host={options.host}",
+        options.library,
+        ["clickhouse-local", f"--config-file={options.config}", f"--path={data}", f"--listen_host={options.host}",
          f"--http_port={options.http_port}", f"--tcp_port={options.tcp_port}",
          "--queries-file", str(start), f"/dev/fd/{reading}"],
+        _again(options),
     )  # fmt: skip
-    threading.Thread(target=_announce, args=(ports, ready, engine, options.reads), daemon=True).start()
+    threading.Thread(target=_announce, args=(ports, options, engine), daemon=True).start()
     signal.sigwait(_SIGNALS)
     if engine.ended.is_set():
         print("ClickHouse ended:", engine.error or "see its log", file=sys.stderr, flush=True)
@@ -89,34 +91,39 @@ def main() -> None:
     os._exit(0 if engine.ended.wait(options.stop_timeout) else 1)
 
 
-def _failed_writes(library: Path) -> FailedWrites | None:
+def _failed_writes(library: Path, again: list[str]) -> FailedWrites | None:
     if not VERIFIED:
         return None
     try:
-        return FailedWrites(library, _again())
+        return FailedWrites(library, again)
     except OSError as error:  # a system that lets no process make code of its own
         print(f"where a write fails, on a full disk, rows can be lost: {error}", file=sys.stderr)
         return None
 
 
-def _again(*more: str) -> list[str]:
-    """The command that starts this again."""
-    return [sys.executable, "-m", "realtime.clickhouse.launcher", *sys.argv[1:], "--again", *more]
+def _again(options: argparse.Namespace) -> list[str]:
+    """The command that starts this again, from whatever folder."""
+    given = [f"--{name.replace('_', '-')}={value}" for name, value in vars(options).items() if name != "again"]
+    return [sys.executable, "-m", "realtime.clickhouse.launcher", *given, "--again"]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--library", required=True, help="libchdb.so")
-    parser.add_argument("--path", required=True, help="data directory, kept across restarts")
-    parser.add_argument("--ready", required=True, help="file that tells when the server is ready")
+    parser.add_argument("--library", type=_resolved, required=True, help="libchdb.so")
+    parser.add_argument("--path", type=_resolved, required=True, help="data directory, kept across restarts")
+    parser.add_argument("--ready", type=_resolved, required=True, help="file that tells when the server is ready")
     parser.add_argument("--reads", default="default", help="database that the user for lambdas may read")
-    parser.add_argument("--config", default=str(Path(__file__).with_name("config.xml")))
+    parser.add_argument("--config", type=_resolved, default=Path(__file__).with_name("config.xml"))
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--http-port", type=int, default=0, help="0: the system picks one")
     parser.add_argument("--tcp-port", type=int, default=0, help="0: the system picks one")
     parser.add_argument("--again", action="store_true", help="after a write that failed: once the disk has room")
     parser.add_argument("--stop-timeout", type=float, default=20.0, help="seconds")
     return parser.parse_args()
+
+
+def _resolved(path: str) -> Path:
+    return Path(path).resolve()
 
 
 def _prepare(data: Path) -> tuple[Path, Path]:
@@ -145,14 +152,14 @@ def _prepared_again(data: Path) -> tuple[Path, Path]:
             return _prepare(data)
 
 
-def _announce(ports: Path, ready: Path, engine: Engine, reads: str) -> None:
+def _announce(ports: Path, options: argparse.Namespace, engine: Engine) -> None:
     while not engine.ended.is_set():
         with contextlib.suppress(OSError, ValueError):
             found = json.loads(ports.read_bytes())
+            options.http_port, options.tcp_port = found["http_port"], found["tcp_port"]
             if engine.failed_writes is not None:
-                same = "--http-port", str(found["http_port"]), "--tcp-port", str(found["tcp_port"])
-                engine.failed_writes.instead(_again(*same))
-            announce(ready, {**found, "reads": reads})
+                engine.failed_writes.instead(_again(options))
+            announce(options.ready, {**found, "reads": options.reads})
             return
         time.sleep(0.02)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,8 +49,9 @@ def settings(project: Path) -> Iterator[Settings]:
 
 
 def test_a_write_that_fails_ends_it_and_it_starts_again(settings: Settings) -> None:
-    """Also when it has started again; what was answered before is there."""
-    before = local.start(settings)
+    """Also when it has started again, and from wherever its library was named; what was answered before is there."""
+    library = os.path.relpath(local.find_library(settings))
+    before = local.start(Settings(settings.project_dir, {**settings.values, "DUET_CLICKHOUSE_LIBRARY": library}))
     with ClickHouse(find_endpoint(settings)) as client:
         client.execute("CREATE TABLE kept (x Int64) ENGINE = MergeTree ORDER BY x")
         for times in (1, 2):
