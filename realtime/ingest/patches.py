@@ -159,8 +159,8 @@ class Patches:
         return f"FROM {self._beside(rows, shapes)} GROUP BY {self._grouped()}"
 
     def _beside(self, rows: Sequence[Any], shapes: Sequence[Set[str]]) -> str:
-        """The updates as ``p``, each beside the row that is there as ``n``. PREWHERE, for FINAL merges all that is read,
-        and takes a third of the time where that are only these keys."""
+        """The updates as ``p``, each beside the row that is there as ``n``. PREWHERE, for FINAL merges all that is
+        read, and takes a third of the time where that are only these keys."""
         source, key, written = self._source, self._key(), self._updates.written
         given = [column for column in source.columns if any(column.name in shape for shape in shapes)]
         structure = [f"{quoted(written[column.name])} {column_type(source, column)}" for column in given]

@@ -267,10 +267,10 @@ def told(method: str, there: Mapping[int, dict[str, Any]], rows: list[dict[str, 
         mine = [row for row in rows if row["id"] == key]
         old = there.get(key)
         if method == "PATCH":
+            mine = [row for row in mine if old is None or row["v"] >= old["v"]]
             whole = any({"word", "tags"} <= row.keys() for row in mine)
             if not whole and (old is None or old["gone"]):
                 continue
-            mine = [row for row in mine if old is None or row["v"] >= old["v"]]
             if mine:
                 found[key] = dict(old or EMPTY)
             for row in sorted(mine, key=lambda row: row["v"]):
