@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint
+from realtime.clickhouse.grants import grants
 from realtime.clickhouse.reader import USER, check_reader
 from realtime.deploy.ledger import Ledger
 from realtime.errors import CommandError, ConfigError
@@ -157,3 +159,16 @@ def test_a_user_that_is_not_right_is_refused(
 def test_the_right_user_is_taken(endpoint: Endpoint, project: str, tmp_path: Path) -> None:
     environment = {"CLICKHOUSE_URL": f"{endpoint.url}/{DATABASE}", "CLICKHOUSE_READ_USER": USER}
     check_reader(Settings.load(tmp_path, environment))
+
+
+def test_what_the_docs_say_of_a_user_of_ones_own(clickhouse: ClickHouse) -> None:
+    """ClickHouse takes the statements apart as they are meant; the local one keeps no users that they make."""
+    text = (Path(__file__).parents[2] / "docs" / "lambdas.md").read_text()
+    create, grant = re.findall(r"^(?:CREATE USER|GRANT) [^;]*(?=;)", text, re.MULTILINE)
+    for statement in (create, create.replace(" IDENTIFIED", " ON CLUSTER main IDENTIFIED"), grant):
+        assert clickhouse.value("SELECT formatQuerySingleLine({sql:String})", {"sql": statement}) == statement
+    assert grant == f"{grants('shop')} TO {USER}"
+    everywhere = grant.replace("GRANT ", "GRANT ON CLUSTER main ")
+    assert clickhouse.value("SELECT formatQuerySingleLine({sql:String})", {"sql": everywhere}) == everywhere
+    with pytest.raises(CommandError, match="ACCESS_STORAGE_"):
+        clickhouse.execute(create)
