@@ -86,13 +86,15 @@ class ExplainedLambda:
         else:
             yield f"-- calls are asked one by one: {asked.alone}"
         if spec.paging is not None:
-            yield f"-- a page after the first\n{spec.paging.after}"
+            yield f"-- a page after the first\n{(direct.after if direct is not None else '') or spec.paging.after}"
         if spec.nearest is not None:
             yield f"-- asked first, approximate: {spec.nearest.why} finds the rows\n{spec.nearest.select}"
         if spec.window is not None:
             yield f"-- answered by {spec.window.why}; one call\n{spec.window.select}"
             if spec.window.keyed:
                 yield f"-- many calls so\n{spec.window.keyed}"
+            if spec.window.after:
+                yield f"-- a page after the first so\n{spec.window.after}"
         elif spec.events:
             yield f"-- reads every row that it aggregates, not a state: {spec.events}"
 

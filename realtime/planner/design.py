@@ -51,12 +51,13 @@ def _reading(spec: LambdaSpec, names: Mapping[str, str]) -> LambdaSpec:
     """``spec`` with the states of its window under the names that they got."""
     if spec.window is None or not names.keys() & set(spec.window.states):
         return spec
-    select, keyed = spec.window.select, spec.window.keyed
+    queries = [spec.window.select, spec.window.keyed, spec.window.after]
     for before in names.keys() & set(spec.window.states):
-        select, keyed = select.replace(before, names[before]), keyed.replace(before, names[before])
+        queries = [text.replace(before, names[before]) for text in queries]
+    select, keyed, after = queries
     states = tuple(names.get(relation, relation) for relation in spec.window.states)
     return msgspec.structs.replace(
-        spec, window=msgspec.structs.replace(spec.window, select=select, keyed=keyed, states=states)
+        spec, window=msgspec.structs.replace(spec.window, select=select, keyed=keyed, states=states, after=after)
     )
 
 

@@ -30,7 +30,9 @@ def _lambda(spec: LambdaSpec, views: _Views) -> LambdaSpec:
         return spec
     many = views.direct(spec.keyed.select) if spec.keyed is not None else None
     keyed = spec.keyed.select if spec.keyed is not None else ""
-    direct = Direct(one.select, many.select if many is not None else keyed, tuple(one.reads.values()))
+    after = views.direct(spec.paging.after) if spec.paging is not None else None
+    later = after.select if after is not None else spec.paging.after if spec.paging is not None else ""
+    direct = Direct(one.select, many.select if many is not None else keyed, tuple(one.reads.values()), later)
     return msgspec.structs.replace(spec, direct=direct)
 
 

@@ -287,8 +287,9 @@ class CallLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Window(msgspec.Struct, frozen=True):
     """A lambda's queries over ``states``: whole pieces of time from there, the edges from landing rows. ``select`` is
-    for one call, ``keyed`` for many ("": there is none). They answer as the lambda's own as long as these states hold
-    all rows and the streams that it reads are those of ``streams`` (see `streams_digest`); ``why`` says what is used.
+    for one call, ``keyed`` for many ("": there is none), ``after`` for a page after the first. They answer as the
+    lambda's own as long as these states hold all rows and the streams that it reads are those of ``streams`` (see
+    `streams_digest`); ``why`` says what is used.
     """
 
     select: str
@@ -296,6 +297,7 @@ class Window(msgspec.Struct, frozen=True):
     states: tuple[str, ...]
     why: str
     streams: str
+    after: str = ""
 
 
 class Nearest(msgspec.Struct, frozen=True):
@@ -362,11 +364,13 @@ class Read(msgspec.Struct, frozen=True):
 
 
 class Direct(msgspec.Struct, frozen=True):
-    """A lambda's queries with ``reads`` in place of their read views; ``keyed`` is empty where there is none."""
+    """A lambda's queries with ``reads`` in place of their read views; ``keyed``, and ``after`` for a page after the
+    first, are empty where there is none."""
 
     select: str
     keyed: str
     reads: tuple[Read, ...]
+    after: str = ""
 
 
 class LambdaSpec(msgspec.Struct, frozen=True, kw_only=True):

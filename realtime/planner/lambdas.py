@@ -18,7 +18,19 @@ from realtime.dialects.translate import to_duckdb, to_duckdb_type
 from realtime.emit.readable import readable
 from realtime.errors import BadRequestError, ConfigError, RefusedError
 from realtime.planner.call_options import CallOptions, PageSizes, call_examples, call_options
-from realtime.planner.ir import AS_OF, Column, Keyed, LambdaSpec, Nearest, Paging, Param, Step, Together
+from realtime.planner.ir import (
+    AS_OF,
+    CURSOR,
+    PAGE_SIZE,
+    Column,
+    Keyed,
+    LambdaSpec,
+    Nearest,
+    Paging,
+    Param,
+    Step,
+    Together,
+)
 from realtime.planner.key_rows import ApartError, key_of
 from realtime.planner.keyed import NotKeyedError, for_many, keyed_query
 from realtime.planner.nearest import SETTINGS as SEARCH_SETTINGS
@@ -157,23 +169,32 @@ def split_lambda(
     binder: Binder,
     relations: Relations,
     database: str,
+    steps: Mapping[str, Step],
 ) -> SplitLambda:
     """What states could hold of ``query``, planned as ``spec``, unless its author wants none; ``inlined`` writes the
     streams into what reads them."""
-    if not call_options(query.options).states or spec.paging is not None or spec.nearest is not None:
+    if not call_options(query.options).states or spec.nearest is not None:
         return SplitLambda()
+    tree, params, found = to_duckdb(query.sql, adapter, binder), spec.params, None
+    if spec.paging is not None:
+        params = tuple(p for p in params if p.name not in (PAGE_SIZE, CURSOR))
+        found = pages(tree, params, spec.columns, binder, RowKeys(binder, relations, steps))
+        tree = found.first
 
     def split(tree: exp.Query) -> SplitQuery | None:
-        return split_query(tree, spec.name, relations, database)
+        placed = with_place(tree, params, found.keys) if found is not None else tree
+        return split_query(placed, spec.name, relations, database)
 
-    tree, one = to_duckdb(query.sql, adapter, binder), None
+    one = many = after = None
     with contextlib.suppress(NotKeyedError, RefusedError):
-        one = split(transpile(inlined(tree.copy()), binder).tree)
+        compiled = transpile(inlined(tree.copy()), binder)
+        one = split(compiled.tree)
+        after = split(transpile(inlined(found.after.copy()), binder).tree) if one is not None and found else None
         if one is not None and spec.keyed is not None:
-            many = keyed_query(tree, spec.params)
-            many = dataclasses.replace(many, tree=inlined(many.tree))
-            return SplitLambda(one, split(for_many(many, transpile(many.tree, binder), spec.columns)))
-    return SplitLambda(one)
+            keyed = keyed_query(tree, params)
+            keyed = dataclasses.replace(keyed, tree=inlined(keyed.tree))
+            many = split(for_many(keyed, transpile(keyed.tree, binder), compiled.columns))
+    return SplitLambda(one, many, after)
 
 
 Sent = Callable[[exp.Query], str]

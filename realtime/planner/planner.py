@@ -402,7 +402,9 @@ class Planner:
         names, adapter = self._names(query.depends_on), self.project.adapter
         mapped = lambda tree: inline_streams(tree, self._mapped)  # noqa: E731 -- as short as the one above
         spec = plan_lambda(query, names, adapter, mapped, self.binder, self.relations, self.database, self.steps)
-        return _Lambda(spec, split_lambda(query, spec, adapter, inlined, self.binder, self.relations, self.database))
+        return _Lambda(
+            spec, split_lambda(query, spec, adapter, inlined, self.binder, self.relations, self.database, self.steps)
+        )
 
     def test(self, test: Test) -> DataTest:
         """Plans a custom test of the author over what is kept."""

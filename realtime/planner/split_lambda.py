@@ -31,10 +31,12 @@ class SplitQuery(msgspec.Struct, frozen=True):
 
 
 class SplitLambda(msgspec.Struct, frozen=True):
-    """A lambda's query for one call, and that for many, each as far as it could read states."""
+    """A lambda's query for one call, that for many, and that for a page after the first, each as far as it could read
+    states."""
 
     one: SplitQuery | None = None
     many: SplitQuery | None = None
+    after: SplitQuery | None = None
 
 
 def split_query(tree: exp.Query, name: str, relations: Relations, database: str) -> SplitQuery | None:

@@ -18,7 +18,7 @@ from sqlglot import exp
 
 from realtime.emit.readable import readable
 from realtime.planner.flat import Flat, NotFlatError, flat
-from realtime.planner.ir import LambdaSpec, Plan, Window, streams_digest
+from realtime.planner.ir import LambdaSpec, Paging, Plan, Window, streams_digest
 from realtime.planner.passes.split_aggregate import UPDATED_AT
 from realtime.planner.split_lambda import PART, SplitLambda, SplitQuery
 from realtime.planner.window_branch import Branch, NoStateError, aggregates_of
@@ -41,17 +41,33 @@ def _lambda(spec: LambdaSpec, split: SplitLambda, states: States) -> LambdaSpec:
         one = _rewritten(split.one, states)
     except (NoStateError, NotFlatError) as error:
         return msgspec.structs.replace(spec, events=str(error))
-    many = None
+    many = after = None
     with contextlib.suppress(NoStateError, NotFlatError):
         many = _rewritten(split.many, states) if split.many is not None and spec.keyed is not None else None
+    if spec.paging is not None and split.after is not None:
+        reason = _unsteady(spec.paging, split.after, states.plan)
+        if reason:
+            return msgspec.structs.replace(spec, events=reason)
+        with contextlib.suppress(NoStateError, NotFlatError):
+            after = _rewritten(split.after, states)
     window = Window(
         select=one.select,
         keyed=many.select if many is not None else "",
-        states=tuple(dict.fromkeys([*one.states, *(many.states if many is not None else ())])),
+        states=tuple(dict.fromkeys(s for each in (one, many, after) if each is not None for s in each.states)),
         why="; ".join(dict.fromkeys(one.why)),
         streams=streams_digest(states.plan, spec),
+        after=after.select if after is not None else "",
     )
     return msgspec.structs.replace(spec, window=window)
+
+
+def _unsteady(paging: Paging, after: SplitQuery, plan: Plan) -> str:
+    """Why a row's place might be another in states than in rows, "" where it is not: a page may be made of either."""
+    if {"FLOAT", "DOUBLE"} & set(paging.keys):
+        return "its pages are ordered by floats, whose sums depend on what is added first"
+    texts = [text for part in after.parts for text in part]
+    expiring = [s.name for s in plan.sources if s.ttl and any(s.landing in text for text in texts)]
+    return f"it answers in pages, and rows of {expiring[0]} expire" if expiring else ""
 
 
 @dataclasses.dataclass(frozen=True)

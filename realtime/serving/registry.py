@@ -61,13 +61,16 @@ class Entry:
             many[:0] = [spec.window.keyed] if spec.window.keyed else []
         if spec.nearest is not None:
             one.insert(0, spec.nearest.select)
-        first, second = (tuple(text.encode() for text in texts) for texts in (one, many))
-        after = (spec.paging.after.encode(),) if spec.paging is not None else ()
-        views = cls(spec, Signature.of(spec), meta(spec), first, second, spec.keyed, after=after)
+        after = [spec.paging.after] if spec.paging is not None else []
+        if windowed and spec.window is not None and spec.window.after:
+            after.insert(0, spec.window.after)
+        first, second, later = (tuple(text.encode() for text in texts) for texts in (one, many, after))
+        views = cls(spec, Signature.of(spec), meta(spec), first, second, spec.keyed, after=later)
         if spec.direct is not None:
-            alone, together = spec.direct.select.encode(), spec.direct.keyed.encode()
+            alone, together, pages = (t.encode() for t in (spec.direct.select, spec.direct.keyed, spec.direct.after))
             many_keys = (*second[:-1], together) if second else ()
-            return dataclasses.replace(views, one=(*first[:-1], alone), many=many_keys, views=views)
+            one_page = (*later[:-1], pages) if later and pages else later
+            return dataclasses.replace(views, one=(*first[:-1], alone), many=many_keys, views=views, after=one_page)
         if spec.together is None:
             return views
         keyed, one_key = spec.together.keyed, (spec.together.select.encode(),)

@@ -46,6 +46,10 @@ MODELS = {
     "things": "select * from {{ source('app', 'things') }}",
     "per_k": "select part, k, f, count(*) as c, max(n) as most from {{ source('app', 'things') }} group by part, k, f",
 }
+MINUTES = {
+    "minutes": "select part, k, date_trunc('minute', seen_at) as minute, count(*) as c, max(n) as most,"
+    " count(distinct u) as us, sum(price) as total from {{ source('app', 'things') }} group by 1, 2, 3",
+}
 TEXTS = ["", "a", "A", "ä", "日本", "👩‍🚀", "a'b\\c", '"~41"', ',"~41"\n', "-", "\t\n\r", "zz" * 40, "\x00", "~"]
 MOMENTS = [
     dt.datetime(1900, 1, 1), dt.datetime(1969, 12, 31, 23, 59, 59, 999999), dt.datetime(2018, 5, 2, 19, 38, 15, 1),
@@ -103,30 +107,36 @@ class Pager:
                     f"INSERT INTO app.things VALUES ({marks})",
                     list({**{c: row[c] for c in COLUMNS}, "zoned": zoned}.values()),
                 )
-            for name, sql in MODELS.items():
+            for name, sql in {**MODELS, **MINUTES}.items():
                 text = sql.replace("{{ source('app', 'things') }}", "app.things")
                 connection.execute(f"CREATE VIEW {name} AS {text}")
             return connection.execute(spec.batch, {n: v for n, v in given.items() if f"${n}" in spec.batch}).fetchall()
 
     def pages(self, spec: LambdaSpec, form: Format, sizes: Iterator[int], **given: Any) -> list[bytes]:
         """All pages, of the ``sizes``."""
-        return asyncio.run(self._pages(spec, form, sizes, given))
+        return asyncio.run(turned(self.endpoint, Entry.of(spec), form, sizes, given))
 
-    async def _pages(self, spec: LambdaSpec, form: Format, sizes: Iterator[int], given: dict[str, Any]) -> list[bytes]:
-        upstream = Upstream(self.endpoint, Limits())
-        try:
-            calls, entry, found = Calls(upstream), Entry.of(spec), list[bytes]()
-            cursor: str | None = None
-            while cursor is None or cursor:
-                assert len(found) <= 50, "more pages than rows"
-                body = {**given, "page_size": next(sizes), "cursor": cursor}
-                where = position({}, body)
-                page = await calls.answer(Requested({}, body, where).call(entry, form, "r1", Asked()))
-                assert isinstance(page, Page)
-                found.append(bytes(page))
-                cursor = page.cut.cursor
-            return found
-        finally:
+
+async def turned(
+    endpoint: Endpoint, entry: Entry, form: Format, sizes: Iterator[int], given: dict[str, Any], rows: str = "y"
+) -> list[bytes]:
+    """All pages of a lambda; ``rows`` says of each by "y" whether rows may be read where states could be."""
+    upstreams = {may: Upstream(endpoint, Limits(light=light)) for may, light in (("y", 100_000), ("n", 1))}
+    try:
+        calls, found = {may: Calls(upstream) for may, upstream in upstreams.items()}, list[bytes]()
+        cursor: str | None = None
+        while cursor is None or cursor:
+            assert len(found) <= 50, "more pages than rows"
+            body = {**given, "page_size": next(sizes), "cursor": cursor}
+            where = position({}, body)
+            asked = calls[rows[len(found) % len(rows)]]
+            page = await asked.answer(Requested({}, body, where).call(entry, form, "r1", Asked()))
+            assert isinstance(page, Page)
+            found.append(bytes(page))
+            cursor = page.cut.cursor
+        return found
+    finally:
+        for upstream in upstreams.values():
             await upstream.close()
 
 
@@ -200,3 +210,84 @@ def test_pages_of_groups(pager: Pager, data: st.DataObject, rows: list[Row], see
     assert list(map(repr, zip(*columns, strict=True))) == [
         repr((k, f if f is None else f + 0.0, c, n)) for k, f, c, n in pager.whole(spec, rows, part=part)
     ]
+
+
+OF_PART = "part = {{ param('part', 'varchar') }}"
+LAST = "seen_at > {{ as_of() }} - interval 3 minute and seen_at <= {{ as_of() }}"
+FROM_STATES = {
+    "windows": f"""select k, count(*) as c, max(n) as most from {{{{ ref('things') }}}} where {OF_PART} and {LAST}
+        group by k order by c desc, k""",
+    "several": f"""select k, count(*) filter (where seen_at > {{{{ as_of() }}}} - interval 1 minute) as c,
+        sum(price) as total, count(distinct u) as us from {{{{ ref('things') }}}} where {OF_PART} and {LAST}
+        group by k order by c, total desc nulls first, k nulls last""",
+    "direct": f"select k, minute, us, total from {{{{ ref('minutes') }}}} where {OF_PART} order by us, k desc, minute",
+    "counted": f"""select minute, count(*) as ks, sum(c)::bigint as c from {{{{ ref('minutes') }}}} where {OF_PART}
+        group by minute order by ks desc, minute desc""",
+}
+NOON = dt.datetime(2018, 5, 2, 12)
+AROUND = [NOON + dt.timedelta(minutes=m, microseconds=us) for m in range(5) for us in (0, 1, 30_000_000, 59_999_999)]
+
+
+@pytest.fixture(scope="module")
+def states(clickhouse: ClickHouse, endpoint: Endpoint) -> Iterator[Deployed]:
+    database = f"t{uuid.uuid4().hex[:12]}"
+    queries = {name: written(sql) for name, sql in FROM_STATES.items()}
+    asked = project(SOURCES, {**MODELS, **MINUTES}, queries=queries, examples={"paging": True})
+    yield Deployed(planned(asked, database), clickhouse)
+    for suffix in ("", "_raw", "_state"):
+        clickhouse.execute(f"DROP DATABASE {database}{suffix} SYNC")
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), rows=things(), seed=st.integers(0, 1000))
+def test_pages_from_states_and_rows_in_turn(
+    pager: Pager, states: Deployed, data: st.DataObject, rows: list[Row], seed: int
+) -> None:
+    """Each page may be made of states or of rows: put together they are the same answer."""
+    rows = [{**row, "seen_at": data.draw(st.none() | st.sampled_from(AROUND), "seen_at")} for row in rows]
+    states.insert({"app.things": rows}, seed)
+    moment = data.draw(st.sampled_from(AROUND), "as_of")
+    part = rows[0]["part"] if rows else ""
+    form, size = BY_SUFFIX["arrow"], data.draw(st.integers(1, 4), "page_size")
+    turns = data.draw(st.text("yn", min_size=1, max_size=4), "rows may be read")
+    for spec in states.plan.lambdas:
+        given = {"part": part} | ({"as_of": moment.isoformat()} if spec.window is not None else {})
+        entry = Entry.of(spec, windowed=True)
+        turning = turned(pager.endpoint, entry, form, iter(lambda: size, None), given, turns)
+        pages, whole = asyncio.run(turning), pager.whole(spec, rows, part=part, as_of=moment)
+        columns = [values(pages, form, c.name) for c in spec.columns]
+        assert [tuple(map(_plain, row)) for row in zip(*columns, strict=True)] == whole, (spec.name, entry.after)
+
+
+def _plain(value: Any) -> Any:
+    """Without the time zone that DuckDB's TIMESTAMP has none of."""
+    return value.replace(tzinfo=None) if isinstance(value, dt.datetime) else value
+
+
+def test_which_pages_read_states(states: Deployed) -> None:
+    specs = {spec.name: spec for spec in states.plan.lambdas}
+    for name in ("windows", "several"):
+        window = specs[name].window
+        assert window is not None, specs[name].events
+        assert "_state." in window.select
+        assert "_state." in window.after
+    for name in ("direct", "counted"):
+        direct = specs[name].direct
+        assert direct is not None
+        assert "_state." in direct.select
+        assert "_state." in direct.after
+
+
+@pytest.mark.parametrize("changed", ["ttl", "float"])
+def test_where_places_could_differ_rows_are_read(changed: str) -> None:
+    options = {"event_time": "seen_at", "ttl": "30 days"} if changed == "ttl" else {}
+    sources = {"app.things": Declared(COLUMNS, not_null=("id", "part"), options=options)}
+    value = "max(f)" if changed == "float" else "max(n)"
+    minutes = MINUTES["minutes"].replace("max(n)", "max(f) as f, max(n)")
+    sql = (
+        f"select k, {value} as most from {{{{ ref('things') }}}} where {OF_PART} and {LAST} group by k order by most, k"
+    )
+    asked = project(sources, {**MODELS, "minutes": minutes}, queries={"q": written(sql)}, examples={"paging": True})
+    (spec,) = planned(asked, "x").lambdas
+    assert spec.window is None
+    assert ("expire" if changed == "ttl" else "ordered by floats") in spec.events
