@@ -41,6 +41,13 @@ def clocks(client: ClickHouse) -> tuple[datetime, datetime]:
     return from_micros(int(row["first"])), from_micros(int(row["last"]))
 
 
+def next_moment(client: ClickHouse, table: str) -> datetime:
+    """The time ``at`` of the next record in ``table``: now, or just after the newest where the server's clock was set
+    back since; so the record that was made last is the last one."""
+    newest = f"SELECT toUnixTimestamp64Micro(max(at)) FROM {table}"
+    return from_micros(int(client.value(f"SELECT greatest(toUnixTimestamp64Micro(now64(6, 'UTC')), ({newest}) + 1)")))
+
+
 def server_now(client: ClickHouse) -> datetime:
     """What the server's clock says, in UTC: the clock that stamps ``_ingested_at`` of rows that are sent to it."""
     return from_micros(int(client.value("SELECT toUnixTimestamp64Micro(now64(6, 'UTC'))")))

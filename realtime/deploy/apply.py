@@ -12,7 +12,6 @@ from contextlib import contextmanager, nullcontext
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
-from realtime.clickhouse.moment import server_now
 from realtime.compile import load_plan
 from realtime.deploy.backfill import backfill
 from realtime.deploy.change import DROPPED, UNBUILT, Change, Kind
@@ -249,7 +248,7 @@ def _drop_unused(deploy: Deploy, grace: float) -> None:
             work.client.execute(f"DROP TABLE IF EXISTS {_quoted(change.subject)}")
     if tables or columns:
         # An insert that still feeds a dropped view fails if the view's table goes too.
-        wait_for_inserts(work.client, sorted(live.landing), server_now(work.client), INSERT_TIMEOUT)
+        wait_for_inserts(work.client, sorted(live.landing), INSERT_TIMEOUT)
     with publishing(work.client, plan.database, PATIENCE) if tables else nullcontext():
         for table in tables:
             drop_table(work.client, table)

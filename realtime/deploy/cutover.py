@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
-from realtime.clickhouse.moment import clocks, from_micros, micros, server_now
+from realtime.clickhouse.moment import clocks, from_micros, micros
 from realtime.deploy.backfill import drop_chunk_tables
 from realtime.deploy.ledger import Work
 from realtime.deploy.live import Live
@@ -31,6 +31,8 @@ INSERT_TIMEOUT = 600.0
 """Seconds that a deploy waits for an insert that is already running."""
 
 _FAR = timedelta(minutes=1)
+_LONG = 10.0
+"""Seconds that are waited without a word, and after which the clock, which may be set meanwhile, is looked at again."""
 _MARGINS = (0.3, 1.5, 7.5, 40.0)
 """Seconds between making views and their cut-over; the next one is tried where making them took longer."""
 
@@ -53,7 +55,7 @@ def cut_over(work: Work, states: Sequence[State], live: Live) -> Mapping[str, da
         work.ledger.mark([s.relation for s in fresh], "cut", moment)
         cuts |= {s.relation: moment for s in fresh}
     if cuts:
-        _wait_until(work.client, max(cuts.values()))
+        _wait_until(work, max(cuts.values()))
     return cuts
 
 
@@ -66,7 +68,7 @@ def _cut(work: Work, states: Sequence[State]) -> datetime:
     them was over; no row gets an earlier time any more."""
     landings = _landings(states)
     for margin in _MARGINS:
-        wait_for_inserts(work.client, landings, server_now(work.client), INSERT_TIMEOUT)
+        wait_for_inserts(work.client, landings, INSERT_TIMEOUT)
         # What was recorded of tables by these names does not hold for those that are made now.
         work.ledger.mark([s.relation for s in states], "dropped")
         moment = _make(work.client, states, margin + 0.02 * len(states))
@@ -74,8 +76,10 @@ def _cut(work: Work, states: Sequence[State]) -> datetime:
             # On a cluster the server that is sent rows gives them their time.
             for table in (landing + ALL, landing) if work.client.cluster else (landing,):
                 work.client.execute(keep_after(table, micros(moment)))
-        wait_for_inserts(work.client, landings, server_now(work.client), INSERT_TIMEOUT)
-        if clocks(work.client)[1] < moment:
+        wait_for_inserts(work.client, landings, INSERT_TIMEOUT)
+        # A row that was ahead of the clock before the views were there belongs to neither side: one that feeds them has
+        # the moment itself until it has come.
+        if clocks(work.client)[1] < moment and latest(work.client, landings) <= moment:
             return moment
         work.report(f"making the views took longer than {margin:.1f} s; again with more time")
     raise BusyError(
@@ -119,8 +123,11 @@ def latest(client: ClickHouse, landings: Iterable[str]) -> datetime:
     return found
 
 
-def _wait_until(client: ClickHouse, moment: datetime) -> None:
+def _wait_until(work: Work, moment: datetime) -> None:
     """Waits until every clock is past ``moment``; not where one was set back, and rows have that time until it has
     caught up."""
-    while timedelta(0) <= moment - (now := clocks(client)[0]) < _FAR:
-        time.sleep((moment - now).total_seconds() + 0.001)
+    while timedelta(0) <= moment - (now := clocks(work.client)[0]) < _FAR:
+        left = (moment - now).total_seconds()
+        if left > _LONG:
+            work.report(f"waiting {left:.0f} s for the cut-over at {moment:%H:%M:%S}Z by ClickHouse's clock")
+        time.sleep(min(left + 0.001, _LONG))

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from realtime.clickhouse.client import ClickHouse
-from realtime.clickhouse.moment import from_micros, micros, server_now
+from realtime.clickhouse.moment import from_micros, micros, next_moment, server_now
 from realtime.emit.shards import create_database, engine_on
 from realtime.planner.ir import LambdaSpec, Plan, plan_id
 from realtime.serving import recorder, tags, tokens
@@ -158,15 +158,13 @@ class Ledger:
     def own(self, sources: Iterable[str], lake: str) -> None:
         """Makes ``lake`` that of ``sources``."""
         rows = [[source, lake] for source in sources]
-        if rows:
-            self.client.insert(self._table("lakes"), ["source", "lake"], rows)
+        self._add("lakes", ["source", "lake"], rows)
 
     def mark(self, relations: Iterable[str], phase: str, cutover: datetime | None = None) -> None:
         """Records that states have come to ``phase`` (see `_TABLES`), all at once."""
         moment = micros(cutover) if cutover is not None else 0
         rows = [[relation, moment, phase] for relation in relations]
-        if rows:
-            self.client.insert(self._table("states"), ["relation", "cutover", "phase"], rows)
+        self._add("states", ["relation", "cutover", "phase"], rows)
 
     def chunks(self, relation: str, cutover: datetime) -> list[Chunk]:
         """The chunks of a state's backfill, in order; empty where none are planned yet."""
@@ -202,8 +200,7 @@ class Ledger:
         """Adds versions of lambdas: what is of this plan alone is not part of them."""
         versions = [msgspec.structs.replace(spec, together=None, direct=None, apart="") for spec in lambdas]
         rows = [[spec.name, spec.version, msgspec.json.encode(spec).decode()] for spec in versions]
-        if rows:
-            self.client.insert(self._table("lambdas"), ["name", "version", "spec"], rows)
+        self._add("lambdas", ["name", "version", "spec"], rows)
 
     def versions(self) -> dict[str, list[str]]:
         """The versions of every lambda ever deployed, in the order in which they were deployed last."""
@@ -220,14 +217,13 @@ class Ledger:
     def activate(self, plan: Plan, note: str = "") -> None:
         """Makes ``plan`` the active one: servers take it from here."""
         row = [plan_id(plan), msgspec.json.encode(plan).decode(), note]
-        self.client.insert(self._table("deployments"), ["id", "plan", "note"], [row])
+        self._add("deployments", ["id", "plan", "note"], [row])
 
     def keep(self, models: Iterable[str], deployment: str, days: int) -> None:
         """Records ``deployment`` as that of the version before of ``models``, to be kept for ``days``."""
         until = server_now(self.client) + timedelta(days=days)
         rows = [[model, deployment, until] for model in models]
-        if rows:
-            self.client.insert(self._table("kept"), ["model", "deployment", "until"], rows)
+        self._add("kept", ["model", "deployment", "until"], rows)
 
     def kept(self) -> dict[str, tuple[str, datetime]]:
         """The id of the deployment that each model's version before is in, and until when it is kept."""
@@ -267,6 +263,12 @@ class Ledger:
             "deployments",
         )
         return frozenset(r["relation"] for r in rows)
+
+    def _add(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+        """Adds records that are later than all before, whatever the clock says."""
+        if rows:
+            at = next_moment(self.client, self._table(name))
+            self.client.insert(self._table(name), [*columns, "at"], [[*row, at] for row in rows])
 
     def _table(self, name: str) -> str:
         return f"`{self.database}_duet`.{name}"

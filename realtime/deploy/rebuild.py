@@ -66,7 +66,7 @@ def rebuild(work: Work, source: SourceSpec, table: Table, *, held: bool = False)
     since = _copied_passes(work, source, table, beside)
     work.client.execute(close_landing(source.landing))
     try:
-        wait_for_inserts(work.client, [source.landing], server_now(work.client), _INSERT_TIMEOUT)
+        wait_for_inserts(work.client, [source.landing], _INSERT_TIMEOUT)
         _copy(work, source.landing, beside, table.columns, since, None)
         _check_equal(work, source, beside)
         # The new table knows no tokens of batches: what is sent again, or still on its way, has to ask for them first.
@@ -77,7 +77,7 @@ def rebuild(work: Work, source: SourceSpec, table: Table, *, held: bool = False)
         work.client.execute(close_landing(beside))
         work.check()
         work.client.execute(f"EXCHANGE TABLES {source.landing} AND {beside}")
-        wait_for_inserts(work.client, [source.landing], server_now(work.client), _INSERT_TIMEOUT)
+        wait_for_inserts(work.client, [source.landing], _INSERT_TIMEOUT)
         work.client.execute(open_landing(source.landing))
     except BaseException:
         undo_rebuilds(work.client, source.landing.split(".")[0])
@@ -103,7 +103,7 @@ def _copied_passes(work: Work, source: SourceSpec, table: Table, beside: str) ->
         # Beyond this moment are, whatever the clock says, all rows that come from now on.
         until = max(latest(work.client, [source.landing]), since + timedelta(microseconds=1))
         work.client.execute(keep_after(source.landing, micros(until)))
-        wait_for_inserts(work.client, [source.landing], server_now(work.client), _INSERT_TIMEOUT)
+        wait_for_inserts(work.client, [source.landing], _INSERT_TIMEOUT)
         _copy(work, source.landing, beside, table.columns, since, until)
         since = until
         if time.monotonic() - began < _SHORT:

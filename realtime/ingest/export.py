@@ -19,7 +19,7 @@ from sqlglot import exp
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
-from realtime.clickhouse.moment import clocks, from_micros, micros, server_now
+from realtime.clickhouse.moment import clocks, from_micros, micros
 from realtime.deploy.chunks import reread
 from realtime.emit.landing import INGESTED_AT
 from realtime.errors import BusyError, ConfigError, ParityError
@@ -82,7 +82,7 @@ def export(
         columns = {spec.name: landing_columns(client, spec) for spec in plan.sources}
         own = hold(settings, plan, client, take_over=take_over)
         end, _ = clocks(client)
-        wait_for_inserts(client, [spec.landing for spec in plan.sources], before=server_now(client))
+        wait_for_inserts(client, [spec.landing for spec in plan.sources])
         found = [_export_source(settings, s, columns[s.name], client, end, progress) for s in plan.sources]
         expired = delete_expired(plan, client, [s for s in plan.sources if s.name in own], end) if own else {}
         held = {s.name for s in plan.sources if s.ttl and s.name not in own}

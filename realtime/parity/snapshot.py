@@ -107,7 +107,7 @@ class Snapshot:
         read = [source for source in self.plan.sources if source.name in sources]
         self._now = server_now(self.client)
         # What came before is then in the clones of states, and what is in these in the clones of landing tables.
-        wait_for_inserts(self.client, [source.landing for source in read], before=self._now)
+        wait_for_inserts(self.client, [source.landing for source in read])
         self._each(states, _RELATION, lambda state: self._clone(state.relation, self._state(state)))
         self._each(read, _NAME, lambda source: self._clone(source.landing, self._landing(source)))
         self._each(states, _RELATION, self._take_back)

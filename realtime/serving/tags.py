@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.moment import next_moment
 from realtime.errors import BadRequestError, NotFoundError
 
 TABLE = (
@@ -142,8 +143,10 @@ class Tags:
         return self.known[name]
 
     def _write(self, tag: Tag) -> Tag:
-        row = [tag.name, tag.tag, [(s.version, s.weight) for s in tag.versions]]
-        self.client.insert(f"{self.database}_duet.tags", ["name", "tag", "versions"], [row])
+        row: list[Any] = [tag.name, tag.tag, [(s.version, s.weight) for s in tag.versions]]
+        table = f"{self.database}_duet.tags"
+        row.append(next_moment(self.client, table))
+        self.client.insert(table, ["name", "tag", "versions", "at"], [row])
         return tag
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from realtime.clickhouse.client import ClickHouse
+from realtime.clickhouse.moment import next_moment
 from realtime.errors import BadRequestError, DuetError, NotFoundError
 
 TABLE = "id String, hash String, grants String, at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')"
@@ -215,7 +216,9 @@ class Tokens:
         return [msgspec.json.decode(line) for line in found.splitlines()]
 
     def _write(self, ident: str, hashed: str, grants: str) -> None:
-        self.client.insert(f"{self.database}_duet.tokens", ["id", "hash", "grants"], [[ident, hashed, grants]])
+        table = f"{self.database}_duet.tokens"
+        row = [ident, hashed, grants, next_moment(self.client, table)]
+        self.client.insert(table, ["id", "hash", "grants", "at"], [row])
 
 
 def hash_of(secret: str) -> str:

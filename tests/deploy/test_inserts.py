@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import pytest
 
 from realtime.clickhouse.inserts import wait_for_inserts
-from realtime.clickhouse.moment import server_now
 from realtime.errors import BusyError
 from tests.deploy.conftest import Site
 
@@ -23,8 +22,8 @@ def table(site: Site) -> str:
     return f"{site.database}.slow"
 
 
-def start_insert(site: Site, table: str, finish: threading.Event) -> threading.Thread:
-    """An insert that runs until ``finish`` is set; the server has it when this returns."""
+def start_insert(site: Site, table: str, finish: threading.Event, number: int = 1) -> threading.Thread:
+    """The insert ``number`` that runs until ``finish`` is set; the server has it when this returns."""
 
     def body() -> Iterator[bytes]:
         yield b"1\n" * 1_000_000
@@ -40,30 +39,35 @@ def start_insert(site: Site, table: str, finish: threading.Event) -> threading.T
 
     thread = threading.Thread(target=send)
     thread.start()
-    while not site.rows("SELECT 1 FROM system.processes WHERE query_kind = 'Insert' AND query LIKE '%{db}.slow%'"):
+    running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND query LIKE '%{db}.slow%'"
+    while site.rows(running) != [(number,)]:
         time.sleep(0.01)
     return thread
 
 
 def test_returns_when_older_inserts_are_over(site: Site, table: str) -> None:
-    before_all = server_now(site.client)
-    time.sleep(0.1)  # an insert that begins within the tolerance of 10 ms counts as older
-    finish = threading.Event()
-    thread = start_insert(site, table, finish)
-    now = server_now(site.client)
-    wait_for_inserts(site.client, [table], before_all)
-    wait_for_inserts(site.client, [f"{site.database}.other"], now)
+    finish, later = threading.Event(), threading.Event()
+    first = start_insert(site, table, finish)
+    wait_for_inserts(site.client, [f"{site.database}.other"])
     with pytest.raises(BusyError, match="INSERT INTO") as caught:
-        wait_for_inserts(site.client, [table], now, timeout=0.1)
+        wait_for_inserts(site.client, [table], timeout=0.1)
     assert "KILL QUERY" in caught.value.remedy
-    threading.Timer(0.2, finish.set).start()
-    wait_for_inserts(site.client, [table], now)
-    assert site.rows("SELECT count() FROM {db}.slow") == [(1_000_001,)]
-    thread.join()
+    waiting = threading.Thread(target=wait_for_inserts, args=(site.client, [table]))
+    waiting.start()
+    time.sleep(0.1)  # an insert that begins within the tolerance of 10 ms counts as older
+    second = start_insert(site, table, later, 2)
+    assert waiting.is_alive()
+    finish.set()
+    waiting.join(20)
+    assert not waiting.is_alive()
+    assert site.rows("SELECT countIf(n = 2) FROM {db}.slow") == [(1,)]
+    later.set()
+    first.join()
+    second.join()
 
 
 def test_queued_inserts_are_waited_for(site: Site, table: str) -> None:
     settings = {"async_insert": 1, "wait_for_async_insert": 0, "async_insert_busy_timeout_ms": 500}
     site.client.execute(f"INSERT INTO {table} VALUES (1)", settings=settings)
-    wait_for_inserts(site.client, [table], server_now(site.client))
+    wait_for_inserts(site.client, [table])
     assert site.rows("SELECT count() FROM {db}.slow") == [(1,)]
