@@ -22,7 +22,6 @@ from tests.deploy.child import killed
 from tests.deploy.conftest import (
     COLUMNS,
     MODELS,
-    PER_ROOM,
     PER_SENDER,
     RENAMED,
     Load,
@@ -107,7 +106,7 @@ def test_a_new_version_with_wider_columns(site: Site) -> None:
     with Load(site, first=10, pause=0.02) as load:
         for turn, where in enumerate(BACKFILL):
             columns = {**COLUMNS, "size": ("bigint", "hugeint")[turn]}
-            per_room = PER_ROOM.replace("sum(size) as total", f"sum(size) as total, max(size + {turn}) as m")
+            per_room = MODELS["per_room"].replace("sum(size) as total", f"sum(size) as total, max(size + {turn}) as m")
             of = source(columns)
             site.compile(project(MODELS | {"per_room": per_room}, of=of))
             kill(site, where)

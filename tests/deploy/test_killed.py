@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from realtime.deploy.lock import exclusive
 from realtime.emit.landing import landing_ddl
 from realtime.errors import BusyError
+from tests.beside import beside
 from tests.deploy.conftest import MODELS, Site, project
 from tests.server.running import until
 
@@ -33,7 +35,7 @@ def test_killed_at_several_steps_and_run_again(site: Site) -> None:
     for statement in landing_ddl(plan.sources[0]):
         site.client.execute(statement)
     _bulk(site, 3, 900_000)
-    with _writing(site):
+    with beside(functools.partial(_write, site)):
         for line, delay in MOMENTS:
             _deploy_until(site, line, delay)
         site.deploy(project(MODELS))
@@ -101,20 +103,8 @@ def _bulk(site: Site, inserts: int, rows: int) -> None:
         time.sleep(0.11)
 
 
-@contextlib.contextmanager
-def _writing(site: Site) -> Iterator[None]:
-    stop = threading.Event()
-
-    def write() -> None:
-        first = 10_000_000
-        while not stop.wait(0.01):
-            site.insert(first, 2, token=str(first))
-            first += 2
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        writer.join()
+def _write(site: Site, stop: threading.Event) -> None:
+    first = 10_000_000
+    while not stop.wait(0.01):
+        site.insert(first, 2, token=str(first))
+        first += 2

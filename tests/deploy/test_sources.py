@@ -17,6 +17,7 @@ from realtime.errors import CommandError, ConfigError
 from realtime.ingest.writer import TROUBLE_CODES
 from realtime.planner.ir import Plan
 from realtime.project.manifest import Source
+from tests.beside import beside
 from tests.deploy.conftest import COLUMNS, MODELS, PER_ROOM, Site, project, source
 
 ALLOWED = Options(destructive=True, keep_days=0)
@@ -25,9 +26,9 @@ ALLOWED = Options(destructive=True, keep_days=0)
 @contextmanager
 def writing(site: Site, columns: dict[str, str], number: int) -> Iterator[dict[str, list[str]]]:
     """One insert after the other, each tried again as the ingest server does; the ids that were acknowledged."""
-    stop, found = threading.Event(), {"errors": list[str](), "ids": list[str]()}
+    found = {"errors": list[str](), "ids": list[str]()}
 
-    def write() -> None:
+    def write(stop: threading.Event) -> None:
         nonlocal number
         while not stop.wait(0.005):
             row = ", ".join(str(number) if kind != "varchar" else f"'r{number % 3}'" for kind in columns.values())
@@ -45,13 +46,8 @@ def writing(site: Site, columns: dict[str, str], number: int) -> Iterator[dict[s
                     time.sleep(0.05)
             number += 1
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
+    with beside(write):
         yield found
-    finally:
-        stop.set()
-        writer.join()
 
 
 def changed(site: Site, of: Source, columns: dict[str, str], options: Options | None = None) -> Plan:

@@ -25,6 +25,7 @@ from realtime.planner.ir import Plan
 from realtime.project.batch import run_batch
 from realtime.publish.publish import publish
 from realtime.settings import Settings
+from tests.beside import beside
 from tests.landing import PROFILES, PROJECT
 
 COLUMNS = """
@@ -132,16 +133,9 @@ class Shop:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Rows come all the time until the block ends."""
-        stop, sent = threading.Event(), list[int]()
-        writer = threading.Thread(target=lambda: sent.append(asyncio.run(self.send(until=stop))))
-        writer.start()
-        try:
+        with beside(lambda stop: asyncio.run(self.send(until=stop))) as sent:
             yield
-        finally:
-            stop.set()
-            writer.join()
-        assert sent
-        assert sent[0] > 0
+        assert sent.result() > 0
 
     def build(self) -> None:
         """`duet export` and `duet batch`."""
