@@ -122,6 +122,17 @@ WINDOW_FUNCTIONS = (
 )  # fmt: skip
 
 
+def above_aggregates(part: exp.Expr) -> Iterator[exp.Expr]:
+    """What of ``part`` of a select is computed of its groups: neither arguments of aggregates nor nested queries."""
+    return part.walk(prune=lambda n: isinstance(n, exp.Query) or _collects(n))
+
+
+def _collects(node: exp.Expr) -> bool:
+    while isinstance(node, _WRAPPERS):
+        node = node.this
+    return is_aggregate(node) and not _windowed(node)
+
+
 def _windowed(node: exp.Expr) -> bool:
     parent = node.parent
     while isinstance(parent, _WRAPPERS):

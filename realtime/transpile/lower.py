@@ -116,6 +116,11 @@ def name_of(node: exp.Expr) -> str:
     return _NAMES.get(type(node)) or node.sql("duckdb").partition("(")[0].lower()
 
 
+KEY = "key"
+"""In the meta of a float by which its select is grouped, where it stands outside of aggregates: there it is what the
+group has, one NaN and one zero."""
+
+
 def one_float(x: exp.Expr) -> exp.Expr:
     """The float ``x`` with one NaN and one zero: equal values are the same bytes."""
     return form("if(isNaN(x), nan, x + 0.)", x=x)
@@ -143,6 +148,13 @@ class Lower:
 
     def __call__(self, node: exp.Expr) -> exp.Expr:
         """The ClickHouse form of an expression; RefusedError where there is none."""
+        lowered = self._built(node)
+        if KEY not in node.meta:
+            return lowered
+        one, wanted = one_float(lowered), type_of(node)
+        return one if wanted.name == "DOUBLE" else cast(one, wanted.clickhouse)
+
+    def _built(self, node: exp.Expr) -> exp.Expr:
         found = self._rule(node)
         unknown = {k for k, v in node.args.items() if v not in (None, False, [], "")} - _ALWAYS - found.args
         if unknown:
@@ -194,7 +206,7 @@ class Lower:
         found = type_of(node)
         if found.kind is not Kind.FLOAT and found.holds(Kind.FLOAT):
             raise refused(node, f"equal values of {found} are not the same bytes", remedy="take its fields or elements")
-        return one_float(self(node)) if found.kind is Kind.FLOAT else self(node)
+        return one_float(self._built(node.unnest())) if found.kind is Kind.FLOAT else self(node)
 
     def fresh(self, base: str) -> str:
         """An alias that no other query of this statement has."""

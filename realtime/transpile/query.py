@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from realtime.transpile.annotate import aggregated, without_params
+from realtime.transpile.annotate import above_aggregates, aggregated, without_params
 from realtime.transpile.form import cast, column, quote
 from realtime.transpile.joins import lower_from
-from realtime.transpile.lower import Lower, one_float, refused, type_of
+from realtime.transpile.lower import KEY, Lower, one_float, refused, type_of
 from realtime.transpile.rules.order import lower_limit, lower_order
 from realtime.transpile.rules.unnest import unnest_selected
 from realtime.transpile.scopes import is_recursive, outputs, visible_ctes
@@ -79,6 +79,7 @@ def _select(lower: Lower, select: exp.Select) -> exp.Select:
     with lower.noting():
         lower_from(lower, select, out)
         unnest_selected(lower, select, out)
+    _mark_keys(select)
     grouped = select.args.get("group") is not None or any(aggregated(p) for p in select.expressions)
     out.set("expressions", [_noted(lower, p, select, grouped) for p in select.expressions])
     for part in ("where", "having", "qualify"):
@@ -93,6 +94,20 @@ def _select(lower: Lower, select: exp.Select) -> exp.Select:
         with lower.noting():
             clauses(lower, select, out)
     return out
+
+
+def _mark_keys(select: exp.Select) -> None:
+    """Notes where `KEY`s stand."""
+    group = select.args.get("group")
+    sets = group.args.get("grouping_sets") if group is not None else None
+    members = sets[0].expressions if sets else group.expressions if group is not None else []
+    found = [k.unnest() for m in members for k in (m.expressions if isinstance(m, exp.Tuple) else [m])]
+    keys = [key for key in found if type_of(key).kind is Kind.FLOAT]
+    clauses = [select.args[name] for name in ("having", "qualify", "order") if select.args.get(name)]
+    for part in [*select.expressions, *clauses, *(select.args.get("windows") or [])] if keys else []:
+        for node in above_aggregates(part):
+            if node in keys:
+                node.meta[KEY] = True
 
 
 def _noted(lower: Lower, projection: exp.Expr, select: exp.Select, grouped: bool) -> exp.Expr:

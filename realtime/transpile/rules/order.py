@@ -30,7 +30,9 @@ def ordered(lower: Lower, item: exp.Ordered, key: exp.Expr) -> list[exp.Ordered]
     if found.kind in INCOMPARABLE:
         raise refused(item, f"{found} has another order in ClickHouse", remedy="order by a cast or a field of it")
     key = comparable(key, found)
-    keys = [call("isNaN", key), key] if found.kind is Kind.FLOAT else [key]
+    # Going up, with NULLs last, ClickHouse has NaN between them and the numbers as well.
+    nan_elsewhere = found.kind is Kind.FLOAT and (desc or nulls_first)
+    keys = [call("isNaN", key), key] if nan_elsewhere else [key]
     return [exp.Ordered(this=k, desc=desc, nulls_first=nulls_first) for k in keys]
 
 
