@@ -19,19 +19,23 @@ from realtime.disk import told
 from realtime.errors import BadRequestError, ConfigError, DuetError, NotBuiltError, ParityError
 from realtime.settings import Settings
 
+# How `duet --help` groups the commands.
+_SERVERS, _MODELS, _ROWS, _CHECKS, _CALLS = "Servers", "Models", "Rows", "Checks", "Calls"
+
 app = typer.Typer(
     help="Write a transformation once, as a dbt model: DuckDB runs it in batch, ClickHouse keeps it fresh, and "
-    "applications call it over HTTP.\n\nA first run: duet up, duet compile, duet deploy, duet ingest, duet parity.",
+    "applications call it over HTTP.\n\nA first run: duet up, duet deploy, duet ingest SOURCE FILE; then duet export, "
+    "duet batch and duet parity.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(lambdas, name="lambda")
-app.add_typer(tokens, name="token")
+app.add_typer(lambdas, name="lambda", rich_help_panel=_CALLS)
+app.add_typer(tokens, name="token", rich_help_panel=_CALLS)
 
 quarantine = typer.Typer(no_args_is_help=True, help="Rows that did not fit their source: see, mend and replay them.")
-app.add_typer(quarantine, name="quarantine")
+app.add_typer(quarantine, name="quarantine", rich_help_panel=_ROWS)
 
 Wait = Annotated[float, typer.Option(help="Seconds to wait for another run of this project, as one of Dagster's.")]
 Select = Annotated[
@@ -64,7 +68,7 @@ def project(
     context.with_resource(told((context.obj.project_dir, context.obj.lake_dir, Path(tempfile.gettempdir()))))
 
 
-@app.command()
+@app.command(rich_help_panel=_SERVERS)
 def demo(context: typer.Context) -> None:
     """Run the whole path on real data: compile, deploy, replay, batch, compare, call lambdas."""
     from realtime.demo import run_demo
@@ -72,7 +76,7 @@ def demo(context: typer.Context) -> None:
     run_demo(context.obj)
 
 
-@app.command()
+@app.command(rich_help_panel=_SERVERS)
 def up(context: typer.Context) -> None:
     """Start ClickHouse (unless CLICKHOUSE_URL or the profile names one) and the HTTP server."""
     from realtime.services import start
@@ -80,7 +84,7 @@ def up(context: typer.Context) -> None:
     show.services(start(context.obj))
 
 
-@app.command()
+@app.command(rich_help_panel=_SERVERS)
 def down(context: typer.Context) -> None:
     """Stop the HTTP server and the local ClickHouse; data stays."""
     from realtime.services import stop
@@ -89,10 +93,12 @@ def down(context: typer.Context) -> None:
     show.note(f"stopped {' and '.join(stopped)}" if stopped else "nothing was running")
 
 
-@app.command()
+@app.command(rich_help_panel=_SERVERS)
 def status(context: typer.Context, json: Json = False) -> None:
-    """Show what runs, and where, and how old the rows are of models that are refreshed. Exit status 1 where something
-    is down or a refresh fails."""
+    """Show what runs, and where, and how old the rows are of models that are refreshed.
+
+    Exit status 1 where something is down or a refresh fails.
+    """
     from realtime.services import status as run
 
     found = run(context.obj)
@@ -100,7 +106,7 @@ def status(context: typer.Context, json: Json = False) -> None:
     raise typer.Exit(0 if found.well else 1)
 
 
-@app.command()
+@app.command(rich_help_panel=_MODELS)
 def compile(
     context: typer.Context,
     target: Annotated[str, typer.Option(help="clickhouse, or a warehouse to emit for: postgres, snowflake.")] = "",
@@ -117,10 +123,12 @@ def compile(
     show.json_document(outcome.plan.steps) if json else show.shapes(outcome.plan)
 
 
-@app.command()
+@app.command(rich_help_panel=_MODELS)
 def explain(context: typer.Context, name: Annotated[str, typer.Argument(help="A model's or a lambda's name.")]) -> None:
-    """Print how a model is kept: its shape and why, its SQL after each pass, its tables and views. Of a lambda: its
-    parameters, its SQL for one call and for many, what it reads."""
+    """Print how a model is kept: its shape and why, its SQL after each pass, its tables and views.
+
+    Of a lambda: its parameters, its SQL for one call and for many, what it reads.
+    """
     from realtime.explain import explain as run
     from realtime.project.manifest import read_manifest
 
@@ -128,10 +136,12 @@ def explain(context: typer.Context, name: Annotated[str, typer.Argument(help="A 
     show.explained(run(read_manifest(context.obj.project_dir / "target" / "manifest.json"), plan, name))
 
 
-@app.command()
+@app.command(rich_help_panel=_MODELS)
 def plan(context: typer.Context, select: Select = None, backfill: Backfill = None, json: Json = False) -> None:
-    """Compile, and print what a deploy would do to the live server, with the reasons; nothing is changed. What a deploy
-    does only with --allow-destructive is marked."""
+    """Compile, and print what a deploy would do to the live server, with the reasons; nothing is changed.
+
+    What a deploy does only with --allow-destructive is marked.
+    """
     from realtime.deploy.options import Options
 
     with clickhouse(context.obj) as client:
@@ -139,7 +149,7 @@ def plan(context: typer.Context, select: Select = None, backfill: Backfill = Non
         planned(client, wanted, Options.load(context.obj, backfill=backfill), json)
 
 
-@app.command()
+@app.command(rich_help_panel=_MODELS)
 def deploy(
     context: typer.Context,
     select: Select = None,
@@ -149,8 +159,10 @@ def deploy(
     ] = False,
     backfill: Backfill = None,
 ) -> None:
-    """Compile, and make the server so: landing tables, states, views, tests, read views. Loses nothing; can be
-    run again at any time."""
+    """Compile, and make the server so: landing tables, states, views, tests, read views.
+
+    Loses nothing; can be run again at any time.
+    """
     from realtime.deploy.apply import deploy as apply
     from realtime.deploy.options import Options
     from realtime.services import wait_until_served
@@ -168,10 +180,13 @@ def deploy(
         show.note(f"deployed {show.counted(wanted)} to database {wanted.database}")
 
 
-@app.command()
+@app.command(rich_help_panel=_MODELS)
 def rollback(context: typer.Context, model: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
-    """Go back to the version of a model that was active before the last deploy of it, with the models and lambdas that
-    changed with it. It is kept for DUET_KEEP_DAYS, or until the next deploy of the model."""
+    """Go back to the version of a model that was active before the last deploy of it, with the models and lambdas
+    that changed with it.
+
+    It is kept for DUET_KEEP_DAYS, or until the next deploy of the model.
+    """
     from realtime.clickhouse.endpoint import database_name
     from realtime.deploy.rollback import rollback as run
     from realtime.services import wait_until_served
@@ -182,7 +197,7 @@ def rollback(context: typer.Context, model: Annotated[str, typer.Argument(help="
     show.note("rolled back; duet plan shows what the next deploy would do again")
 
 
-@app.command()
+@app.command(rich_help_panel=_MODELS)
 def history(context: typer.Context, json: Json = False) -> None:
     """List deploys and rollbacks, the newest first."""
     from realtime.clickhouse.endpoint import database_name
@@ -194,16 +209,19 @@ def history(context: typer.Context, json: Json = False) -> None:
     show.json_document(found) if json else show.history(found)
 
 
-@app.command()
+@app.command(rich_help_panel=_ROWS)
 def ingest(
     context: typer.Context,
     source: Annotated[str, typer.Argument(help="A source's table, as in chat.messages.")],
     files: Annotated[list[Path], typer.Argument(help="Files of ndjson, csv or parquet.", dir_okay=False)],
 ) -> None:
-    """Load files through the running server. A repeated or resumed load of unchanged files counts each row once, for
-    30 days; where a file has grown, up to 5,000 rows from before its old end count again. After declaring a column
-    that rows were refused for, deploy and load the same file again: the refused rows are taken, the others are not
-    counted twice. Exit status 1 where rows are in quarantine."""
+    """Load files through the running server.
+
+    A repeated or resumed load of unchanged files counts each row once, for 30 days; where a file has grown, up to
+    5,000 rows from before its old end count again. After declaring a column that rows were refused for, deploy and
+    load the same file again: the refused rows are taken, the others are not counted twice. Exit status 1 where rows
+    are in quarantine.
+    """
     from realtime.ingest.files import load, source_of
     from realtime.services import server_url
 
@@ -248,8 +266,10 @@ def quarantine_replay(
         Path | None, typer.Option(help="Rows as `list --ndjson` wrote them, mended.", dir_okay=False, exists=True)
     ] = None,
 ) -> None:
-    """Send rows in quarantine again: as they are, where their source takes them now, or mended. Each counts once, also
-    where this is killed and run again. Exit status 1 where rows do not fit still."""
+    """Send rows in quarantine again: as they are, where their source takes them now, or mended.
+
+    Each counts once, also where this is killed and run again. Exit status 1 where rows do not fit still.
+    """
     from realtime.ingest.files import source_of
     from realtime.ingest.quarantine import mended, replay
     from realtime.services import server_url
@@ -264,7 +284,7 @@ def quarantine_replay(
     raise typer.Exit(0 if not taken.quarantined_rows else 1)
 
 
-@app.command()
+@app.command(rich_help_panel=_ROWS)
 def export(
     context: typer.Context,
     wait: Wait = 600,
@@ -273,8 +293,10 @@ def export(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write the rows that landed since the last export to the lake, as Parquet. Rows whose ttl is over are deleted from
-    the landing tables by this, and only by this, once a lake is in use."""
+    """Write the rows that landed since the last export to the lake, as Parquet.
+
+    Rows whose ttl is over are deleted from the landing tables by this, and only by this, once a lake is in use.
+    """
     from realtime.ingest.export import export as run
     from realtime.turn import EXPORT, turn
 
@@ -284,10 +306,12 @@ def export(
     show.json_document(found) if json else show.exported(found, context.obj.lake_dir)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(rich_help_panel=_ROWS, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def batch(context: typer.Context, wait: Wait = 600) -> None:
-    """Run `dbt build` on the batch target over the lake, and publish what it built of published models. Other arguments
-    are handed to dbt, as in `duet batch --select orders`."""
+    """Run `dbt build` on the batch target over the lake, and publish what it built of published models.
+
+    Other arguments are handed to dbt, as in `duet batch --select orders`.
+    """
     from realtime.project.batch import run_batch
     from realtime.publish.publish import built_models
     from realtime.turn import BATCH, turn
@@ -302,15 +326,17 @@ def batch(context: typer.Context, wait: Wait = 600) -> None:
                 show.note(f"{error.message}: it differs from what is deployed. Run duet deploy, which publishes it")
 
 
-@app.command()
+@app.command(rich_help_panel=_ROWS)
 def publish(
     context: typer.Context,
     models: Annotated[list[str] | None, typer.Argument(help="Published models; all where none is named.")] = None,
     wait: Wait = 600,
     json: Json = False,
 ) -> None:
-    """Copy published models, as batch has built them, into ClickHouse: readers see the old rows or the new ones. `duet
-    batch` does so by itself."""
+    """Copy published models, as batch has built them, into ClickHouse: readers see the old rows or the new ones.
+
+    `duet batch` does so by itself.
+    """
     from realtime.turn import BATCH, turn
 
     with turn(context.obj, BATCH, wait, show.note):
@@ -319,15 +345,18 @@ def publish(
         show.json_document(found)
 
 
-@app.command()
+@app.command(rich_help_panel=_CHECKS)
 def parity(
     context: typer.Context,
     models: Annotated[list[str] | None, typer.Argument(help="Models to compare; all where none is named.")] = None,
     wait: Wait = 600,
     json: Json = False,
 ) -> None:
-    """Compare every model in batch and in real time, row by row; where rows came since the export that batch was built
-    on, as of then. Exit status 1 where one differs."""
+    """Compare every model in batch and in real time, row by row; where rows came since the export that batch was
+    built on, as of then.
+
+    Exit status 1 where one differs.
+    """
     from realtime.parity.compare import parity as compare
     from realtime.turn import BATCH, turn
 
@@ -342,14 +371,16 @@ def parity(
         raise ParityError(f"batch and real time differ in {', '.join(differing)}", remedy="see above what differs")
 
 
-@app.command("test")
+@app.command("test", rich_help_panel=_CHECKS)
 def dbt_tests(
     context: typer.Context,
     models: Annotated[list[str] | None, typer.Argument(help="Models to test; all where none is named.")] = None,
     json: Json = False,
 ) -> None:
-    """Compile, and run dbt's own tests in batch and in real time, unit tests through materialized views too. Exit
-    status 1 where one fails or the sides disagree."""
+    """Compile, and run dbt's own tests in batch and in real time, unit tests through materialized views too.
+
+    Exit status 1 where one fails or the sides disagree.
+    """
     from realtime.testing.run import run_tests
 
     wanted = compiled(context.obj).plan
@@ -359,7 +390,7 @@ def dbt_tests(
     raise typer.Exit(1 if any(t.failed for t in found) else 0)
 
 
-@app.command()
+@app.command(rich_help_panel=_SERVERS)
 def serve(context: typer.Context) -> None:
     """Run the HTTP server in the foreground."""
     from realtime.server.process import serve as run
@@ -367,7 +398,7 @@ def serve(context: typer.Context) -> None:
     run(context.obj, context.obj.text("DUET_SERVER_HOST"), context.obj.number("DUET_SERVER_PORT"), None)
 
 
-@app.command()
+@app.command(rich_help_panel=_MODELS)
 def transpile(
     query: Annotated[
         Path, typer.Argument(help="DuckDB statements, separated by semicolons.", dir_okay=False, exists=True)
@@ -375,7 +406,10 @@ def transpile(
     schema: Annotated[Path, typer.Option("--schema", help="DuckDB DDL of the tables.", dir_okay=False, exists=True)],
     json: Json = False,
 ) -> None:
-    """Compile single DuckDB statements to ClickHouse SQL, or say why not. Exit status 1 where one is refused."""
+    """Compile single DuckDB statements to ClickHouse SQL, or say why not.
+
+    Exit status 1 where one is refused.
+    """
     from realtime.transpile.statements import transpile_statements
 
     found = transpile_statements(schema.read_text(), query.read_text())

@@ -102,7 +102,7 @@ class RefusedError(DuetError):
 
     def __str__(self) -> str:
         head = f"{self.place}: " if self.place else ""
-        what = f"{self.construct}: " if self.construct else ""
+        what = f"{self.construct}: " if self.construct and not self.message.startswith(self.construct) else ""
         tail = f"\n  → {self.remedy}" if self.remedy else ""
         return f"{head}{what}{self.message}{tail}"
 

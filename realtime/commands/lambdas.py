@@ -52,8 +52,11 @@ def lambda_deploy(
     context: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(help="Lambdas; all of the project where none is named.")] = None,
 ) -> None:
-    """Compile, and make lambdas latest as they are in the project; models stay as they are. Refused where one reads a
-    model that answers otherwise on the server than in the project: duet deploy --select LAMBDA takes it along."""
+    """Compile, and make lambdas latest as they are in the project; models stay as they are.
+
+    Refused where one reads a model that answers otherwise on the server than in the project: duet deploy --select
+    LAMBDA takes it along.
+    """
     from realtime.deploy.apply import deploy
     from realtime.deploy.live import deployed_plan
     from realtime.deploy.selection import lambdas_plan
@@ -103,7 +106,10 @@ def lambda_tag(
     remove: Annotated[bool, typer.Option("--remove", help="Take the tag away.")] = False,
     json: Json = False,
 ) -> None:
-    """Move a tag; without versions, show where it pointed. Servers follow within a second."""
+    """Move a tag; without versions, show where it pointed.
+
+    Servers follow within a second.
+    """
     if sum((bool(versions), back, remove)) > 1:
         raise BadRequestError("a tag is moved to versions, back, or removed", remedy="give one of the three")
     with clickhouse(context.obj) as client:
@@ -126,7 +132,10 @@ def lambda_diff(
     calls: Annotated[int, typer.Option("--calls", help="How many recorded calls to replay.", min=1)] = 100,
     json: Json = False,
 ) -> None:
-    """Replay recorded calls on two versions: what differs, and how long each takes. Exit status 1 if anything does."""
+    """Replay recorded calls on two versions: what differs, and how long each takes.
+
+    Exit status 1 if anything does.
+    """
     from realtime.services import server_url
     from realtime.serving.replay import replay
 

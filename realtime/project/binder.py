@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
@@ -88,7 +89,7 @@ class Binder:
         except duckdb.Error as error:
             raise RefusedError(
                 f"DuckDB does not take this SQL: {str(error).splitlines()[0]}",
-                remedy="make it run in DuckDB first",
+                remedy=f"{_meant(str(error))}make it run in DuckDB first",
                 line=self._line(sql),
             ) from None
 
@@ -133,6 +134,20 @@ class Binder:
             return self._connection.execute(sql)
         except duckdb.Error as error:
             raise RefusedError(f"DuckDB does not take this SQL: {str(error).splitlines()[0]}") from None
+
+
+def _meant(error: str) -> str:
+    """What DuckDB proposes in place of a name that it does not know, where it is like that name.
+
+    >>> _meant('Referenced column "sendr_id" not found!\\nCandidate bindings: "sender_id", "sent_at"')
+    'did you mean sender_id? '
+    """
+    wrong = re.search(r'(?:column(?: named)?|name) "?(\w+)', error)
+    proposed = re.search(r"^(?:Candidate bindings|Did you mean)(.*)", error, re.MULTILINE)
+    if wrong is None or proposed is None:
+        return ""
+    found = difflib.get_close_matches(wrong[1], re.findall(r'(\w+)"', proposed[1]), n=1, cutoff=0.7)
+    return f"did you mean {found[0]}? " if found else ""
 
 
 def table(name: str, schema: str = SCHEMA, catalog: str = CATALOG) -> exp.Table:

@@ -15,6 +15,8 @@ from realtime.project.binder import Binder
 from realtime.transpile.annotate import without_params
 from realtime.transpile.types import DuckType
 
+UNRESOLVED = "names can't be resolved"
+
 
 def with_others(
     error: RefusedError, query: exp.Query, binder: Binder, compiled: Callable[[exp.Query], object]
@@ -31,7 +33,9 @@ def with_others(
                 found.append(other)
     except (SqlglotError, RecursionError):
         pass  # What was found so far stands.
-    return together(found)
+    # Of a name that is not there DuckDB says the same better, with its line.
+    told = [other for other in found if other.line and not other.message.startswith(UNRESOLVED)]
+    return together([e for e in found if not told or not e.message.startswith(UNRESOLVED)])
 
 
 def _empty(tree: exp.Query, part: str, binder: Binder) -> bool:

@@ -16,7 +16,7 @@ from realtime.planner.ir import Column
 from realtime.project.binder import CATALOG, DUCKDB, SCHEMA, Binder
 from realtime.transpile.annotate import annotate, without_params
 from realtime.transpile.lower import Lower
-from realtime.transpile.parts import with_others
+from realtime.transpile.parts import UNRESOLVED, with_others
 from realtime.transpile.passes.arrows_to_json import arrows_to_json
 from realtime.transpile.passes.drop_constant_keys import drop_constant_keys
 from realtime.transpile.passes.expand_between import expand_between
@@ -212,7 +212,7 @@ def qualified(tree: exp.Query, binder: Binder) -> exp.Query:
             validate_qualify_columns=True,
         )
     except OptimizeError as error:
-        raise RefusedError(f"names can't be resolved: {error}", remedy="qualify the columns with their table") from None
+        raise RefusedError(f"{UNRESOLVED}: {error}", remedy="qualify the columns with their table") from None
     assert isinstance(found, exp.Query)
     return found
 

@@ -14,6 +14,14 @@ select * from nowhere
 -- model: unknown_column
 -- says: DuckDB does not take this SQL
 select nothing from {{ source('app', 'events') }}
+-- model: misspelt
+-- says: models/misspelt.sql:3:
+-- says: did you mean seen_at? make it run in DuckDB first
+with
+
+counted as (select seen_att, count(*) as n from {{ source('app', 'events') }} group by seen_att)
+
+select * from counted
 -- model: not_sql
 -- says: models/not_sql.sql:
 -- says: can't be parsed

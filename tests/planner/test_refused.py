@@ -285,3 +285,13 @@ def test_what_has_no_sql() -> None:
     models = {u: dataclasses.replace(m, options=None if m.name == "m" else {}) for u, m in models.items()}
     (only,) = plan_project(dataclasses.replace(built, models=models), "x").refusals
     assert "reads the Python model m, which ClickHouse does not have" in str(only)
+
+
+def test_a_name_that_is_misspelt_is_refused_once() -> None:
+    assert len(_refusals()["misspelt"]) == 1
+
+
+def test_what_is_refused_is_named_once() -> None:
+    assert str(RefusedError("meta.realtime.mode asks for it", construct="meta.realtime.mode")) == (
+        "meta.realtime.mode asks for it"
+    )
