@@ -27,7 +27,8 @@ from realtime.disk import kept_free
 VERIFIED = (platform.system(), platform.machine()) == ("Linux", "x86_64")
 """Whether the library of this machine is the one that is meant."""
 _PAGE = mmap.PAGESIZE
-_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What a write fails with where the disk is full, over its quota or broken."""
 _C = ctypes.CDLL(None, use_errno=True)
 
 # Beside the code a page of words: the real `write`, then what `execve` is called with.
@@ -91,8 +92,8 @@ def _code() -> bytes:
     code = _Code()
     code.add(_WRITE + _SYSTEM_CALL)
     code.add(b"\x48\x85\xc0\x78\x01\xc3")  # test rax, rax; js over the next; ret
-    dies = len(code.bytes) + 5 * len(_ERRORS) + 9
-    for number in _ERRORS:
+    dies = len(code.bytes) + 5 * len(DISK) + 9
+    for number in DISK:
         code.add(b"\x83\xf8" + struct.pack("<b", -number))  # cmp eax, -number
         code.add(b"\x74" + struct.pack("<b", dies - len(code.bytes) - 2))  # je dies
     code.load(b"\x48\x8b\x05", 0)  # mov rax, [real]

@@ -22,7 +22,7 @@ import time
 import uuid
 from pathlib import Path
 
-from realtime.clickhouse.failed_writes import VERIFIED, FailedWrites, wait_for_room
+from realtime.clickhouse.failed_writes import DISK, VERIFIED, FailedWrites, wait_for_room
 from realtime.clickhouse.grants import grants
 from realtime.clickhouse.tokens import forget_lost
 from realtime.daemon import announce
@@ -145,11 +145,14 @@ def _prepare(data: Path) -> tuple[Path, Path]:
 
 
 def _prepared_again(data: Path) -> tuple[Path, Path]:
-    """The same as soon as the disk has room for it."""
+    """The same as soon as the disk has room for it; OSError where it is something else that the disk lacks."""
     while True:
         wait_for_room(data, _SIGNALS)
-        with contextlib.suppress(OSError):
+        try:
             return _prepare(data)
+        except OSError as error:
+            if error.errno not in DISK:
+                raise
 
 
 def _announce(ports: Path, options: argparse.Namespace, engine: Engine) -> None:

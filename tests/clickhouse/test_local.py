@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from realtime.clickhouse import local
+from realtime.clickhouse import launcher, local
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.endpoint import Endpoint, database_name, find_endpoint, remote_endpoint
 from realtime.disk import kept_free
@@ -64,6 +64,12 @@ def test_a_write_that_fails_ends_it_and_it_starts_again(settings: Settings) -> N
     assert kept == kept_free(settings.state_dir) > 0
     assert local.daemon(settings).running() == before
     assert local.daemon(settings).log.read_text().count(f"when {kept:,} bytes of its disk are free") == 2
+
+
+def test_a_disk_that_has_room_and_takes_nothing_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "metadata").write_text("no folder")
+    with pytest.raises(FileExistsError):
+        launcher._prepared_again(tmp_path)
 
 
 def _answers(client: ClickHouse) -> bool:
