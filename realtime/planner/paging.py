@@ -154,7 +154,7 @@ def _check(tree: exp.Query, params: Sequence[Param]) -> None:
 def _check_total(query: exp.Query, keys: RowKeys) -> None:
     """RefusedError where ORDER BY may leave two rows in the same place."""
     order = query.args.get("order")
-    shown_as = {p.alias_or_name: _place_of(p.unalias(), query) for p in query.selects}
+    shown_as = {p.alias_or_name: _place_of(p, query) for p in query.selects}
     known = keys.of_select(query) if isinstance(query, exp.Select) else keys.of_query(query)
     ordered = set()
     for item in order.expressions if order is not None else ():
@@ -182,8 +182,8 @@ def _alone(key: exp.Expr) -> str:
     return key.name if isinstance(key, exp.Column) and not key.table else ""
 
 
-def _place_of(value: exp.Expr, query: exp.Query) -> str:
-    return value_of(value) if isinstance(query, exp.Select) else value.alias_or_name.lower()
+def _place_of(projection: exp.Expr, query: exp.Query) -> str:
+    return value_of(projection.unalias()) if isinstance(query, exp.Select) else projection.alias_or_name.lower()
 
 
 def _read(

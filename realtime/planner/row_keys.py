@@ -6,7 +6,8 @@ expression, so that what ORDER BY names and what a key is made of can be compare
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from sqlglot import exp
 
@@ -18,12 +19,15 @@ from realtime.project.binder import Binder
 from realtime.transpile.annotate import aggregated
 from realtime.transpile.lower import type_of
 from realtime.transpile.transpile import typed_view
-from realtime.transpile.types import Kind
+from realtime.transpile.types import DuckType, Kind
 
 Values = frozenset[str]
 """Values of a row, by `value_of`."""
 _JOINS = frozenset(
-    (method, kind, side) for method in ("", "ASOF") for kind in ("", "INNER", "CROSS", "OUTER") for side in ("", "LEFT")
+    (method, kind, side)
+    for method, sides in (("", ("", "LEFT", "RIGHT", "FULL")), ("ASOF", ("", "LEFT")))
+    for kind in ("", "INNER", "CROSS", "OUTER")
+    for side in sides
 )
 _DISTINCT = (exp.Union, exp.Except, exp.Intersect)
 
@@ -55,7 +59,7 @@ class RowKeys:
         query = query.unnest()
         if isinstance(query, exp.SetOperation):
             apart = isinstance(query, _DISTINCT) and query.args.get("distinct")
-            return [frozenset(n.lower() for n in query.named_selects)] if apart else []
+            return [frozenset(n.lower() for n in query.named_selects)] if apart else self._united(query)
         if not isinstance(query, exp.Select):
             return []
         names: dict[str, str] = {}
@@ -64,7 +68,28 @@ class RowKeys:
         keys = [key for key in self.of_select(query) if key <= names.keys()]
         return [frozenset(names[value] for value in key) for key in keys]
 
+    def _united(self, query: exp.SetOperation) -> list[Values]:
+        """Keys of a UNION ALL, one of whose columns is another constant in each branch: that, and what tells rows of
+        each branch apart."""
+        branches = list(_branches(query))
+        if not branches or query.args.get("by_name"):
+            return []
+        names = [n.lower() for n in query.named_selects]
+        constants = [[_constant(b.expressions[i]) for b in branches] for i in range(len(names))]
+        apart = [n for n, found in zip(names, constants, strict=True) if None not in found and _all_differ(found)]
+        whole = {i for i in range(len(names)) if _is_kept([type_of(b.expressions[i].unalias()) for b in branches])}
+        keys = [[frozenset(names[i] for i in key) for key in self._places(b) if key <= whole] for b in branches]
+        return [
+            frozenset([name]).union(*each) for name in apart for each in itertools.islice(itertools.product(*keys), 8)
+        ]
+
+    def _places(self, select: exp.Select) -> list[frozenset[int]]:
+        """Keys of ``select`` as places in its list."""
+        at = {value_of(p.unalias()): i for i, p in enumerate(select.expressions)}
+        return [frozenset(at[value] for value in key) for key in self.of_select(select) if key <= at.keys()]
+
     def _select(self, select: exp.Select) -> Iterator[Values]:
+        yield from _numbered(select)
         group = select.args.get("group")
         if select.args.get("distinct") is not None:
             if select.args["distinct"].args.get("on") is None:
@@ -81,17 +106,59 @@ class RowKeys:
             yield from self._joined(select)
 
     def _joined(self, select: exp.Select) -> list[Values]:
-        """Keys of the rows of FROM: those of the first relation as long as each other one adds one row at most, else
-        with those of the other."""
+        """Keys of the rows of FROM that meet WHERE: those of the first relation as long as each other one adds one row
+        at most, else with those of the other."""
         origin = select.args.get("from_")
         found = self._relation(origin.this) if origin is not None else []
+        seen = {origin.this.alias_or_name} if origin is not None else set()
         for join in select.args.get("joins") or []:
             if (join.method, join.kind, join.side) not in _JOINS:
                 return []
-            keys, matched = self._relation(join.this), set(_matched(join))
-            if join.method != "ASOF" and not any(key <= matched for key in keys):
-                found = [left | right for left in found for right in keys]
+            keys, alias = self._relation(join.this), join.this.alias_or_name
+            if join.side == "FULL":
+                sides = [origin.this, join.this] if origin is not None and len(seen) == 1 else [join.this]
+                found = self._full(join, found, keys, set[str]().union(*map(self._never_null, sides)))
+            elif join.side == "RIGHT":
+                found = keys if _has(found, _matched(join.args.get("on"), seen, {alias})) else _both(found, keys)
+            elif join.method != "ASOF":
+                on = _matched(join.args.get("on"), {alias}, seen)
+                where = _matched(select.args.get("where"), {alias}, seen)
+                found = found if _has(keys, [*on, *where]) else _both(found, keys)
+            seen.add(alias)
         return found
+
+    def _full(self, join: exp.Join, left: list[Values], right: list[Values], never: set[str]) -> list[Values]:
+        """Keys of a FULL JOIN: of two rows that each lack a side, only what is ``never`` NULL tells which."""
+        found = [key for key in _both(left, right) if key & never]
+        pairs = list(_equated(join))
+        mine, other = (frozenset(value_of(pair[i]) for pair in pairs) for i in (0, 1))
+        # Rows that have no match differ from those that have one, where ON asks for nothing else.
+        conditions = list(_all_of(join.args.get("on")))
+        alone = bool(pairs) and len(pairs) == len(conditions) and all(type_of(a) == type_of(b) for a, b in pairs)
+        if alone and mine in left and other in right and all({value_of(a), value_of(b)} & never for a, b in pairs):
+            for first, then in ((0, 1), (1, 0)):
+                each = (exp.Coalesce(this=p[first].copy(), expressions=[p[then].copy()]) for p in pairs)
+                found.append(frozenset(map(value_of, each)))
+        return found
+
+    def _never_null(self, source: exp.Expr) -> set[str]:
+        """Values of ``source``, a table or query in FROM, that are never NULL."""
+        query, names = _query_of(source), set[str]()
+        if isinstance(query, exp.Select) and _keeps_nulls_out(query):
+            origin = query.args.get("from_")
+            below = self._never_null(origin.this) if origin is not None else set()
+            names = {p.alias_or_name.lower() for p in query.expressions if value_of(p.unalias()) in below}
+        elif isinstance(source, exp.Table) and source.db:
+            table, model = self._relations.source(source), self._relations.model(source)
+            names |= {*table.not_null, *table.key} if table is not None else set()
+            names |= (
+                set[str]().union(*self._relations.identities.get(model.unique_id, ())) if model is not None else set()
+            )
+            view = self._typed(source) if model is not None else None
+            if view is not None:
+                of = self._never_null(exp.Subquery(this=view, alias=exp.TableAlias(this=exp.to_identifier("v"))))
+                names |= {value.removeprefix("v.") for value in of}
+        return {f"{source.alias_or_name}.{name.lower()}" for name in names}
 
     def _relation(self, source: exp.Expr) -> list[Values]:
         if source.args.get("alias") is not None and source.args["alias"].args.get("columns"):
@@ -122,11 +189,15 @@ class RowKeys:
             yield from self._view(table)
 
     def _view(self, table: exp.Table) -> list[Values]:
+        found = self._typed(table)
+        return self.of_query(found) if found is not None else []
+
+    def _typed(self, table: exp.Table) -> exp.Query | None:
+        """The query of the view ``table``; None where it is none, or of SQL that only batch understands."""
         try:
-            found = typed_view(table, self._binder)
-            return self.of_query(found) if found is not None else []
-        except RefusedError:  # of a model that batch computes, in SQL that only it has to understand
-            return []
+            return typed_view(table, self._binder)
+        except RefusedError:
+            return None
 
 
 def _lower(names: Iterable[str]) -> Values:
@@ -167,15 +238,91 @@ def _is_one(side: exp.Expr, other: exp.Expr) -> bool:
     return type_of(other).kind is not Kind.FLOAT or type_of(side).kind is Kind.FLOAT
 
 
-def _matched(join: exp.Join) -> Iterator[str]:
-    """Values of the joined relation that ON equates with something that is not of it."""
-    alias = join.this.alias_or_name
-    for condition in _all_of(join.args.get("on")):
+def _matched(clause: exp.Expr | None, own: Set[str], others: Set[str]) -> Iterator[str]:
+    """Values of the relations ``own`` that WHERE or ON equates with what is made of ``others`` alone."""
+    for condition in _all_of(clause):
         if isinstance(condition, exp.EQ):
             for side, other in ((condition.left, condition.right), (condition.right, condition.left)):
-                own = isinstance(side.unnest(), exp.Column) and side.unnest().table == alias  # type: ignore[attr-defined]
-                if own and all(c.table != alias for c in other.find_all(exp.Column)) and _is_one(side, other):
+                mine = side.unnest()
+                own_value = isinstance(mine, exp.Column) and mine.table in own
+                if own_value and _tables(other) <= others and _is_one(side, other):
                     yield value_of(side)
+
+
+def _equated(join: exp.Join) -> Iterator[tuple[exp.Column, exp.Column]]:
+    """Columns from before ``join`` and its own that ON equates."""
+    for condition in _all_of(join.args.get("on")):
+        if isinstance(condition, exp.EQ):
+            left, right = condition.left.unnest(), condition.right.unnest()
+            if isinstance(left, exp.Column) and isinstance(right, exp.Column) and left.table != right.table:
+                yield (right, left) if left.table == join.this.alias_or_name else (left, right)
+
+
+def _tables(node: exp.Expr) -> set[str]:
+    return {column.table for column in node.find_all(exp.Column)}
+
+
+def _has(keys: Iterable[Values], matched: Iterable[str]) -> bool:
+    known = set(matched)
+    return any(key <= known for key in keys)
+
+
+def _both(left: Iterable[Values], right: Sequence[Values]) -> list[Values]:
+    return [one | other for one in left for other in right]
+
+
+def _query_of(source: exp.Expr) -> exp.Expr | None:
+    """The query in FROM that ``source`` is, or the CTE that it names."""
+    cte = resolve(source) if isinstance(source, exp.Table) and not source.db else None
+    if any(e.args["alias"].args.get("columns") for e in (cte, source) if e is not None and e.args.get("alias")):
+        return None
+    query: exp.Expr | None = cte.this if cte is not None else source.this if isinstance(source, exp.Subquery) else None
+    return query.unnest() if query is not None else None
+
+
+def _keeps_nulls_out(select: exp.Select) -> bool:
+    """Whether a column of ``select`` is NULL only where it is in what is read."""
+    group = select.args.get("group")
+    totals = group is not None and any(v for k, v in group.args.items() if k != "expressions")
+    joins = select.args.get("joins") or []
+    return not totals and not select.find(exp.Cube, exp.Rollup, exp.GroupingSets) and not any(j.side for j in joins)
+
+
+def _branches(query: exp.Expr) -> Iterator[exp.Select]:
+    """The selects that UNION ALL joins; none where it is more than that."""
+    query = query.unnest()
+    if isinstance(query, exp.Union) and not query.args.get("distinct"):
+        sides = [list(_branches(side)) for side in (query.this, query.expression)]
+        yield from (b for side in sides for b in side) if all(sides) else ()
+    elif isinstance(query, exp.Select):
+        yield query
+
+
+def _constant(projection: exp.Expr) -> str | None:
+    """What a projection is in every row, where it is written as a text or a whole number."""
+    value = projection.unalias()
+    if isinstance(value, exp.Literal) and value.is_string:
+        return f"'{value.name}'"
+    return str(int(value.name)) if isinstance(value, exp.Literal) and value.is_int else None
+
+
+def _all_differ(constants: Sequence[str | None]) -> bool:
+    texts = {found is not None and found.startswith("'") for found in constants}
+    return len(texts) == 1 and len(set(constants)) == len(constants)
+
+
+def _is_kept(types: Sequence[DuckType]) -> bool:
+    """Whether values that differ still do in a column of all these types."""
+    known = {found for found in types if found.kind is not Kind.NULL}
+    return len(known) <= 1 or {found.kind for found in known} == {Kind.INTEGER}
+
+
+def _numbered(select: exp.Select) -> Iterator[Values]:
+    """``row_number() OVER (PARTITION BY k …)`` as a column tells rows apart together with ``k``."""
+    for projection in select.expressions:
+        window = projection.unalias().unnest()
+        if isinstance(window, exp.Window) and isinstance(window.this, exp.RowNumber) and not window.args.get("alias"):
+            yield frozenset(value_of(e) for e in [window, *(window.args.get("partition_by") or [])])
 
 
 def _first_of(qualify: exp.Expr | None) -> Iterator[Values]:

@@ -51,6 +51,28 @@ TOTAL = [
     "select s.id, u.name from {{ ref('staged') }} s left join {{ ref('named') }} u on s.k = u.user_id order by s.id",
     "select s.id, u.name from {{ ref('staged') }} s join {{ ref('named') }} u on s.k < u.name order by s.id, u.user_id",
     "select s.id, a.c from {{ ref('staged') }} s, (select count(*) as c from {{ ref('per_k') }}) a order by c, id",
+    "select 'a' as kind, k, n, c from {{ ref('per_k') }} union all select 'b', id, n, 1 from {{ ref('staged') }}"
+    " order by kind, n, k",
+    "select * from (select 1 as branch, k, n from {{ ref('per_k') }} union all (select 2, k, n from {{ ref('newest') }}"
+    " union all select 3, user_id, null from {{ ref('named') }})) order by branch, k, n",
+    "with both_of as (select id, 'a' as of from {{ ref('staged') }} where id > 'c'"
+    " union all select id, 'b' from {{ ref('staged') }} where id = {{ param('id', 'varchar') }})"
+    " select id, of from both_of where of = 'a' order by id",
+    "select s.id, u.name from {{ ref('staged') }} s full join {{ ref('named') }} u on u.user_id = s.k"
+    " order by s.id, u.user_id",
+    "select coalesce(s.id, u.user_id) as id, s.n, u.name from {{ ref('staged') }} s"
+    " full join {{ ref('named') }} u on u.user_id = s.id order by coalesce(s.id, u.user_id)",
+    "select id, s.n, u.name from {{ ref('staged') }} s full join (select user_id as id, name from {{ ref('named') }}) u"
+    " using (id) order by id",
+    "select s.k, u.user_id, u.name from {{ ref('newest') }} s right join {{ ref('named') }} u on s.k = u.name"
+    " order by u.user_id",
+    "select s.id, u.user_id from {{ ref('staged') }} s right join {{ ref('named') }} u on s.k = u.name"
+    " order by u.user_id, s.id",
+    "select s.id, u.name from {{ ref('staged') }} s, {{ ref('named') }} u where u.user_id = s.k order by s.id",
+    "select k, id from (select *, row_number() over (partition by k order by n, id) as place from {{ ref('staged') }})"
+    " where place = 1 order by k",
+    "with ranked as (select k, id, row_number() over (partition by k order by n, id) as place from {{ ref('staged') }})"
+    " select id, k, place from ranked where place <= 3 order by place, k",
     "select k, id from {{ ref('staged') }} qualify row_number() over (partition by k order by n, id) = 1 order by k",
 ]
 REFUSED = [
@@ -65,11 +87,35 @@ REFUSED = [
     ("select s.id from {{ ref('staged') }} s join {{ ref('per_k') }} p on p.k = s.k order by s.id",
      "does not tell all rows apart", "add k, n at its end"),
     ("select s.id from {{ ref('staged') }} s full join {{ ref('named') }} u on u.user_id = s.k order by s.id, u.name",
+     "does not tell all rows apart", "add user_id at its end"),
+    ("with p as (select n, count(*) as c from {{ ref('per_k') }} group by n)"
+     " select a.n, b.n as m from p a full join p b on a.n = b.n order by all", "not known to tell", "group by them"),
+    ("with p as (select n, count(*) as c from {{ ref('per_k') }} group by n)"
+     " select coalesce(a.n, b.n) as n from p a full join p b on a.n = b.n order by n",
      "not known to tell", "group by them"),
     ("select id, k from {{ ref('staged') }} where n = {{ param('f', 'double') }} order by k",
      "does not tell all rows apart", "add id at its end"),
     ("select s.id from {{ ref('staged') }} s join {{ ref('staged') }} t on t.n = s.f order by s.id",
      "does not tell all rows apart", "add id at its end"),
+    ("select coalesce(s.id, u.user_id) as i from {{ ref('staged') }} s full join {{ ref('named') }} u"
+     " on u.user_id = s.id and s.n > 1 order by i", "does not tell all rows apart", "add id, user_id at its end"),
+    ("select a.c, b.c as d from (select count(*) as c from {{ ref('staged') }}) a"
+     " full join (select count(*) as c from {{ ref('named') }}) b on a.c = b.c order by all",
+     "not known to tell", "group by them"),
+    ("select s.id, u.user_id from {{ ref('staged') }} s right join {{ ref('named') }} u on s.k = u.name"
+     " order by u.user_id", "does not tell all rows apart", "add id at its end"),
+    ("select a.id, b.k from {{ ref('staged') }} a, {{ ref('newest') }} b, {{ ref('newest') }} c"
+     " where b.k = c.k and c.k = b.k order by a.id", "does not tell all rows apart", "add k at its end"),
+    ("select 'a' as kind, k, n from {{ ref('per_k') }} union all select 'a', k, n from {{ ref('per_k') }} order by all",
+     "not known to tell", "group by them"),
+    ("select 1 as kind, k, n from {{ ref('per_k') }} union all select '1', k, n from {{ ref('per_k') }} order by all",
+     "not known to tell", "group by them"),
+    ("select 1 as kind, n, f from (select n, max(f) as f from {{ ref('staged') }} group by n)"
+     " union all select 2, f, f from {{ ref('per_f') }} order by all", "not known to tell", "group by them"),
+    ("select 'a' as kind, k, n from {{ ref('per_k') }} union all select 'b', k, n from {{ ref('per_k') }}"
+     " order by kind, k", "does not tell all rows apart", "add n at its end"),
+    ("select k, id from (select *, rank() over (partition by k order by n) as place from {{ ref('staged') }})"
+     " where place = 1 order by k", "does not tell all rows apart", "add id at its end"),
     ("select id from {{ ref('staged') }} order by id limit 5", "LIMIT of a lambda that answers in pages", "page_size"),
     ("select id from {{ ref('staged') }} order by id offset 5", "OFFSET of a lambda", "page_size"),
     ("select distinct on (k) k, n from {{ ref('staged') }} order by k, n, id", "DISTINCT ON of a lambda", "QUALIFY"),

@@ -42,9 +42,29 @@ COLUMNS = {
     "code": "UUID",
 }  # fmt: skip
 SOURCES = {"app.things": Declared(COLUMNS, not_null=("id", "part"))}
+PART = "part = {{ param('part', 'varchar') }}"
 MODELS = {
     "things": "select * from {{ source('app', 'things') }}",
     "per_k": "select part, k, f, count(*) as c, max(n) as most from {{ source('app', 'things') }} group by part, k, f",
+}
+OF_N = f"(select n, count(*) as c, max(k) as k from {{{{ ref('things') }}}} where {PART} group by n)"
+OF_THINGS = f"(select * from {{{{ ref('things') }}}} where {PART})"
+JOINED = {
+    "united": f"""select 'a number' as of, k as value, n, null as id from {OF_N}
+        union all select 'a thing', k, n, id from {OF_THINGS} order by n, of desc, id""",
+    "numbers": f"""select branch, n, c from (select 1 as branch, n, c from {OF_N} union all select 2, n, c from {OF_N}
+        union all select 3, n, null from {OF_N} where c > 1) order by n, branch""",
+    "full": f"select t.id, n, p.c from {OF_THINGS} t full join {OF_N} p using (n) order by p.c desc, t.id, n, p.n",
+    "coalesced": f"""select coalesce(t.id, p.k) as i, t.n, p.n as m from (select * from {OF_THINGS} where flag) t
+        full join (select id as k, n from {OF_THINGS} where n > 0) p on t.id = p.k order by coalesce(t.id, p.k)""",
+    "right": f"select t.n, p.c, t.id from {OF_N} p right join {OF_THINGS} t on p.n = t.n order by c, t.id",
+    "right_pairs": f"""select t.id, p.c, t.n from {OF_N} p right join (select * from {OF_THINGS} where tiny > 0) t
+        on p.n < t.n order by c, p.n desc, t.id""",
+    "comma": f"select t.id, p.c from {OF_THINGS} t, {OF_N} p where t.n = p.n order by p.c, t.id",
+    "numbered": f"""select k, id from (select k, id, row_number() over (partition by k order by n, id) as place
+        from {OF_THINGS}) where place = 1 order by k desc""",
+    "some": f"""select k, id, place from (select k, id, row_number() over (partition by k order by n desc, id) as place
+        from {OF_THINGS}) where place <= 2 order by place, k""",
 }
 MINUTES = {
     "minutes": "select part, k, date_trunc('minute', seen_at) as minute, count(*) as c, max(n) as most,"
@@ -212,16 +232,36 @@ def test_pages_of_groups(pager: Pager, data: st.DataObject, rows: list[Row], see
     ]
 
 
-OF_PART = "part = {{ param('part', 'varchar') }}"
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), rows=things(), seed=st.integers(0, 1000))
+def test_pages_of_joins_and_unions(
+    pager: Pager, joins: Sequence[LambdaSpec], data: st.DataObject, rows: list[Row], seed: int
+) -> None:
+    pager.deployed.insert({"app.things": rows}, seed)
+    size, part, arrow = data.draw(st.integers(1, 4), "page_size"), rows[0]["part"] if rows else "", BY_SUFFIX["arrow"]
+    for spec in joins:
+        pages = pager.pages(spec, arrow, iter(lambda: size, None), part=part)
+        columns = [values(pages, arrow, c.name) for c in spec.columns]
+        assert list(zip(*columns, strict=True)) == pager.whole(spec, rows, part=part), spec.name
+
+
+@pytest.fixture(scope="module")
+def joins(pager: Pager) -> Sequence[LambdaSpec]:
+    queries = {name: written(sql) for name, sql in JOINED.items()}
+    tests = [unique("source.t.app.things", "id", "part")]
+    asked = project(SOURCES, MODELS, queries=queries, examples={"paging": True}, tests=tests)
+    return planned(asked, pager.database).lambdas
+
+
 LAST = "seen_at > {{ as_of() }} - interval 3 minute and seen_at <= {{ as_of() }}"
 FROM_STATES = {
-    "windows": f"""select k, count(*) as c, max(n) as most from {{{{ ref('things') }}}} where {OF_PART} and {LAST}
+    "windows": f"""select k, count(*) as c, max(n) as most from {{{{ ref('things') }}}} where {PART} and {LAST}
         group by k order by c desc, k""",
     "several": f"""select k, count(*) filter (where seen_at > {{{{ as_of() }}}} - interval 1 minute) as c,
-        sum(price) as total, count(distinct u) as us from {{{{ ref('things') }}}} where {OF_PART} and {LAST}
+        sum(price) as total, count(distinct u) as us from {{{{ ref('things') }}}} where {PART} and {LAST}
         group by k order by c, total desc nulls first, k nulls last""",
-    "direct": f"select k, minute, us, total from {{{{ ref('minutes') }}}} where {OF_PART} order by us, k desc, minute",
-    "counted": f"""select minute, count(*) as ks, sum(c)::bigint as c from {{{{ ref('minutes') }}}} where {OF_PART}
+    "direct": f"select k, minute, us, total from {{{{ ref('minutes') }}}} where {PART} order by us, k desc, minute",
+    "counted": f"""select minute, count(*) as ks, sum(c)::bigint as c from {{{{ ref('minutes') }}}} where {PART}
         group by minute order by ks desc, minute desc""",
 }
 NOON = dt.datetime(2018, 5, 2, 12)
@@ -284,9 +324,7 @@ def test_where_places_could_differ_rows_are_read(changed: str) -> None:
     sources = {"app.things": Declared(COLUMNS, not_null=("id", "part"), options=options)}
     value = "max(f)" if changed == "float" else "max(n)"
     minutes = MINUTES["minutes"].replace("max(n)", "max(f) as f, max(n)")
-    sql = (
-        f"select k, {value} as most from {{{{ ref('things') }}}} where {OF_PART} and {LAST} group by k order by most, k"
-    )
+    sql = f"select k, {value} as most from {{{{ ref('things') }}}} where {PART} and {LAST} group by k order by most, k"
     asked = project(sources, {**MODELS, "minutes": minutes}, queries={"q": written(sql)}, examples={"paging": True})
     (spec,) = planned(asked, "x").lambdas
     assert spec.window is None
