@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -24,6 +24,7 @@ from realtime.clickhouse.moment import EPOCH, micros, server_now
 from realtime.deploy.cutover import latest
 from realtime.deploy.ledger import Work
 from realtime.deploy.live import Table
+from realtime.deploy.widening import is_wider, plain_type
 from realtime.emit.landing import (
     BESIDE,
     HIDDEN,
@@ -31,11 +32,12 @@ from realtime.emit.landing import (
     IS_BESIDE,
     IS_CLOSED,
     close_landing,
+    column_type,
     create_landing,
     keep_after,
     open_landing,
 )
-from realtime.emit.names import quoted
+from realtime.emit.names import literal, quoted
 from realtime.errors import CommandError
 from realtime.planner.ir import SourceSpec
 
@@ -63,11 +65,12 @@ def rebuild(work: Work, source: SourceSpec, table: Table, *, held: bool = False)
     for name, kind in table.columns.items():
         if name not in declared and name not in HIDDEN:
             work.client.execute(f"ALTER TABLE {beside} ADD COLUMN IF NOT EXISTS {quoted(name)} {kind}")
-    since = _copied_passes(work, source, table, beside)
-    work.client.execute(close_landing(source.landing))
+    copied = _values(made, table)
     try:
+        since = _copied_passes(work, source, copied, beside)
+        work.client.execute(close_landing(source.landing))
         wait_for_inserts(work.client, [source.landing], _INSERT_TIMEOUT)
-        _copy(work, source.landing, beside, table.columns, since, None)
+        _copy(work, source.landing, beside, copied, since, None)
         _check_equal(work, source, beside)
         # The new table knows no tokens of batches: what is sent again, or still on its way, has to ask for them first.
         known = max(micros(latest(work.client, [source.landing])), micros(since) + 1)
@@ -94,7 +97,18 @@ def undo_rebuilds(client: ClickHouse, database: str) -> None:
         client.execute(open_landing(row["relation"]))
 
 
-def _copied_passes(work: Work, source: SourceSpec, table: Table, beside: str) -> datetime:
+def _values(made: SourceSpec, table: Table) -> dict[str, str]:
+    """What is copied into each column that is there: of one that was empty when it was narrowed, rows may have come
+    since, and what does not fit is an error."""
+    found = {name: quoted(name) for name in table.columns}
+    for column in made.columns:
+        then, now = table.columns.get(column.name, ""), column_type(made, column)
+        if then and not is_wider(plain_type(then), plain_type(now)) and plain_type(then) != plain_type(now):
+            found[column.name] = f"accurateCast({quoted(column.name)}, {literal(now)})"
+    return found
+
+
+def _copied_passes(work: Work, source: SourceSpec, copied: Mapping[str, str], beside: str) -> datetime:
     """Copies what is there, then what came meanwhile; the moment up to which all rows are copied."""
     since = EPOCH
     for _ in range(_MOST_PASSES):
@@ -104,7 +118,7 @@ def _copied_passes(work: Work, source: SourceSpec, table: Table, beside: str) ->
         until = max(latest(work.client, [source.landing]), since + timedelta(microseconds=1))
         work.client.execute(keep_after(source.landing, micros(until)))
         wait_for_inserts(work.client, [source.landing], _INSERT_TIMEOUT)
-        _copy(work, source.landing, beside, table.columns, since, until)
+        _copy(work, source.landing, beside, copied, since, until)
         since = until
         if time.monotonic() - began < _SHORT:
             break
@@ -112,14 +126,14 @@ def _copied_passes(work: Work, source: SourceSpec, table: Table, beside: str) ->
 
 
 def _copy(
-    work: Work, landing: str, beside: str, columns: Iterable[str], since: datetime, until: datetime | None
+    work: Work, landing: str, beside: str, copied: Mapping[str, str], since: datetime, until: datetime | None
 ) -> None:
-    names = ", ".join(quoted(name) for name in columns)
+    names, values = ", ".join(map(quoted, copied)), ", ".join(copied.values())
     within = f"{INGESTED_AT} >= fromUnixTimestamp64Micro({micros(since)}, 'UTC')"
     if until is not None:
         within += f" AND {INGESTED_AT} < fromUnixTimestamp64Micro({micros(until)}, 'UTC')"
     work.client.execute(
-        f"INSERT INTO {beside} ({names}) SELECT {names} FROM {landing} WHERE {within}",
+        f"INSERT INTO {beside} ({names}) SELECT {values} FROM {landing} WHERE {within}",
         # Two inserts of the same rows at the same moment are two: nothing may be taken for a double here.
         settings={
             "insert_deduplicate": 0,

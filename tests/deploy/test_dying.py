@@ -14,6 +14,7 @@ from realtime.deploy.replace import NEXT
 from realtime.deploy.rollback import rollback
 from realtime.deploy.selection import selected_plan
 from realtime.emit.project import generate, write
+from realtime.errors import SourceError
 from realtime.ingest.writer import TROUBLE_CODES
 from realtime.planner.ir import Plan
 from realtime.project.binder import table
@@ -33,10 +34,19 @@ from tests.deploy.conftest import (
 )
 from tests.landing import project as folder
 
-# Statements of a deploy that makes a landing table anew, in their order, each with how many like it come before.
-REBUILD = (
-    ("EXCHANGE TABLES", 1),
-    ("RESET SETTING max_parts_in_total", 1),
+COPY = "INSERT INTO {db}_raw.chat__messages__next_"
+# Statements of a deploy that makes a landing table anew, in their order, each with how many like it there are up to it,
+# and whether it is killed within it.
+REBUILD: tuple[tuple[str, int, bool], ...] = (
+    ("MODIFY COLUMN _ingested_at", 1, False),
+    (COPY, 1, True),
+    ("MODIFY SETTING max_parts_in_total", 1, True),
+    (COPY, 2, True),
+    ("MODIFY SETTING max_parts_in_total", 2, False),
+    ("EXCHANGE TABLES", 1, False),
+    ("EXCHANGE TABLES", 1, True),
+    ("RESET SETTING max_parts_in_total", 1, False),
+    ("DROP TABLE IF EXISTS {db}_raw.chat__messages__next_", 1, False),
 )
 ROLLBACK = (
     ("CREATE OR REPLACE VIEW", 4),
@@ -71,18 +81,56 @@ def whole(site: Site, rows: int) -> None:
 
 
 def test_a_table_made_anew(site: Site) -> None:
-    before = source()
+    """In another partitioning each time, another order, and at last of a wider type of the key. Killed again before
+    the table of the time before is out of the way, or given up, then continued."""
+    before = source(order_by=["id"])
     site.deploy(project(MODELS, of=before), build=stage_views)
     site.insert(0, 10)
     with Load(site, first=10, pause=0.02) as load:
-        for turn, where in enumerate(REBUILD):
-            after = source(partition_by=f"id % {turn + 2}")
+        for turn, (mark, number, within) in enumerate(REBUILD):
+            columns = {**COLUMNS, "id": "bigint" if turn < 5 else "hugeint"}
+            order = (["id"], ["room", "id"])[turn % 2]
+            after = source(columns, partition_by=f"id % {turn + 2}", order_by=order)
             site.compile(project(MODELS, of=after))
-            kill(site, where)
-            # Continued, or given up.
-            before = after if turn % 2 else before
-            check(site, load, site.deploy(project(MODELS, of=before), build=stage_views))
+            kill(site, (mark, number), *(["--within"] if within else []))
+            if turn == 2:
+                check(site, load, site.deploy(project(MODELS, of=before), build=stage_views))
+        check(site, load, site.deploy(project(MODELS, of=after), build=stage_views))
     whole(site, load.inserted)
+
+
+def test_a_column_that_goes(site: Site) -> None:
+    """Before it is dropped, and within that."""
+    with_extra = source({**COLUMNS, "extra": "varchar"})
+    site.deploy(project(MODELS, of=with_extra), build=stage_views)
+    site.insert(0, 10)
+    allowed = Options(destructive=True)
+    with Load(site, first=10, pause=0.02) as load:
+        for within in ([], ["--within"]):
+            site.deploy(project(MODELS, of=with_extra), build=stage_views)
+            site.compile(project(MODELS, of=source()))
+            kill(site, ("DROP COLUMN", 1), "--destructive", *within)
+            check(site, load, site.deploy(project(MODELS, of=source()), allowed, stage_views))
+    whole(site, load.inserted)
+
+
+def test_rows_that_come_while_a_column_is_narrowed(site: Site) -> None:
+    """It was empty when that was planned: what does not fit is not cut off, the column stays as it was."""
+    site.deploy(project(MODELS, of=source({**COLUMNS, "size": "bigint"})), build=stage_views)
+    plan = site.compile(project(MODELS, of=source()))
+    landing = f"{site.database}_raw.chat__messages"
+
+    def come(line: str) -> None:
+        if "size is" in line:
+            site.client.execute(f"INSERT INTO {landing} (id, room, size) VALUES (1, 'a', 5000000000)")
+
+    with pytest.raises(SourceError, match="can't be made"):
+        deploy(site.settings, plan, site.client, come, build=stage_views)
+    assert site.rows(f"SELECT size FROM {landing}") == [(5_000_000_000,)]
+    assert site.rows("SELECT total FROM {db}.per_room") == [(5_000_000_000,)]
+    assert site.names("_raw") == ["chat__messages", "chat__messages__quarantine"]
+    with pytest.raises(SourceError, match="can't follow"):
+        site.changes(plan)
 
 
 def test_a_rollback(site: Site) -> None:
