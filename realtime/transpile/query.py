@@ -204,7 +204,7 @@ def _side(lower: Lower, side: exp.Expr, names: list[str], types: list[DuckType],
     assert isinstance(side, exp.Query)
     given = _types(lower, side)
     query = lower_query(lower, side)
-    inner = list(side.named_selects)
+    inner = _named_apart(lower, query, list(side.named_selects))
     floats = canonical and any(t.kind is Kind.FLOAT for t in types)
     nested = next((t for t in types if t.kind is not Kind.FLOAT and t.holds(Kind.FLOAT)), None)
     if canonical and nested is not None:
@@ -223,6 +223,18 @@ def _side(lower: Lower, side: exp.Expr, names: list[str], types: list[DuckType],
     out = exp.Select(expressions=projections)
     out.set("from_", exp.From(this=exp.Subquery(this=query, alias=exp.TableAlias(this=quote(alias)))))
     return out
+
+
+def _named_apart(lower: Lower, query: exp.Query, names: list[str]) -> list[str]:
+    """``names`` of the columns of ``query``, those that come twice renamed in it: a text without a name is called what
+    it says, and ClickHouse takes a name for one thing."""
+    found: list[str] = []
+    for place, name in enumerate(names):
+        projection = query.expressions[place] if isinstance(query, exp.Select) and not query.is_star else None
+        if name in found and isinstance(projection, exp.Alias):
+            projection.set("alias", quote(name := lower.fresh("column")))
+        found.append(name)
+    return found
 
 
 def _types(lower: Lower, query: exp.Query) -> list[DuckType]:

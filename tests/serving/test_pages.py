@@ -50,8 +50,8 @@ MODELS = {
 OF_N = f"(select n, count(*) as c, max(k) as k from {{{{ ref('things') }}}} where {PART} group by n)"
 OF_THINGS = f"(select * from {{{{ ref('things') }}}} where {PART})"
 JOINED = {
-    "united": f"""select 'a number' as of, k as value, n, null as id from {OF_N}
-        union all select 'a thing', k, n, id from {OF_THINGS} order by n, of desc, id""",
+    "united": f"""select 'n' as of, k as value, n, null as id from {OF_N}
+        union all select 'id', k, n, id from {OF_THINGS} order by n, of desc, id""",
     "numbers": f"""select branch, n, c from (select 1 as branch, n, c from {OF_N} union all select 2, n, c from {OF_N}
         union all select 3, n, null from {OF_N} where c > 1) order by n, branch""",
     "full": f"select t.id, n, p.c from {OF_THINGS} t full join {OF_N} p using (n) order by p.c desc, t.id, n, p.n",
