@@ -77,7 +77,7 @@ class ExplainedLambda:
             yield f"-- what it reads is read one by one: {spec.apart}"
         asked, direct = together or spec, spec.direct
         if direct is not None:
-            read = ", ".join(each.state for each in direct.reads)
+            read = ", ".join(each.state or f"the rows of {each.model}" for each in direct.reads)
             yield f"-- direct: {read} in place of read views"
         yield f"-- one call\n{(direct or asked).select}"
         if asked.keyed is not None:

@@ -49,7 +49,8 @@ def _read(spec: LambdaSpec, steps: Mapping[str, Step]) -> LambdaSpec:
 def _is_there(read: Read, steps: Mapping[str, Step]) -> bool:
     """Whether ``read`` is what one of ``steps`` keeps and shows."""
     step = steps.get(read.model)
-    return step is not None and any(s.relation == read.state for s in step.states) and own_rows(step) == read.rows
+    there = step is not None and (not read.state or any(s.relation == read.state for s in step.states))
+    return step is not None and there and own_rows(step) == read.rows
 
 
 def same_plan(one: Plan, other: Plan) -> bool:

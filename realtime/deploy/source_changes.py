@@ -67,10 +67,19 @@ def other_order(plan: Plan, live: Live) -> tuple[str, ...]:
         if table is not None and _stays_ordered(source, table, source) and _wanted(source) != _there(table):
             found.append(
                 f"{source.landing} stays ordered by {_there(table)}; it would be {_wanted(source)} {source.order_why}. "
-                f"A deploy remakes {_REMADE:,} rows at most by itself; to have all {table.rows:,} remade, while rows "
-                f"come in, write order_by: [{_wanted(source)}] in meta.realtime of {source.name}"
+                + _what_remakes(source, table)
             )
     return tuple(found)
+
+
+def _what_remakes(source: SourceSpec, table: Table) -> str:
+    """What would give the landing table the order that its lambdas ask for."""
+    if source.shards is not msgspec.UNSET:
+        return "On a cluster a landing table keeps the order that it was made with"
+    return (
+        f"A deploy remakes {_REMADE:,} rows at most by itself; to have all {table.rows:,} remade, while rows "
+        f"come in, write order_by: [{_wanted(source)}] in meta.realtime of {source.name}"
+    )
 
 
 def orphans(plan: Plan, live: Live) -> tuple[Change, ...]:
@@ -114,10 +123,10 @@ def _rebuilt(source: SourceSpec, table: Table, live: Live) -> str:
 
 
 def _stays_ordered(source: SourceSpec, table: Table, before: SourceSpec) -> bool:
-    """Whether the order of the landing table is left as it is: lambdas decide about few rows only, and where they did
-    and are gone, nobody asks for another."""
+    """Whether the order of the landing table is left as it is: lambdas decide about few rows only, on a cluster about
+    none, and where they did and are gone, nobody asks for another."""
     if source.order_why:
-        return table.rows > _REMADE
+        return table.rows > _REMADE or source.shards is not msgspec.UNSET
     return bool(before.order_why) and source.order_by == ((source.event_time,) if source.event_time else ())
 
 

@@ -10,6 +10,8 @@ import sqlglot
 from sqlglot import exp
 
 from realtime.planner.ir import LambdaSpec
+from realtime.planner.relations import stored_in
+from realtime.planner.selects import relations_of
 from realtime.transpile.form import CLICKHOUSE
 
 _RANGES = (exp.GT, exp.GTE, exp.LT, exp.LTE)
@@ -44,7 +46,7 @@ def _conditions(spec: LambdaSpec, known: Mapping[str, str]) -> Iterator[tuple[st
     if spec.window is not None:
         text = spec.window.select
     for select in sqlglot.parse_one(text, read=CLICKHOUSE).find_all(exp.Select):
-        tables = {t.alias_or_name: names[t.name] for t in _read(select) if t.name in names}
+        tables = {alias: names[table] for alias, table in _read(select) if table in names}
         where = select.args.get("where")
         for condition in _all_of(where.this) if where is not None else ():
             for column, other in ((condition.left, condition.right), (condition.right, condition.left)):
@@ -52,13 +54,12 @@ def _conditions(spec: LambdaSpec, known: Mapping[str, str]) -> Iterator[tuple[st
                     yield tables[column.table], column.name, isinstance(condition, exp.EQ)
 
 
-def _read(select: exp.Select) -> Iterator[exp.Table]:
-    """The tables that ``select`` itself reads."""
-    start = select.args.get("from_")
-    joins = [join.this for join in select.args.get("joins") or []]
-    for source in [start.this, *joins] if start is not None else joins:
-        if isinstance(source, exp.Table):
-            yield source
+def _read(select: exp.Select) -> Iterator[tuple[str, str]]:
+    """The tables that ``select`` itself reads: as what, and their names."""
+    for source in relations_of(select):
+        table = stored_in(source)
+        if table is not None:
+            yield source.alias_or_name, table.name
 
 
 def _all_of(condition: exp.Expr) -> Iterator[exp.Binary]:

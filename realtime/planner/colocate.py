@@ -23,7 +23,8 @@ from realtime.planner.member_state import MemberState, NotShareableError, is_nul
 from realtime.planner.merge_selects import merge_selects
 from realtime.planner.own_rows import own_rows
 from realtime.planner.passes.split_aggregate import PLACEHOLDER, UPDATED_AT
-from realtime.planner.relations import state_table
+from realtime.planner.push_conditions import from_shards, push_conditions
+from realtime.planner.relations import state_table, stored_rows
 from realtime.planner.together import HOLDER
 from realtime.transpile.form import call, column, form, quote, render
 from realtime.transpile.settings import with_settings
@@ -133,6 +134,7 @@ def _state(members: Sequence[MemberState], named: Names) -> State:
         views=tuple(views),
         models=tuple(member.step.model for member in members),
         structure=_structure(members, [selects[0] for selects in filling]),
+        shards=first.shards,
     )
     contents = msgspec.json.encode([state, [each.fingerprint for each in own]])
     fingerprint = hashlib.sha256(contents).hexdigest()[:10]
@@ -182,7 +184,7 @@ def _sharing(plan: Plan, members: Sequence[MemberState], named: Names, state: St
     steps = []
     for step in plan.steps:
         if step.model in by_model:
-            own = state_table(step.states[0].relation.split(".")[1]).name
+            own = state_table(step.states[0].whole.split(".")[1]).name
             assert step.select.count(own) == 1, step.select
             select = step.select.replace(own, _rows_of(by_model[step.model], named, state))
             step = msgspec.structs.replace(step, states=(state,), select=select, own_rows=own_rows(step))
@@ -194,10 +196,11 @@ def _rows_of(member: MemberState, named: Names, state: State) -> str:
     """What takes the place of the state of ``member`` alone: the rows of ``state`` that are its own."""
     own = {name: named[member.step.model, name] for name in member.columns} | {key: key for key in member.keys}
     columns = [exp.alias_(column(name, _SHARED), quote(shown)) for shown, name in own.items()]
-    source = state_table(state.relation.split(".")[1])
+    source = state_table(state.whole.split(".")[1])
     source.set("alias", exp.TableAlias(this=quote(_SHARED)))
     rows = form("n > 0", n=column(named[member.step.model, ""], _SHARED))
-    return f"({escaped(render(exp.Select(expressions=columns).from_(source).where(rows)))})"
+    select = exp.Select(expressions=columns).from_(source).where(rows)
+    return f"({escaped(render(select if state.shards is None else from_shards(select)))})"
 
 
 def _placed(spec: LambdaSpec, found: Mapping[str, MemberState], named: Names, state: State, casts: Casts) -> LambdaSpec:
@@ -220,13 +223,12 @@ def _reading(text: str, row: exp.Select, casts: Casts) -> str:
         return text.replace(HOLDER, f"(\n{readable(row)}\n)")
     for table in [t for t in tree.find_all(exp.Table) if t.name == HOLDER]:
         table.replace(exp.Subquery(this=row.copy(), alias=table.args["alias"]))
-    return readable(casts.drop(merge_selects(tree)), copy=False)
+    return readable(push_conditions(casts.drop(merge_selects(tree))), copy=False)
 
 
 def _joined_row(together: Together, found: Mapping[str, MemberState], named: Names, state: State) -> exp.Select:
     """One row per key of ``state``: what it holds of each member."""
-    database, name = state.relation.split(".")
-    source = exp.table_(name, db=database, quoted=True, alias=quote(PLACEHOLDER))
+    source = stored_rows(state.relation, PLACEHOLDER, sharded=state.shards is not None)
     columns = [exp.alias_(column(key, PLACEHOLDER), quote(key_of(key))) for key in together.keys]
     raised: list[exp.Expr] = []
     for number, member in enumerate(together.members):

@@ -43,8 +43,8 @@ def designed(plan: Plan, hints: Mapping[str, Mapping[str, Any]]) -> Plan:
 
 def _tables(plan: Plan) -> dict[str, str]:
     """The models of states and the sources of landing tables, by the table."""
-    states = {state.relation.split(".")[1]: step.model for step in plan.steps for state in step.states}
-    return states | {source.landing.split(".")[1]: source.name for source in plan.sources}
+    states = {state.whole.split(".")[1]: step.model for step in plan.steps for state in step.states}
+    return states | {source.whole.split(".")[1]: source.name for source in plan.sources}
 
 
 def _reading(spec: LambdaSpec, names: Mapping[str, str]) -> LambdaSpec:

@@ -15,6 +15,7 @@ from realtime.planner.drop_casts import Casts
 from realtime.planner.ir import Direct, LambdaSpec, Plan, Read, Shape, Step
 from realtime.planner.merge_selects import merge_selects
 from realtime.planner.own_rows import own_rows
+from realtime.planner.push_conditions import push_conditions
 from realtime.transpile.form import quote
 
 
@@ -45,12 +46,19 @@ class _Query:
 
 
 class _Views:
-    """The read views of ``plan`` that can be written into what reads them: those over one state of their own."""
+    """The read views of ``plan`` that can be written into what reads them: those over one state of their own, and on a
+    cluster streams."""
 
     def __init__(self, plan: Plan) -> None:
         self._database = plan.database
         self._casts = Casts(plan)
-        self._steps = {step.relation: step for step in plan.steps if _is_kept(step)}
+        sharded = any(source.shards is not msgspec.UNSET for source in plan.sources)
+        # What is asked of a stream goes to the shards only where it is written beside their table.
+        self._steps = {
+            step.relation: step
+            for step in plan.steps
+            if _is_kept(step) or (sharded and step.shape is Shape.STREAM and "ref('" not in step.select)
+        }
         self._trees: dict[str, exp.Select | None] = {}
 
     def direct(self, text: str) -> _Query | None:
@@ -62,18 +70,21 @@ class _Views:
             step = self._steps.get(f"{table.db}.{table.name}")
             view = self._tree(step) if step is not None else None
             if step is not None and view is not None:
-                reads[step.model] = Read(step.model, step.states[0].relation, own_rows(step))
+                state = step.states[0].relation if step.states else ""
+                reads[step.model] = Read(step.model, state, own_rows(step))
                 alias = exp.TableAlias(this=quote(table.alias_or_name))
                 table.replace(exp.Subquery(this=view.copy(), alias=alias))
         if tree is None or not reads:
             return None
-        return _Query(readable(self._casts.drop(merge_selects(tree)), copy=False), reads)
+        return _Query(readable(push_conditions(self._casts.drop(merge_selects(tree))), copy=False), reads)
 
     def _tree(self, step: Step) -> exp.Select | None:
         """What the read view of ``step`` selects."""
         if step.relation not in self._trees:
             text = rendered(step.select, _no_model, self._source)
             tree = parsed_exactly(text)
+            if tree is not None and step.shape is Shape.STREAM:
+                tree = merge_selects(tree)
             found = tree if isinstance(tree, exp.Select) and tree.args.get("with_") is None else None
             if found is not None:
                 found.set("settings", None)  # those of every query

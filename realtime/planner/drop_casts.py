@@ -12,6 +12,7 @@ from realtime.emit.landing import column_type
 from realtime.planner.buckets import bucket
 from realtime.planner.flat import Flat, NotFlatError, flat
 from realtime.planner.ir import Plan, SourceSpec, State
+from realtime.planner.relations import stored_in
 from realtime.planner.selects import relations_of
 from realtime.transpile.form import is_cast
 
@@ -28,7 +29,7 @@ class Casts:
     """The casts in queries over the states of ``plan``."""
 
     def __init__(self, plan: Plan) -> None:
-        self._states = {state.relation: state for step in plan.steps for state in step.states}
+        self._states = {state.whole: state for step in plan.steps for state in step.states}
         self._sources = {source.landing: source for source in plan.sources}
         self._views: dict[str, Flat | None] = {}
 
@@ -62,8 +63,9 @@ class Casts:
         """The state that ``column`` is one of."""
         select = column.find_ancestor(exp.Select)
         for relation in relations_of(select) if select is not None else ():
-            if isinstance(relation, exp.Table) and relation.alias_or_name == column.table:
-                return self._states.get(f"{relation.db}.{relation.name}")
+            table = stored_in(relation) if relation.alias_or_name == column.table else None
+            if table is not None:
+                return self._states.get(f"{table.db}.{table.name}")
         return None
 
     def _view(self, text: str) -> Flat | None:

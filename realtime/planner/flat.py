@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from realtime.emit.readable import readable
 from realtime.planner.ctes import resolve
+from realtime.planner.relations import stored_in
 from realtime.transpile.form import column, parse_exactly, wrapped
 
 Node = TypeVar("Node", bound=exp.Expr)
@@ -101,11 +102,11 @@ def _select(select: exp.Select, parts: set[str] | frozenset[str] = _PARTS) -> _L
 
 def _source(source: exp.Expr) -> tuple[str, tuple[exp.Expr, ...], Mapping[str, exp.Expr] | None]:
     """The landing table below ``source``, what its rows must meet, and its columns."""
+    table = stored_in(source)
+    if table is not None:
+        return f"{table.db}.{table.name}", (), None
     query: exp.Expr | None = source.this if isinstance(source, exp.Subquery) else None
-    if isinstance(source, exp.Table):
-        cte = resolve(source)
-        if cte is None:
-            return f"{source.db}.{source.name}", (), None
+    if isinstance(source, exp.Table) and (cte := resolve(source)) is not None:
         query = cte.this
     if not isinstance(query, exp.Select):
         raise NotFlatError("a union")

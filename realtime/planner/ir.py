@@ -355,8 +355,8 @@ class Paging(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Read(msgspec.Struct, frozen=True):
-    """A model that a query reads from its ``state``, past its read view; ``rows`` is
-    `realtime.planner.own_rows.own_rows` of it."""
+    """A model that a query reads from its ``state`` (from its landing tables where that is empty), past its read view;
+    ``rows`` is `realtime.planner.own_rows.own_rows` of it."""
 
     model: str
     state: str

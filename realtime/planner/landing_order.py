@@ -46,7 +46,7 @@ def _plain_columns(step: Step, plan: Plan) -> tuple[str, dict[str, str]]:
     """The landing table of a stream, and its columns that the stream shows as they are, by their names there."""
     text = step.select
     for source in plan.sources:
-        text = text.replace(f"{{{{ source('landing', '{source.landing.split('.')[1]}') }}}}", source.landing)
+        text = text.replace(f"{{{{ source('landing', '{source.whole.split('.')[1]}') }}}}", source.landing)
     try:
         found = flat(text)
     except NotFlatError:
@@ -57,8 +57,6 @@ def _plain_columns(step: Step, plan: Plan) -> tuple[str, dict[str, str]]:
 def _ordered(source: SourceSpec, access: Access | None) -> SourceSpec:
     if source.mode != "append" or access is None or not any(access.equal.values()):
         return source
-    if source.shards is not msgspec.UNSET:
-        return source  # a landing table of a cluster is not made anew in another order
     names = [c.name for c in source.columns]
     equal = sorted((n for n in names if access.equal[n]), key=lambda n: -access.equal[n])
     ranged = sorted((n for n in names if access.ranged[n] and n not in equal), key=lambda n: -access.ranged[n])

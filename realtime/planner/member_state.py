@@ -13,6 +13,7 @@ from realtime.emit.readable import parsed
 from realtime.errors import DuetError
 from realtime.planner.ir import Plan, SourceSpec, Step
 from realtime.planner.passes.split_aggregate import UPDATED_AT
+from realtime.planner.relations import stored_in
 from realtime.planner.selects import conditions_of, moved, query_of, relations_of
 
 Columns = dict[str, exp.Expr]
@@ -139,7 +140,7 @@ def _read(select: exp.Select, step: Step) -> tuple[Columns, tuple[exp.Expr, ...]
     if len(relations) != 1:
         raise NotShareableError(f"{step.model} is joined to something when it is read")
     below = query_of(relations[0])
-    if below is None:
+    if below is None or stored_in(relations[0]) is not None:
         found = list(conditions_of(select.args.get("having")))
         raised = tuple(c for c in found if _raises(c))
         own = {p.alias_or_name: p.unalias() for p in select.expressions}

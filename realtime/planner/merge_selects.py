@@ -89,7 +89,7 @@ def _below(select: exp.Select, tree: exp.Query) -> _Below | None:
     if not named or len(columns) != len(inner.expressions) or any(v.find(exp.Query) for v in columns.values()):
         return None
     if group is None:
-        rows = not inner.args.get("having") and all(map(_is_scalar, columns.values()))
+        rows = not inner.args.get("having") and all(map(is_scalar, columns.values()))
         return _Below(inner, relations[0].alias_or_name, columns, keys) if rows else None
     plain = {name for name, part in group.args.items() if part} == {"expressions"}
     if not plain or not all(isinstance(key, exp.Column) and key.table for key in keys):
@@ -127,7 +127,7 @@ def _fits(select: exp.Select, below: _Below) -> bool:
             if isinstance(node, exp.Column) and not _known(node, below, aliases):
                 return False
     # Over groups an aggregate would be one of aggregates.
-    return not below.keys or all(map(_is_scalar, _values(select)))
+    return not below.keys or all(map(is_scalar, _values(select)))
 
 
 def _known(column: exp.Column, below: _Below, aliases: set[str]) -> bool:
@@ -151,7 +151,7 @@ def _values(select: exp.Select) -> Iterator[exp.Expr]:
     yield from order.expressions if order is not None else []
 
 
-def _is_scalar(value: exp.Expr) -> bool:
+def is_scalar(value: exp.Expr) -> bool:
     """Whether ``value`` is of one row: nothing in it aggregates, unnests or is not listed."""
     return all(
         node.name in _SCALAR if isinstance(node, exp.Anonymous) else isinstance(node, _NODES) for node in value.walk()
@@ -160,7 +160,7 @@ def _is_scalar(value: exp.Expr) -> bool:
 
 def _of_keys(condition: exp.Expr, keys: frozenset[exp.Expr]) -> bool:
     """Whether ``condition`` may be asked of rows in place of groups: it compares keys, and fails on none."""
-    if not isinstance(condition, _COMPARISONS) or not _is_scalar(condition):
+    if not isinstance(condition, _COMPARISONS) or not is_scalar(condition):
         return False
     # What is made of constants alone is computed once, wherever it stands.
     harmless = all(n.name in HARMLESS or n.find(exp.Column) is None for n in condition.find_all(exp.Anonymous))

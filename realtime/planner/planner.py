@@ -79,11 +79,8 @@ def plan_project(project: Project, database: str, cache: Cache | None = None) ->
     )
     hints = {model.unique_id: model.options or {} for model in project.realtime_models()}
     hints |= {source.unique_id: source.options for source in project.sources.values()}
-    plan = designed(plan if project.cluster else windowed(plan, planner.splits), hints)
-    # On a cluster lambdas read models only: a landing table or state is that of one shard.
-    return Outcome(
-        plan if project.cluster else directly(colocated(plan)), tuple(planner.refused.refusals), project.unmarked
-    )
+    plan = designed(windowed(plan, planner.splits), hints)
+    return Outcome(directly(colocated(plan)), tuple(planner.refused.refusals), project.unmarked)
 
 
 def trace_model(project: Project, database: str, name: str) -> tuple[Stage, ...]:

@@ -11,6 +11,7 @@ from sqlglot import exp
 from realtime.errors import RefusedError
 from realtime.planner.ctes import resolve
 from realtime.planner.ir import ALL, SourceSpec
+from realtime.planner.push_conditions import from_shards, is_from_shards, push_conditions
 from realtime.project.manifest import Model
 from realtime.transpile.correlated import outer_columns
 from realtime.transpile.form import column, form, quote
@@ -82,7 +83,7 @@ def to_dbt(tree: exp.Query, relations: Relations) -> exp.Query:
             _read_shards(reference, state_table(_state_name(reference) + ALL))
         elif model is not None:
             _rename(reference, _jinja_table(f"ref('{model.name}')"))
-    return tree
+    return push_conditions(tree) if relations.cluster else tree
 
 
 def to_read_views(tree: exp.Query, relations: Relations, database: str) -> exp.Query:
@@ -93,7 +94,8 @@ def to_read_views(tree: exp.Query, relations: Relations, database: str) -> exp.Q
         model = relations.model(reference)
         if model is not None:
             _rename(reference, exp.table_(model.name, db=database, quoted=True))
-    return _to_tables(tree, relations, whole=True)
+    tree = _to_tables(tree, relations, whole=True)
+    return push_conditions(tree) if relations.cluster else tree
 
 
 def state_table(name: str) -> exp.Table:
@@ -129,7 +131,7 @@ def newest_rows(spec: SourceSpec, landing: exp.Table) -> exp.Select:
     newest = exp.select(*(column(c.name) for c in spec.columns)).from_(exp.Final(this=landing) if upsert else landing)
     if spec.deleted:
         newest = newest.where(form("NOT ifNull(deleted, false)", deleted=column(spec.deleted)))
-    return newest
+    return newest if spec.shards is msgspec.UNSET else from_shards(newest)
 
 
 def _check_correlated(tree: exp.Query, relations: Relations) -> None:
@@ -155,11 +157,33 @@ def _reads_tables(query: exp.Expr, relations: Relations) -> bool:
 
 
 def _read_shards(reference: exp.Table, table: exp.Table) -> None:
-    """Makes ``reference`` read ``table``, which is over all shards, in a select of its own: so shards send rows, and
-    what is done with them, a join or a window, is done over the rows of all. A condition on a key goes to the shards
-    all the same, and with it what else they need not send (seen in 26.7's query log)."""
-    alias = exp.TableAlias(this=quote(reference.alias_or_name))
-    reference.replace(exp.Subquery(this=exp.select(exp.Star()).from_(table), alias=alias))
+    """Makes ``reference`` read ``table``, which is over all shards."""
+    reference.replace(_rows_of_all(table, reference.alias_or_name))
+
+
+def _rows_of_all(table: exp.Table, alias: str) -> exp.Subquery:
+    """``table``, which is over all shards, in a select of its own: so shards send rows, and what is done with them, a
+    join or a window, is done over the rows of all. Which rows and columns they need not send, they are told
+    (`realtime.planner.push_conditions`)."""
+    rows = from_shards(exp.select(exp.Star()).from_(table))
+    return exp.Subquery(this=rows, alias=exp.TableAlias(this=quote(alias)))
+
+
+def stored_rows(relation: str, alias: str, *, sharded: bool) -> exp.Table | exp.Subquery:
+    """The landing table or state ``relation`` as a query reads it; where it is ``sharded`` the rows of all shards."""
+    database, name = relation.split(".")
+    if sharded:
+        return _rows_of_all(exp.table_(name + ALL, db=database, quoted=True), alias)
+    return exp.table_(name, db=database, quoted=True, alias=quote(alias))
+
+
+def stored_in(relation: exp.Expr) -> exp.Table | None:
+    """The table that ``relation`` reads as it is, itself or as `stored_rows` of all shards; None where it is more, or a
+    CTE."""
+    query = relation.this if isinstance(relation, exp.Subquery) else None
+    if isinstance(query, exp.Select) and is_from_shards(query) and query.is_star:
+        relation = query.args["from_"].this  # its conditions are also those of the query around it
+    return relation if isinstance(relation, exp.Table) and resolve(relation) is None else None
 
 
 def _jinja_table(expression: str) -> exp.Table:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import msgspec
 from sqlglot import exp
 
 from realtime.planner.flat import Flat, NotFlatError, flat
 from realtime.planner.ir import Plan, State
+from realtime.planner.relations import stored_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,8 @@ class States:
         self.plan = plan
         self._types = {s.landing: {c.name: c.clickhouse for c in s.columns} for s in plan.sources}
         self._flat: dict[str, Flat | None] = {}
+        sharded = [s.landing for s in plan.sources if s.shards is not msgspec.UNSET]
+        self._sharded = {*sharded, *(s.relation for step in plan.steps for s in step.states if s.shards is not None)}
 
     def over(self, landings: Sequence[str]) -> Iterator[Candidate]:
         """Those with a view over each of ``landings``, the fewest keys first. A state with a TTL of its own may lack
@@ -57,6 +61,12 @@ class States:
         """Gives the ClickHouse type of a column of ``landing``."""
         types = self._types.get(landing, {})
         return lambda node: types.get(node.name, "")
+
+    def of_all_shards(self, query: exp.Expr) -> exp.Expr:
+        """``query``, in place, over all shards' rows of the landing tables and states of a cluster that it reads."""
+        for table in [t for t in query.find_all(exp.Table) if f"{t.db}.{t.name}" in self._sharded]:
+            table.replace(stored_rows(f"{table.db}.{table.name}", table.alias_or_name, sharded=True))
+        return query
 
     def _view(self, text: str) -> Flat | None:
         if text not in self._flat:

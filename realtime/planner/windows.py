@@ -20,6 +20,7 @@ from realtime.emit.readable import readable
 from realtime.planner.flat import Flat, NotFlatError, flat
 from realtime.planner.ir import LambdaSpec, Paging, Plan, Window, streams_digest
 from realtime.planner.passes.split_aggregate import UPDATED_AT
+from realtime.planner.push_conditions import push_conditions
 from realtime.planner.split_lambda import PART, SplitLambda, SplitQuery
 from realtime.planner.window_branch import Branch, NoStateError, aggregates_of
 from realtime.planner.window_pieces import MERGE, pieced
@@ -91,7 +92,7 @@ def _rewritten(split: SplitQuery, states: States) -> _Rewritten:
             table.replace(exp.Subquery(this=served.rows.copy(), alias=table.args["alias"].copy()))
     relations = tuple(relation for served in found for relation in served.states)
     why = [served.why if served.states else f"every row where {served.why}" for served in found]
-    return _Rewritten(readable(query), relations, tuple(why))
+    return _Rewritten(readable(push_conditions(states.of_all_shards(query))), relations, tuple(why))
 
 
 def _merge_otherwise(part: exp.Table, merged: Mapping[str, str]) -> None:

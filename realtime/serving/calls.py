@@ -21,6 +21,7 @@ from realtime.planner.ir import AS_OF, LambdaSpec, Missing
 from realtime.serving.admission import Admission, Nested
 from realtime.serving.answers import answer, by_key, row_count, source_format
 from realtime.serving.failures import (
+    AwayError,
     GoneError,
     OutOfMemoryError,
     QueryError,
@@ -193,7 +194,7 @@ class Calls:
             calls = [call for waiters in taken for call in _calls(waiters)]
             reply = await self._ask(calls, first.entry.many, parameters, "JSONEachRow", len(keys))
         except (QueryError, RequestTooLargeError) as error:  # one key may fail, or all together be too much
-            if isinstance(error, GoneError) and first.entry.views is not None:
+            if isinstance(error, (AwayError, GoneError)) and first.entry.views is not None:
                 await self._from_views(taken, first.entry.views)
                 return
             middle = len(taken) // 2
@@ -240,7 +241,7 @@ class Calls:
         queries = entry.after if call.after is not None else entry.one
         try:
             reply = await self._ask(calls, queries, parameters, source_format(call.form))
-        except GoneError:  # a deploy dropped the state that its models shared
+        except (AwayError, GoneError):  # a deploy dropped the state that its models shared
             if entry.views is None:
                 raise
             return await self._one([dataclasses.replace(call, entry=entry.views) for call in calls])

@@ -6,6 +6,7 @@ DuetError (realtime.errors)
     ├── TooManyRowsError     its answer is larger than a lambda's may be
     ├── OutOfMemoryError     it needs more memory than a query may take
     ├── GoneError            it reads a model that is not deployed any more
+    ├── AwayError            a shard of the cluster is away, or has not what it reads
     ├── PageError            a page can't be followed by another
     └── ComputationError     a value is out of range, or a division is by zero: the batch engine refuses it too
 
@@ -54,6 +55,13 @@ class GoneError(QueryError):
     status = 410
 
 
+class AwayError(QueryError):
+    """A shard of the cluster is away, or has not what it reads."""
+
+    code = "unavailable"
+    status = 503
+
+
 class ComputationError(QueryError):
     """A value is out of range, or a division is by zero."""
 
@@ -90,6 +98,7 @@ _TOO_MANY = (
 )
 _MEMORY = OutOfMemoryError, "the lambda needs more memory than it may take", "narrow its parameters"
 _GONE = GoneError, "this version reads what is not deployed any more", "call the latest version"
+_AWAY = AwayError, "a shard of the cluster does not answer", "try again"
 _COMPUTATION = ComputationError, "a value in the lambda's computation is out of range", "check the parameters"
 _PARAMETER = BadRequestError, "a parameter's value does not fit where the lambda uses it", "a limit takes 0 and more"
 # By number, as in ClickHouse's ErrorCodes.cpp.
@@ -98,6 +107,7 @@ _BY_CODE: Mapping[int, tuple[type[DuetError], str, str]] = {
     **dict.fromkeys((158, 307, 396), _TOO_MANY),  # TOO_MANY_ROWS, TOO_MANY_BYTES, TOO_MANY_ROWS_OR_BYTES
     241: _MEMORY,  # MEMORY_LIMIT_EXCEEDED
     **dict.fromkeys((47, 60, 81), _GONE),  # UNKNOWN_IDENTIFIER, UNKNOWN_TABLE, UNKNOWN_DATABASE
+    279: _AWAY,  # ALL_CONNECTION_TRIES_FAILED, also of a shard that lacks the table
     # DECIMAL_OVERFLOW, ARGUMENT_OUT_OF_BOUND, ILLEGAL_DIVISION, VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE,
     # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO, CANNOT_CONVERT_TYPE, CANNOT_PARSE_TEXT/_NUMBER/_DATE/_DATETIME
     **dict.fromkeys((407, 69, 153, 321, 395, 70, 6, 27, 72, 38, 41), _COMPUTATION),

@@ -34,9 +34,13 @@ def with_settings(query: exp.Query, more: Mapping[str, int] | None = None) -> ex
     found = {**SETTINGS, **(more or {})}
     if any(clause.args.get("recursive") for clause in query.find_all(exp.With)):
         found["max_recursive_cte_evaluation_depth"] = _MOST_ROUNDS
-    settings = [_setting(name, value) for name, value in found.items()]
-    query.set("settings", settings)
+    only_settings(query, found)
     return query
+
+
+def only_settings(query: exp.Query, settings: Mapping[str, int | str]) -> None:
+    """Sets the ``settings`` of ``query`` and no others, in place."""
+    query.set("settings", [_setting(name, value) for name, value in settings.items()])
 
 
 def _setting(name: str, value: int | str) -> exp.Expr:

@@ -15,12 +15,14 @@ from typing import Any
 
 import duckdb
 import jinja2
+import msgspec
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.deploy.diff import refreshes_of
 from realtime.deploy.refreshes import refresh_now
 from realtime.emit.ddl import refresh_ddl, state_ddl
 from realtime.emit.landing import create_landing
+from realtime.emit.shards import create_database, create_whole
 from realtime.planner.ir import Plan, Step
 from realtime.planner.planner import Outcome, plan_project
 from realtime.project.binder import table
@@ -137,9 +139,11 @@ class Deployed:
     def __init__(self, plan: Plan, client: ClickHouse) -> None:
         self.plan, self.client = plan, client
         for suffix in ("", "_raw", "_state"):
-            client.execute(f"CREATE DATABASE IF NOT EXISTS {plan.database}{suffix}")
+            client.execute(create_database(f"{plan.database}{suffix}", client.cluster))
         for spec in plan.sources:
             client.execute(create_landing(spec))
+            if spec.shards is not msgspec.UNSET:
+                client.execute(create_whole(spec.landing, spec.shards))
         for step in plan.steps:
             for state in step.states:
                 for statement in state_ddl(state):
@@ -179,7 +183,7 @@ class Deployed:
             cuts = sorted(chance.randint(0, len(waiting)) for _ in range(2))
             for start, end in zip([0, *cuts], [*cuts, len(waiting)], strict=True):
                 if start < end:
-                    batches.append((spec.landing, waiting[start:end]))
+                    batches.append((spec.whole, waiting[start:end]))
         chance.shuffle(batches)
         for landing, batch in batches:
             lines = "\n".join(json.dumps(row, default=_json, ensure_ascii=False) for row in batch)

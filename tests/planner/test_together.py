@@ -224,10 +224,10 @@ def test_every_answer_is_the_same(
             assert shared.read(one) == apart.read(other), one.model
     batch = batch_of(given_rows)
     for spec in shared.plan.lambdas:
-        _check(spec, shared, apart, batch)
+        check(spec, shared, apart, batch)
 
 
-def _check(spec: LambdaSpec, shared: Deployed, apart: Deployed, batch: duckdb.DuckDBPyConnection) -> None:
+def check(spec: LambdaSpec, shared: Deployed, apart: Deployed, batch: duckdb.DuckDBPyConnection) -> None:
     """All ways to answer ``spec`` give the same for every key."""
     together = spec.together
     assert together is not None
@@ -238,7 +238,8 @@ def _check(spec: LambdaSpec, shared: Deployed, apart: Deployed, batch: duckdb.Du
         for key in KEYS:
             given_values = {"k": key, **other}
             views = answer_of(shared.client, spec.select, given_values)
-            own = answer_of(apart.client, spec.select.replace("together.", "apart."), given_values)
+            select = spec.select.replace(f"{shared.plan.database}.", f"{apart.plan.database}.")
+            own = answer_of(apart.client, select, given_values)
             # A failed group that the join has no row for is an error where ClickHouse looks at it, which it may or not.
             answered = [answer for answer in (alone[key], views, own) if answer != "error"]
             assert all(answer == (views if len(answered) == 3 else counted([])) for answer in answered), (

@@ -164,6 +164,11 @@ def deployed(plan: Plan, clickhouse: ClickHouse) -> Iterator[Deployed]:
 
 @pytest.fixture(scope="module")
 def batch() -> duckdb.DuckDBPyConnection:
+    return in_memory()
+
+
+def in_memory() -> duckdb.DuckDBPyConnection:
+    """The source without rows, and the models that only map its rows."""
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA app")
     connection.execute("CREATE TABLE app.hits (" + ", ".join(f'"{n}" {t}' for n, t in COLUMNS.items()) + ")")
@@ -264,6 +269,11 @@ def same(one: Sequence[Row], other: Sequence[Row]) -> bool:
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_form_answers_the_same(deployed: Deployed, batch: duckdb.DuckDBPyConnection, data: st.DataObject) -> None:
+    compare(deployed, batch, data)
+
+
+def compare(deployed: Deployed, batch: duckdb.DuckDBPyConnection, data: st.DataObject) -> None:
+    """Every form of every lambda, over rows that are drawn, with batch."""
     rows = data.draw(st.lists(ROWS, max_size=40, unique_by=lambda r: r["seen"] or r["id"]), label="rows")
     deployed.empty()
     deployed.insert({"app.hits": rows}, seed=data.draw(st.integers(0, 99)))
@@ -284,5 +294,7 @@ def test_every_form_answers_the_same(deployed: Deployed, batch: duckdb.DuckDBPyC
                 label = (name, given_, spec.window.select)
                 assert same(asked(deployed.client, spec.select, given_), wanted), label
                 assert same(asked(deployed.client, spec.window.select, given_), wanted), label
+                if spec.direct is not None:
+                    assert same(asked(deployed.client, spec.direct.select, given_), wanted), (label, spec.direct.select)
                 if spec.keyed is not None and (room in keyed or spec.keyed.missing is Missing.EMPTY):
                     assert same(keyed.get(room, []), wanted), (label, spec.window.keyed)
