@@ -7,9 +7,12 @@ meanwhile, no row goes that the lake has not. The lake that exported first is th
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
+
+import msgspec
 
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.moment import micros, server_now
@@ -20,6 +23,7 @@ from realtime.errors import BusyError, CommandError
 from realtime.planner.ir import Plan, SourceSpec
 from realtime.settings import Settings
 
+_PAUSE = 0.05
 _TTL = (
     "SELECT count() FROM system.tables WHERE concat(database, '.', name) = {table:String} "
     "AND engine_full LIKE '% TTL %'"
@@ -55,7 +59,8 @@ def delete_expired(
             found = {}
             for source in sources:
                 lock.check()
-                found[source.name] = (_drop_parts if source.whole_parts else _delete_rows)(client, source, watermark)
+                whole = source.whole_parts and source.shards is msgspec.UNSET
+                found[source.name] = (_drop_parts if whole else _delete_rows)(client, source, watermark)
             return found
     except BusyError:
         return {}
@@ -89,12 +94,27 @@ def _drop_parts(client: ClickHouse, source: SourceSpec, watermark: datetime) -> 
 
 
 def _delete_rows(client: ClickHouse, source: SourceSpec, watermark: datetime) -> int:
+    """On a cluster parts too: those of several shards may have one name, and each server drops only its own."""
     until = f"fromUnixTimestamp64Micro({micros(watermark)}, 'UTC')"
     over = f"{expired(source, server_now(client))} AND {INGESTED_AT} < {until}"
-    rows = int(client.value(f"SELECT count() FROM {source.landing} WHERE {over}"))
+    rows = int(client.value(f"SELECT count() FROM {source.whole} WHERE {over}"))
     if rows:
         client.execute(f"ALTER TABLE {source.landing} DELETE WHERE {over}", settings={"mutations_sync": 1})
+        _wait_for_mutations(client, source)
     return rows
+
+
+def _wait_for_mutations(client: ClickHouse, source: SourceSpec) -> None:
+    """Returns when every server has deleted what it was told to; CommandError where one can't."""
+    database, table = source.landing.split(".")
+    query = (
+        f"SELECT latest_fail_reason AS reason FROM {client.endpoint.everywhere('system.mutations')} "
+        "WHERE database = {database:String} AND table = {table:String} AND NOT is_done ORDER BY reason DESC"
+    )
+    while running := client.rows(query, {"database": database, "table": table}):
+        if running[0]["reason"]:
+            raise CommandError(f"expired rows of {source.landing} can't be deleted: {running[0]['reason']}")
+        time.sleep(_PAUSE)
 
 
 def _identity(settings: Settings) -> str:

@@ -2,7 +2,8 @@
 
 They are merged when they come, not when they are read: what lands is a whole row, so batch and real time see the same
 one. A merge is one query that reads the newest rows and inserts the merged ones; ClickHouse runs one of a source at a
-time, whichever server sends it, for all carry one query id. So no update that was acknowledged is overwritten by
+time, whichever server sends it, for all carry one query id; of a cluster, whose servers do not know of each other's, a
+merge that sees another one run gives way before it reads. So no update that was acknowledged is overwritten by
 another that did not see it. One whose version is older than the newest changes nothing, as an older row does not. To
 merge twice changes nothing more, so a try whose outcome is not known is sent again, and so are the others where a
 materialized view throws on some of the merged rows: those are in the landing table then, as such rows always are.
@@ -21,12 +22,13 @@ from opentelemetry.trace import Span
 
 from realtime.emit.landing import column_ddl, column_type
 from realtime.emit.names import quoted
-from realtime.errors import UnavailableError
+from realtime.errors import MethodError, UnavailableError
 from realtime.ingest.committer import Traced, around
+from realtime.ingest.request import methods
 from realtime.ingest.schema import Schema
 from realtime.ingest.updates import PLACE, SHAPE
 from realtime.ingest.views import failing, throwing_rows
-from realtime.ingest.writer import RowsRefusedError, Writer
+from realtime.ingest.writer import BUSY, RowsRefusedError, Writer
 from realtime.planner.ir import SourceSpec
 
 _ROWS = 20_000  # of one merge
@@ -34,6 +36,7 @@ _TRIES = 5
 _PLACES = "_places"
 _LACKS = "is missing, and no row has this key"
 _NO_ROW = "duet: an update of no row"
+_REPLICAS = "SELECT max(replica_num) AS number FROM system.clusters WHERE cluster = {cluster:String} FORMAT JSONEachRow"
 _encoder = msgspec.json.Encoder()
 
 
@@ -50,6 +53,7 @@ class Patches:
         self._id = f"patch-{source.landing}"
         self._waiting: deque[_Request] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self._checked = False
 
     async def put(self, rows: Sequence[Any], span: Span | None = None) -> dict[int, Unfit]:
         """Merges ``rows``, as `Updates` makes them, for the request of ``span``. Returns, when they are on disk, the
@@ -97,6 +101,7 @@ class Patches:
 
     async def _merged(self, rows: Sequence[Any], traceparent: str) -> dict[int, Unfit]:
         """Merges those ``rows`` that can be. Which can't is only asked where the merge says that there are some."""
+        await self._check_replicas()
         shapes = self._updates.number(rows)
         refused: dict[int, Unfit] = {}
         thrown: dict[int, Unfit] = {}
@@ -150,9 +155,9 @@ class Patches:
     def _statement(self, rows: Sequence[Any], shapes: Sequence[Set[str]]) -> bytes:
         columns = ", ".join(quoted(column.name) for column in self._source.columns)
         return (
-            f" INTO {self._source.landing} ({columns}) SELECT {', '.join(self._values(shapes))} "
+            f" INTO {self._source.whole} ({columns}) SELECT {', '.join(self._values(shapes))} "
             f"{self._merged_from(rows, shapes)} "
-            f"HAVING {self._lacks(shapes)}max({self._counts()}) > 0 SETTINGS join_use_nulls = 1"
+            f"HAVING {self._alone()}{self._lacks(shapes)}max({self._counts()}) > 0 SETTINGS join_use_nulls = 1"
         ).encode()
 
     def _merged_from(self, rows: Sequence[Any], shapes: Sequence[Set[str]]) -> str:
@@ -169,7 +174,7 @@ class Patches:
         columns = ", ".join(quoted(column.name) for column in source.columns)
         return (
             f"{_table('JSONEachRow', structure, _encoder.encode_lines(rows))} AS p "
-            f"LEFT JOIN (SELECT {columns}, true AS _there FROM {source.landing} FINAL "
+            f"LEFT JOIN (SELECT {columns}, true AS _there FROM {source.whole} FINAL "
             f"PREWHERE {key} IN (SELECT {key} FROM {self._keys(rows)})) AS n ON {joined}"
         )
 
@@ -180,6 +185,31 @@ class Patches:
         """Whether an update is not older than the row that is there."""
         version = self._source.version
         return f"ifNull(p.{quoted(self._updates.written[version])} >= n.{quoted(version)}, true)"
+
+    def _alone(self) -> str:
+        """What throws where another server of the cluster runs a merge, or still stores what one has made. It is asked
+        while the query is planned: it is running then, so that others see it, and has read nothing."""
+        if self._source.shards is msgspec.UNSET:
+            return ""
+        running = f"initial_query_id = {_text(self._id)} AND (is_initial_query OR query_kind = 'Insert')"
+        processes = self._writer.everywhere("system.processes")
+        return f"throwIf((SELECT count() FROM {processes} WHERE {running}) > 1, '{BUSY}') + "
+
+    async def _check_replicas(self) -> None:
+        """MethodError where a shard of the cluster has several replicas: the one that is read may lack a row that
+        another one took a moment ago."""
+        if self._source.shards is msgspec.UNSET or self._checked:
+            return
+        named = {"cluster": self._source.shards.cluster}
+        (found,) = await self._writer.read(_REPLICAS, named, _Number)
+        if found.number > 1:
+            raise MethodError(
+                f"rows of source {self._source.name} can't be changed in part: a shard of cluster "
+                f"{self._source.shards.cluster} has several replicas, and the one that is read may lack the newest row",
+                remedy="send whole rows: POST, with a newer version",
+                allowed=[method for method in methods(self._source) if method != "PATCH"],
+            )
+        self._checked = True
 
     def _lacks(self, shapes: Sequence[Set[str]]) -> str:
         """What throws where a key has no row, and an update of it is neither one nor beside one; older ones too. Added
@@ -246,6 +276,10 @@ class _Request(NamedTuple):
     rows: Sequence[Any]
     done: asyncio.Future[dict[int, Unfit]]
     span: Span | None
+
+
+class _Number(msgspec.Struct):
+    number: int
 
 
 class _Place(msgspec.Struct):

@@ -46,12 +46,6 @@ class Source:
         return self._deletes if method == "DELETE" and self._deletes is not None else self._posts
 
     def _refused(self, method: str) -> MethodError:
-        if method == "PATCH" and self.spec.mode == "upsert":
-            return MethodError(
-                f"rows of source {self.spec.name} can't be changed in part: that is not done on a cluster yet",
-                remedy="send whole rows: POST, with a newer version",
-                allowed=list(methods(self.spec)),
-            )
         what = {"PATCH": "can't be changed", "DELETE": "can't be deleted"}.get(method)
         why = "declares no column for deletions" if self.spec.mode == "upsert" else "takes appended rows only"
         return MethodError(
@@ -62,10 +56,9 @@ class Source:
 
 
 def methods(spec: SourceSpec) -> tuple[str, ...]:
-    """What a source takes: rows, for an upserted one columns to change (not on a cluster), and keys of deleted rows
+    """What a source takes: rows, for an upserted one columns to change, and keys of deleted rows
     where it has a column for those."""
-    patched = spec.mode == "upsert" and spec.shards is msgspec.UNSET
-    return ("POST", *(["PATCH"] if patched else []), *(["DELETE"] if spec.deleted else []))
+    return ("POST", *(["PATCH"] if spec.mode == "upsert" else []), *(["DELETE"] if spec.deleted else []))
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -119,6 +120,8 @@ TROUBLE_CODES: Mapping[int, str] = {
 }
 # What `duet deploy` makes, and is not there.
 MISSING_CODES: Mapping[int, str] = {16: "NO_SUCH_COLUMN_IN_TABLE", 60: "UNKNOWN_TABLE", 81: "UNKNOWN_DATABASE"}
+BUSY = "duet: another server runs such an insert"
+"""What an insert throws that gives way to another one."""
 _HOLD = "SELECT sleepEachRow(0.2) FROM numbers(4000000000) FORMAT TSV"
 _HOLDING: Mapping[str, str] = {
     "max_block_size": "1",
@@ -266,8 +269,8 @@ class Writer:
                 last = str(error) or type(error).__name__
             except TroubleError as error:
                 last = str(error)
-            if pause is not None:
-                await asyncio.sleep(pause)
+            if pause is not None:  # by chance, so that two that gave way to each other do not meet again
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
         room = f"{NO_ROOM}; then " if has_no_room(last) or shortage(self._endpoint.data) else ""
         once = "send the request again, best with an Idempotency-Key: what was stored is then not stored twice"
         raise UnavailableError(
@@ -321,7 +324,7 @@ class TroubleError(Exception):
 
 def _error(code: int, text: str) -> Exception:
     reason = _reason(text)
-    if code in TROUBLE_CODES or not code or EARLY in reason:
+    if code in TROUBLE_CODES or not code or EARLY in reason or BUSY in reason:
         return TroubleError(reason)
     view = _VIEW.search(text)
     if view:

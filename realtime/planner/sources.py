@@ -82,8 +82,6 @@ def _shard_by(source: Source, columns: tuple[Column, ...]) -> tuple[str, ...]:
         raise _wrong(
             source, "kafka on a cluster", "send the topic's messages over HTTP, or use a server that stands alone"
         )
-    if source.options.get("ttl"):
-        raise _wrong(source, "ttl on a cluster", "drop it: rows are not deleted shard by shard yet")
     key, given = _names(source.options, "key"), _names(source.options, "shard_by")
     outside = [name for name in given if key and name not in key]
     if outside:

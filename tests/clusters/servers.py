@@ -18,6 +18,8 @@ from realtime.settings import Settings
 from tests.clusters.keeper import Keeper
 
 CLUSTER = "both"
+REPLICATED = "replicas"
+"""A cluster of the same servers as replicas of one shard: only its name is used."""
 _HERE = Path(local.__file__).parent
 
 
@@ -32,7 +34,9 @@ class Server:
         shards = "".join(
             f"<shard><replica><host>127.0.0.1</host><port>{port}</port></replica></shard>" for port in ports
         )
-        more = f"<remote_servers><{CLUSTER}>{shards}</{CLUSTER}></remote_servers>"
+        replicas = shards.replace("</shard><shard>", "")
+        clusters = f"<{CLUSTER}>{shards}</{CLUSTER}><{REPLICATED}>{replicas}</{REPLICATED}>"
+        more = f"<remote_servers>{clusters}</remote_servers>"
         config = (_HERE / "config.xml").read_text()
         (folder / "config.xml").write_text(config.replace("</clickhouse>", f"{more}</clickhouse>"))
         shutil.copy(_HERE / "users.xml", folder)
