@@ -21,7 +21,7 @@ import msgspec
 from realtime.clickhouse.client import ClickHouse
 from realtime.clickhouse.inserts import wait_for_inserts
 from realtime.clickhouse.moment import EPOCH, micros, server_now
-from realtime.deploy.cutover import latest
+from realtime.deploy.cutover import INSERT_TIMEOUT, latest
 from realtime.deploy.ledger import Work
 from realtime.deploy.live import Table
 from realtime.deploy.widening import is_wider, plain_type
@@ -34,17 +34,18 @@ from realtime.emit.landing import (
     close_landing,
     column_type,
     create_landing,
+    forget_tokens,
     keep_after,
     open_landing,
 )
 from realtime.emit.names import literal, quoted
 from realtime.errors import CommandError
+from realtime.ingest.recovery import send_on_last
 from realtime.planner.ir import SourceSpec
 
 _SHORT = 0.5
 """Seconds that a pass may take to be the last one while rows come in: for about as long inserts have to wait."""
 _MOST_PASSES = 8
-_INSERT_TIMEOUT = 600.0
 _SOON = timedelta(minutes=1)
 """Rows that a TTL deletes within this time are not counted."""
 
@@ -68,19 +69,22 @@ def rebuild(work: Work, source: SourceSpec, table: Table, *, held: bool = False)
     copied = _values(made, table)
     try:
         since = _copied_passes(work, source, copied, beside)
+        # The new table knows no tokens of batches: none can be sent on to views from it.
+        send_on_last(work.client.endpoint, source)
         work.client.execute(close_landing(source.landing))
-        wait_for_inserts(work.client, [source.landing], _INSERT_TIMEOUT)
+        wait_for_inserts(work.client, [source.landing], INSERT_TIMEOUT)
         _copy(work, source.landing, beside, copied, since, None)
         _check_equal(work, source, beside)
-        # The new table knows no tokens of batches: what is sent again, or still on its way, has to ask for them first.
-        known = max(micros(latest(work.client, [source.landing])), micros(since) + 1)
+        # And what is sent again, or still on its way, has to ask for them first.
+        known = max(micros(latest(work.client, [source.landing])), micros(since)) + 1
         work.client.execute(keep_after(beside, known))
+        work.client.execute(forget_tokens(beside, known))
         # An insert that begins while tables are exchanged may find no views (26.7: 7 of 2,871 under 1,353 exchanges;
         # ClickHouse#108728 names the cause). So the new one is closed too, until such inserts have been refused.
         work.client.execute(close_landing(beside))
         work.check()
         work.client.execute(f"EXCHANGE TABLES {source.landing} AND {beside}")
-        wait_for_inserts(work.client, [source.landing], _INSERT_TIMEOUT)
+        wait_for_inserts(work.client, [source.landing], INSERT_TIMEOUT)
         work.client.execute(open_landing(source.landing))
     except BaseException:
         undo_rebuilds(work.client, source.landing.split(".")[0])
@@ -117,7 +121,7 @@ def _copied_passes(work: Work, source: SourceSpec, copied: Mapping[str, str], be
         # Beyond this moment are, whatever the clock says, all rows that come from now on.
         until = max(latest(work.client, [source.landing]), since + timedelta(microseconds=1))
         work.client.execute(keep_after(source.landing, micros(until)))
-        wait_for_inserts(work.client, [source.landing], _INSERT_TIMEOUT)
+        wait_for_inserts(work.client, [source.landing], INSERT_TIMEOUT)
         _copy(work, source.landing, beside, copied, since, until)
         since = until
         if time.monotonic() - began < _SHORT:

@@ -7,11 +7,14 @@ the new version takes over and they go. Columns are dropped when nothing reads t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from realtime.clickhouse.inserts import wait_for_inserts
+from realtime.clickhouse.moment import micros
 from realtime.deploy.change import Change, Kind
+from realtime.deploy.cutover import INSERT_TIMEOUT, latest
 from realtime.deploy.diff import objects_of, states_of
 from realtime.deploy.ledger import Work
 from realtime.deploy.live import Live, Table
@@ -22,13 +25,18 @@ from realtime.emit.landing import (
     QUARANTINE_NEWEST,
     add_column,
     add_hidden,
+    close_landing,
     column_ddl,
+    forget_tokens,
+    keep_after,
     landing_ddl,
+    open_landing,
     remake_quarantine,
 )
 from realtime.emit.names import quoted
 from realtime.emit.shards import remake_whole
 from realtime.errors import CommandError, SourceError
+from realtime.ingest.recovery import send_on_last
 from realtime.planner.ir import ALL, Plan, SourceSpec, State, View
 
 _ALTERED = frozenset({Kind.WIDEN_COLUMN, Kind.REBUILD_SOURCE})
@@ -101,10 +109,29 @@ def _read_old_types(work: Work, source: SourceSpec, table: Table, live: Live, pl
     stale = live.views - used - wanted
     for name in sorted(stale):
         work.client.execute(f"DROP TABLE IF EXISTS {name} SYNC")
-    for name in sorted((live.views & set(known)) - wanted):
-        state, view = known[name]
-        select = narrowed(view, since=cuts.get(state), types=table.columns)
-        work.client.execute(f"ALTER TABLE {name} MODIFY QUERY {select}")
+    changed = {
+        name: narrowed(view, since=cuts.get(state), types=table.columns)
+        for name, (state, view) in known.items()
+        if name in live.views - wanted
+    }
+    if changed:
+        _change_views(work, source, changed)
+
+
+def _change_views(work: Work, source: SourceSpec, changed: Mapping[str, str]) -> None:
+    """Gives views other queries. A view knows tokens by its query (tried on 26.7), so that nothing may be left that would
+    be sent on to it: inserts wait for a moment."""
+    send_on_last(work.client.endpoint, source)
+    work.client.execute(close_landing(source.landing))
+    try:
+        wait_for_inserts(work.client, [source.landing], INSERT_TIMEOUT)
+        known = micros(latest(work.client, [source.landing])) + 1
+        work.client.execute(keep_after(source.landing, known))
+        work.client.execute(forget_tokens(source.landing, known))
+        for name in sorted(changed):
+            work.client.execute(f"ALTER TABLE {name} MODIFY QUERY {changed[name]}")
+    finally:
+        work.client.execute(open_landing(source.landing))
 
 
 def _views(live: Live, source: SourceSpec) -> Iterator[tuple[State, View]]:

@@ -178,6 +178,12 @@ def keep_after(landing: str, moment: int) -> str:
     return f"ALTER TABLE {landing} MODIFY COLUMN {INGESTED_AT} DateTime64(6, 'UTC') DEFAULT {floor} COMMENT '{moment}'"
 
 
+def forget_tokens(landing: str, moment: int) -> str:
+    """The statement that says of ``landing``: what came before ``moment`` (microseconds) has reached its views, and is
+    not to be sent on to them, for the table or a view does not know its tokens any more."""
+    return f"ALTER TABLE {landing} COMMENT COLUMN {BATCH_ID} '{moment}'"
+
+
 def close_landing(landing: str) -> str:
     """The statement by which every insert into ``landing`` is refused, to be tried again: with a limit of no parts that
     is so in an empty table too (tried on 26.7)."""

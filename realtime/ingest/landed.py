@@ -38,6 +38,7 @@ _PATIENCE = 60.0
 _CUT = f"""
 SELECT toInt64OrZero(comment) AS number FROM system.columns
 WHERE database = {{database:String}} AND table = {{table:String}} AND name = '{INGESTED_AT}' FORMAT JSONEachRow"""
+_FORGOTTEN = _CUT.replace(f"'{INGESTED_AT}'", f"'{BATCH_ID}'")
 # A server of a cluster that is away runs nothing.
 _RUNNING = (
     "SELECT count() AS number FROM %s WHERE initial_query_id = {id:String} "
@@ -117,7 +118,7 @@ _WEIGHTS = (
 
 class Landing:
     """The landing table of ``source``: on a cluster that of all shards. ``waits`` tells why it takes no insert yet (see
-    `Recovery.waits`)."""
+    `Recovery.waits`). ``lacking`` are the errors of views that did not take what was to be sent on."""
 
     def __init__(self, writer: Writer, source: SourceSpec, waits: Callable[[], str] = str) -> None:
         self.relation = source.whole
@@ -127,6 +128,7 @@ class Landing:
         database, _, table = source.whole.partition(".")
         self._names = {"database": database, "table": table}
         self._stored = {"database": database, "table": source.landing.partition(".")[2]}
+        self.lacking: list[RowsRefusedError] = []
         self._given_up: dict[int, Batch] = {}
         self._cut: int | None = None
 
@@ -157,9 +159,13 @@ class Landing:
         """Sends what landed of ``batch`` on to the views: each takes it if it has none of it.
 
         RowsRefusedError naming the view that throws. A batch that later ones have made the views forget is left as it
-        is: it went to them when it landed, or after ClickHouse was started again (`recover`).
+        is: it went to them when it landed, or after ClickHouse was started again (`recover`). So is one that a deploy
+        has seen there, before tokens were forgotten (see `realtime.emit.landing.forget_tokens`).
         """
         if await self._number(_SINCE, {**self._names, "moment": str(found.moment)}) > KNOWN:
+            return
+        forgotten = await self._writer.read(_FORGOTTEN, self._stored, _Number)
+        if found.moment < max((each.number for each in forgotten), default=0):
             return
         rows = await self._writer.fetch(_ROWS, self._named(batch))
         await self._writer.post(f"INSERT INTO {self.relation} FORMAT RowBinaryWithNamesAndTypes", rows, batch.id)
@@ -237,6 +243,7 @@ class Landing:
             return False
         except RowsRefusedError as error:
             _LOG.warning("batch %d of %s: %s has none of it: %s", batch.number, self.relation, error.view, error)
+            self.lacking = [*self.lacking[:_TAIL], error]
         return True
 
     async def _table(self) -> _Table:

@@ -18,10 +18,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from realtime.clickhouse.endpoint import Endpoint
 from realtime.emit.landing import IS_BESIDE, IS_CLOSED, open_landing
-from realtime.errors import UnavailableError
+from realtime.errors import CommandError, UnavailableError
 from realtime.ingest.landed import Landing
 from realtime.ingest.writer import Writer
+from realtime.planner.ir import SourceSpec
 
 _LOG = logging.getLogger("duet.ingest")
 _EVERY = 1.0
@@ -53,6 +55,27 @@ class _Answer(msgspec.Struct):
     @property
     def started(self) -> int:
         return self.now - self.uptime * _SECOND
+
+
+def send_on_last(endpoint: Endpoint, source: SourceSpec) -> None:
+    """Sends what landed last of ``source`` on to its views. CommandError where one does not take it."""
+    asyncio.run(_send_on_last(endpoint, source))
+
+
+async def _send_on_last(endpoint: Endpoint, source: SourceSpec) -> None:
+    writer = Writer(endpoint)
+    try:
+        landing = Landing(writer, source)
+        (answer,) = await writer.read(_ASK.format(servers=writer.everywhere("system.one")), {}, _Answer)
+        await landing.recover(answer.now)
+    finally:
+        await writer.close()
+    if landing.lacking:
+        error = landing.lacking[0]
+        raise CommandError(
+            f"{error.view} lacks rows that are in {source.landing}, and would lack them for ever: {error.reason}",
+            remedy="mend the view, send the rows again with their Idempotency-Key, and deploy again",
+        )
 
 
 class Recovery:
