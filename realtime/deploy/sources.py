@@ -119,8 +119,8 @@ def _read_old_types(work: Work, source: SourceSpec, table: Table, live: Live, pl
 
 
 def _change_views(work: Work, source: SourceSpec, changed: Mapping[str, str]) -> None:
-    """Gives views other queries. A view knows tokens by its query (tried on 26.7), so that nothing may be left that would
-    be sent on to it: inserts wait for a moment."""
+    """Gives views other queries. A view knows tokens by its query (tried on 26.7), so that nothing may be left that
+    would be sent on to it: inserts wait for a moment."""
     send_on_last(work.client.endpoint, source)
     work.client.execute(close_landing(source.landing))
     try:
