@@ -39,15 +39,19 @@ def forget_lost(data: Path) -> list[str]:
     lost = []
     for logs in data.glob("store/*/*/deduplication_logs"):
         for log in _newest_first(logs):
-            records = log.read_bytes().splitlines(keepends=True)
-            if not records:
-                continue
-            if name := _lost(records, logs.parent):
+            written = log.read_bytes()
+            records = written.splitlines(keepends=True)
+            if records and not records[-1].endswith(b"\n"):
+                records.pop()  # a full disk took only a part of it
+            found = bool(records)
+            if found and (name := _lost(records, logs.parent)):
                 lost.append(str(logs.parent / name))
                 while records and _added(records[-1]) == name:
                     records.pop()
-                os.truncate(log, sum(map(len, records)))
-            break
+            if (kept := sum(map(len, records))) < len(written):
+                os.truncate(log, kept)
+            if found:
+                break
     return lost
 
 
@@ -61,7 +65,7 @@ def _lost(records: list[bytes], table: Path) -> str:
     """The part that the last record adds, where the ``table`` has neither it nor one that it was merged into."""
     name = _added(records[-1])
     part = _Part.of(name)
-    if part is None or any(kept.covers(part) for each in os.scandir(table) if (kept := _Part.of(each.name))):
+    if part is None or any(kept.covers(part) for each in os.listdir(table) if (kept := _Part.of(each))):
         return ""
     return name
 

@@ -66,14 +66,14 @@ def _make(work: Work, source: SourceSpec, live: Live, found: Sequence[Change], p
         for statement in remake_quarantine(source):
             work.client.execute(statement)
     kinds = {change.kind for change in found}
+    if table is not None and BATCH_ID not in table.columns:
+        for statement in add_hidden(source):
+            work.client.execute(statement)
     if table is not None and kinds & _ALTERED:
         _read_old_types(work, source, table, live, plan)
     if table is not None and Kind.REBUILD_SOURCE in kinds:
         rebuild(work, source, table, held=held)
         return
-    if table is not None and BATCH_ID not in table.columns:
-        for statement in add_hidden(source):
-            work.client.execute(statement)
     for column in source.columns:
         if table is not None and column.name not in table.columns:
             work.client.execute(add_column(source, column))
@@ -122,11 +122,13 @@ def _change_views(work: Work, source: SourceSpec, changed: Mapping[str, str]) ->
     """Gives views other queries. A view knows tokens by its query (tried on 26.7), so that nothing may be left that
     would be sent on to it: inserts wait for a moment."""
     send_on_last(work.client.endpoint, source)
-    work.client.execute(close_landing(source.landing))
     try:
+        work.client.execute(close_landing(source.landing))
         wait_for_inserts(work.client, [source.landing], INSERT_TIMEOUT)
         known = micros(latest(work.client, [source.landing])) + 1
-        work.client.execute(keep_after(source.landing, known))
+        work.check()
+        for table in (source.landing + ALL, source.landing) if work.client.cluster else (source.landing,):
+            work.client.execute(keep_after(table, known))
         work.client.execute(forget_tokens(source.landing, known))
         for name in sorted(changed):
             work.client.execute(f"ALTER TABLE {name} MODIFY QUERY {changed[name]}")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
@@ -159,12 +158,19 @@ class Table:
     async def _insert(self, statement: str, rows: bytes, batch: Batch) -> dict[int, Refused]:
         """Inserts what can be inserted; the others by their place. Where rows have to be parted, the batches that
         they make follow from ``batch``."""
-        before = functools.partial(self._before, rows, batch) if self._landing else None
+        sent = False
+
+        async def before(tries: int) -> Mapping[str, str] | None:
+            nonlocal sent
+            settings = await self._before(rows, batch, tries)
+            sent = True
+            return settings
+
         try:
-            await self._writer.insert(statement, rows, batch.id, before, batch.traceparent)
+            await self._writer.insert(statement, rows, batch.id, before if self._landing else None, batch.traceparent)
             return {}
         except UnavailableError:
-            if self._landing:
+            if self._landing and sent:
                 self._landing.give_up(batch)
             raise
         except _PartlyError as partly:

@@ -54,7 +54,10 @@ SELECT count() AS rows, toUnixTimestamp64Micro(min({INGESTED_AT})) AS moment FRO
 WHERE {_OF_BATCH} FORMAT JSONEachRow"""
 _ROWS = f"SELECT * FROM {_LANDING} WHERE {_OF_BATCH} FORMAT RowBinaryWithNamesAndTypes"
 _MOMENT = "fromUnixTimestamp64Micro({moment:Int64}, 'UTC')"
-_SINCE = f"SELECT uniqExact({BATCH_ID}) AS number FROM {_LANDING} WHERE {INGESTED_AT} > {_MOMENT} FORMAT JSONEachRow"
+_SINCE = f"""
+SELECT count() AS number FROM (
+  SELECT DISTINCT {BATCH_ID} FROM {_LANDING} WHERE {INGESTED_AT} > {_MOMENT} AND {BATCH_ID} != 0 LIMIT {{most:UInt32}}
+) FORMAT JSONEachRow"""
 # When ClickHouse was started is known to a second, and what came since is told apart from what came before by that.
 _BEFORE = f"""
 SELECT number FROM (
@@ -63,10 +66,10 @@ SELECT number FROM (
   FROM {_LANDING}
   WHERE {BATCH_ID} != 0 AND {INGESTED_AT} <= {_MOMENT} AND {INGESTED_AT} >= (
     SELECT max({INGESTED_AT}) FROM {_LANDING} WHERE {INGESTED_AT} BETWEEN {_MOMENT} - INTERVAL {_DAYS} DAY AND {_MOMENT}
-  ) - INTERVAL 10 SECOND
+  ) - toIntervalSecond({{seconds:UInt32}})
   GROUP BY number
 )
-WHERE amid OR nth <= {_TAIL} ORDER BY landed FORMAT JSONEachRow"""
+WHERE amid OR nth <= {{tail:UInt32}} ORDER BY landed FORMAT JSONEachRow"""
 _TABLE = """
 SELECT partition_key AS partitioned, length(dependencies_table) AS views, (
   SELECT groupArray((name, type)) FROM system.columns WHERE database = {database:String} AND table = {table:String}
@@ -162,7 +165,7 @@ class Landing:
         is: it went to them when it landed, or after ClickHouse was started again (`recover`). So is one that a deploy
         has seen there, before tokens were forgotten (see `realtime.emit.landing.forget_tokens`).
         """
-        if await self._number(_SINCE, {**self._names, "moment": str(found.moment)}) > KNOWN:
+        if await self._since(found.moment, KNOWN + 1) > KNOWN:
             return
         forgotten = await self._writer.read(_FORGOTTEN, self._stored, _Number)
         if found.moment < max((each.number for each in forgotten), default=0):
@@ -193,21 +196,22 @@ class Landing:
         return f"{partitioned or '0'}, {shard}", f"{partitioned or '0'}, _shard_num"
 
     async def is_used_since(self, started: int) -> bool:
-        """Whether rows landed since ClickHouse was ``started`` (its time in microseconds)."""
+        """Whether batches landed since ClickHouse was ``started`` (its time in microseconds)."""
         try:
-            return bool(await self._number(_SINCE, {**self._names, "moment": str(started + _SECOND)}))
+            return bool(await self._since(started + _SECOND, 1))
         except MissingError:
             return False
 
-    async def recover(self, started: int) -> int:
+    async def recover(self, started: int, tail: int = _TAIL, seconds: int = 10) -> int:
         """Sends the batches on that landed last before ClickHouse was ``started`` (its time in microseconds): those
-        that were under way when it was killed may have landed and not reached the views. Returns their number.
+        that were under way when it was killed may have landed and not reached the views. Returns their number; it is
+        about ``tail``, of the last ``seconds`` in which some landed.
 
         Only what the views still know by its token is sent; nothing where ClickHouse has run for long.
         """
-        until = {**self._names, "moment": str(started + _SECOND)}
+        until = {**self._names, "moment": str(started + _SECOND), "tail": str(tail), "seconds": str(seconds)}
         try:
-            if not (await self._table()).views or await self._number(_SINCE, until) > KNOWN:
+            if not (await self._table()).views or await self._since(started + _SECOND, KNOWN + 1) > KNOWN:
                 return 0
         except MissingError:
             return 0
@@ -228,11 +232,15 @@ class Landing:
         if len(self._given_up) < KNOWN:
             self._given_up[batch.number] = batch
 
-    async def settle(self) -> None:
-        """Sends on what landed of the batches that were given up; UnavailableError where it can't be asked."""
+    async def settle(self) -> bool:
+        """Sends on what landed of the batches that were given up; whether none is left. UnavailableError where it can't
+        be asked."""
         for batch in list(self._given_up.values()):
+            if self._writer.lost.is_set():
+                break
             if await self._settled(batch):
                 del self._given_up[batch.number]
+        return not self._given_up
 
     async def _settled(self, batch: Batch) -> bool:
         try:
@@ -251,6 +259,10 @@ class Landing:
         if not found:
             raise MissingError(f"{self.relation} is not there", remedy="deploy the project: duet deploy")
         return found[0]
+
+    async def _since(self, moment: int, most: int) -> int:
+        """How many batches landed after ``moment``, counted up to ``most``."""
+        return await self._number(_SINCE, {**self._names, "moment": str(moment), "most": str(most)})
 
     async def _number(self, query: str, parameters: Mapping[str, str]) -> int:
         return (await self._writer.read(query, parameters, _Number))[0].number

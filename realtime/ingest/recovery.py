@@ -20,8 +20,8 @@ import msgspec
 
 from realtime.clickhouse.endpoint import Endpoint
 from realtime.emit.landing import IS_BESIDE, IS_CLOSED, open_landing
-from realtime.errors import CommandError, UnavailableError
-from realtime.ingest.landed import Landing
+from realtime.errors import SourceError, UnavailableError
+from realtime.ingest.landed import KNOWN, Landing
 from realtime.ingest.writer import Writer
 from realtime.planner.ir import SourceSpec
 
@@ -29,6 +29,8 @@ _LOG = logging.getLogger("duet.ingest")
 _EVERY = 1.0
 _AWAY = 0.1  # seconds between two looks for a ClickHouse that is away
 _PATIENCE = 5.0
+_HOUR = 3600
+_DEADLINE = 60.0
 _LOST = "the connection to ClickHouse was lost, and what it was stopped in is sent on first"
 _SECOND = 1_000_000
 # Of a cluster the server that was started last.
@@ -58,7 +60,7 @@ class _Answer(msgspec.Struct):
 
 
 def send_on_last(endpoint: Endpoint, source: SourceSpec) -> None:
-    """Sends what landed last of ``source`` on to its views. CommandError where one does not take it."""
+    """Sends what landed last of ``source`` on to its views. SourceError where one does not take it."""
     asyncio.run(_send_on_last(endpoint, source))
 
 
@@ -67,13 +69,21 @@ async def _send_on_last(endpoint: Endpoint, source: SourceSpec) -> None:
     try:
         landing = Landing(writer, source)
         (answer,) = await writer.read(_ASK.format(servers=writer.everywhere("system.one")), {}, _Answer)
-        await landing.recover(answer.now)
+        await landing.recover(answer.now, KNOWN, _HOUR)
+        async with asyncio.timeout(_DEADLINE):
+            while not await landing.settle():
+                await asyncio.sleep(_AWAY)
+    except TimeoutError:
+        raise SourceError(
+            f"source {source.name}: rows that have landed are not in all of its views after {_DEADLINE:.0f} s",
+            remedy="deploy again when inserts go through",
+        ) from None
     finally:
         await writer.close()
     if landing.lacking:
         error = landing.lacking[0]
-        raise CommandError(
-            f"{error.view} lacks rows that are in {source.landing}, and would lack them for ever: {error.reason}",
+        raise SourceError(
+            f"source {source.name}: {error.view} lacks rows that have landed, and would for ever: {error.reason}",
             remedy="mend the view, send the rows again with their Idempotency-Key, and deploy again",
         )
 
@@ -117,6 +127,9 @@ class Recovery:
             except (UnavailableError, TimeoutError) as error:
                 _LOG.debug("recovery waits: %s", error)
                 await asyncio.sleep(_AWAY)
+            except Exception:
+                _LOG.exception("what ClickHouse was stopped in can't be sent on")
+                await asyncio.sleep(_EVERY)
             else:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._writer.lost.wait(), _EVERY)

@@ -119,7 +119,12 @@ TROUBLE_CODES: Mapping[int, str] = {
     999: "KEEPER_EXCEPTION",
 }
 # What `duet deploy` makes, and is not there.
-MISSING_CODES: Mapping[int, str] = {16: "NO_SUCH_COLUMN_IN_TABLE", 60: "UNKNOWN_TABLE", 81: "UNKNOWN_DATABASE"}
+MISSING_CODES: Mapping[int, str] = {
+    16: "NO_SUCH_COLUMN_IN_TABLE",
+    47: "UNKNOWN_IDENTIFIER",
+    60: "UNKNOWN_TABLE",
+    81: "UNKNOWN_DATABASE",
+}
 BUSY = "duet: another server runs such an insert"
 """What an insert throws that gives way to another one."""
 _HOLD = "SELECT sleepEachRow(0.2) FROM numbers(4000000000) FORMAT TSV"
