@@ -16,6 +16,7 @@ STARTS = 32 * 2**20
 """Bytes that the local servers need for their first files and logs."""
 NO_ROOM = "free space on the disk of ClickHouse (duet status says how much)"
 """What a caller of the server is told, who shall not know its paths."""
+_REMEDY = "free space on it, then do the same again"
 _KEPT = 512 * 2**20
 _NOTHING = 2**20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -74,9 +75,6 @@ def mib(size: int) -> str:
     ('512.0 MiB', '0.0 MiB')
     """
     return f"{size / 2**20:,.1f} MiB"
-
-
-_REMEDY = "free space on it, then do the same again"
 
 
 def _which(folders: Sequence[Path]) -> str:

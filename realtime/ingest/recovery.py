@@ -126,6 +126,9 @@ class Recovery:
                 await self._look()
             except (UnavailableError, TimeoutError) as error:
                 _LOG.debug("recovery waits: %s", error)
+                if self._waits:  # whoever has to wait is told why
+                    cause = error.message if isinstance(error, UnavailableError) else "ClickHouse does not answer"
+                    self._waits = f"{_LOST}: {cause}"
                 await asyncio.sleep(_AWAY)
             except Exception:
                 _LOG.exception("what ClickHouse was stopped in can't be sent on")

@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from realtime.emit.landing import column_type
 from realtime.planner.buckets import bucket
-from realtime.planner.flat import Flat, NotFlatError, flat
+from realtime.planner.flat import FlatViews
 from realtime.planner.ir import Plan, SourceSpec, State
 from realtime.planner.relations import stored_in
 from realtime.planner.selects import relations_of
@@ -31,7 +31,7 @@ class Casts:
     def __init__(self, plan: Plan) -> None:
         self._states = {state.whole: state for step in plan.steps for state in step.states}
         self._sources = {source.landing: source for source in plan.sources}
-        self._views: dict[str, Flat | None] = {}
+        self._views = FlatViews()
 
     def drop(self, tree: exp.Query) -> exp.Query:
         """``tree``, in ClickHouse's dialect with columns qualified, without those that change nothing, in place."""
@@ -51,7 +51,7 @@ class Casts:
         state = self._state(of) if isinstance(of, exp.Column) else None
         if state is None:
             return ""
-        views = [self._view(v.select) for v in state.views if v.select]
+        views = [self._views.get(v.select) for v in state.views if v.select]
         types = {
             self._filled(view.columns[of.name], self._sources.get(view.landing), merged=merged) if view else ""
             for view in views
@@ -67,14 +67,6 @@ class Casts:
             if table is not None:
                 return self._states.get(f"{table.db}.{table.name}")
         return None
-
-    def _view(self, text: str) -> Flat | None:
-        if text not in self._views:
-            try:
-                self._views[text] = flat(text)
-            except NotFlatError:
-                self._views[text] = None
-        return self._views[text]
 
     def _filled(self, value: exp.Expr, source: SourceSpec | None, *, merged: bool) -> str:
         """The type of what a view fills with ``value``, once it is merged; of a key as it is."""

@@ -50,6 +50,21 @@ def flat(text: str) -> Flat:
     return Flat(found.landing, found.filters, found.columns, tuple(map(over, group.expressions if group else ())))
 
 
+class FlatViews:
+    """The SQL of views as `flat`, each looked at once; None for one that is more than that."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Flat | None] = {}
+
+    def get(self, text: str) -> Flat | None:
+        if text not in self._found:
+            try:
+                self._found[text] = flat(text)
+            except NotFlatError:
+                self._found[text] = None
+        return self._found[text]
+
+
 @dataclasses.dataclass(frozen=True)
 class _Level:
     """One select of the stream; ``columns_below`` are those that it reads, None where that is the landing table."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import msgspec
 from sqlglot import exp
 
-from realtime.planner.flat import Flat, NotFlatError, flat
+from realtime.planner.flat import Flat, FlatViews
 from realtime.planner.ir import Plan, State
 from realtime.planner.relations import stored_rows
 
@@ -41,7 +41,7 @@ class States:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._types = {s.landing: {c.name: c.clickhouse for c in s.columns} for s in plan.sources}
-        self._flat: dict[str, Flat | None] = {}
+        self._views = FlatViews()
         sharded = [s.landing for s in plan.sources if s.shards is not msgspec.UNSET]
         self._sharded = {*sharded, *(s.relation for step in plan.steps for s in step.states if s.shards is not None)}
 
@@ -52,7 +52,7 @@ class States:
         for step in self.plan.steps:
             for state in step.states:
                 if [v.landing for v in state.views] == list(landings) and not state.latest and not state.ttl:
-                    views = [view for v in state.views if (view := self._view(v.select)) is not None]
+                    views = [view for v in state.views if (view := self._views.get(v.select)) is not None]
                     if len(views) == len(landings):
                         found.append(Candidate(step.model, state, tuple(views)))
         yield from sorted(found, key=lambda c: len(c.state.order_by))
@@ -67,11 +67,3 @@ class States:
         for table in [t for t in query.find_all(exp.Table) if f"{t.db}.{t.name}" in self._sharded]:
             table.replace(stored_rows(f"{table.db}.{table.name}", table.alias_or_name, sharded=True))
         return query
-
-    def _view(self, text: str) -> Flat | None:
-        if text not in self._flat:
-            try:
-                self._flat[text] = flat(text)
-            except NotFlatError:
-                self._flat[text] = None
-        return self._flat[text]
